@@ -1,0 +1,482 @@
+//! Which command lines are taken, and what they mean.
+
+use super::*;
+
+fn parse_words(words: &[&str]) -> Result<Invocation, CommandLineError> {
+    parse(words.iter().map(OsString::from))
+}
+
+fn fixed(port: u16) -> Port {
+    Port::Fixed(NonZeroU16::new(port).unwrap())
+}
+
+#[test]
+fn clap_definitions_hold() {
+    definitions().debug_assert();
+    for later in LATER_WITH_VALUE.iter().chain(LATER_SWITCHES) {
+        assert!(
+            definition_of(&definitions(), later).is_none(),
+            "{later} is both supported and not"
+        );
+    }
+}
+
+#[test]
+fn accepted() {
+    #[track_caller]
+    fn check(line: &str, expected: Config) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!(
+            parse_words(&words),
+            Ok(Invocation::Run(Box::new(expected))),
+            "{line}"
+        );
+    }
+    let default = Config::default;
+    let named = |name: &str| Config {
+        server_name: Some(name.to_owned()),
+        ..default()
+    };
+    check("", default());
+    check("--", default());
+    let empty = [
+        "-a", "", "-n", "", "-P", "", "-l", "", "--user", "", "--pass", "", "--auth", "",
+    ];
+    assert_eq!(
+        parse_words(&empty),
+        Ok(Invocation::Run(Box::new(default())))
+    );
+
+    for line in [
+        "-p 5",
+        "--p 5",
+        "-p=5",
+        "--p=5",
+        "-port 5",
+        "--port=5",
+        "-p 4 --port 5",
+        "-p +5",
+    ] {
+        check(
+            line,
+            Config {
+                port: fixed(5),
+                ..default()
+            },
+        );
+    }
+    check(
+        "-p -1",
+        Config {
+            port: Port::PickFree,
+            ..default()
+        },
+    );
+    check(
+        "--port=-1",
+        Config {
+            port: Port::PickFree,
+            ..default()
+        },
+    );
+    check("-p 0", default());
+    check(
+        "-p 65535",
+        Config {
+            port: fixed(65535),
+            ..default()
+        },
+    );
+
+    for line in ["-a ::1", "--addr ::1", "-net ::1", "--net=::1"] {
+        check(
+            line,
+            Config {
+                host: "::1".to_owned(),
+                ..default()
+            },
+        );
+    }
+    check("-a=", default());
+    for line in [
+        "-n s1",
+        "-name s1",
+        "--name=s1",
+        "--server_name s1",
+        "-server_name=s1",
+    ] {
+        check(line, named("s1"));
+    }
+    check("-n -D", named("-D"));
+    check("-n --", named("--"));
+    check("-n=a=b", named("a=b"));
+    check("-n a -n=", default());
+    for line in ["-P /tmp/p", "--pid=/tmp/p"] {
+        check(
+            line,
+            Config {
+                pid_file: Some("/tmp/p".into()),
+                ..default()
+            },
+        );
+    }
+    for line in ["-l x.log", "-log x.log", "--log=x.log"] {
+        check(
+            line,
+            Config {
+                log_file: Some("x.log".into()),
+                ..default()
+            },
+        );
+    }
+
+    for line in [
+        "-D",
+        "--debug",
+        "-debug=1",
+        "-D=false -D=t",
+        "-DVV -VV=0",
+        "-VV=0 -DVV",
+    ] {
+        check(
+            line,
+            Config {
+                debug: true,
+                ..default()
+            },
+        );
+    }
+    check("-D -D=false", default());
+    check("-D -DV=false", default());
+    for line in ["-V", "--trace", "-trace=TRUE"] {
+        check(
+            line,
+            Config {
+                trace: true,
+                ..default()
+            },
+        );
+    }
+    for line in ["-DV", "--DV", "-D -V", "-DV -D=false"] {
+        check(
+            line,
+            Config {
+                debug: true,
+                trace: true,
+                ..default()
+            },
+        );
+    }
+    check(
+        "-VV",
+        Config {
+            trace: true,
+            trace_verbose: true,
+            ..default()
+        },
+    );
+    for line in ["-DVV", "-D --VV"] {
+        check(
+            line,
+            Config {
+                debug: true,
+                trace: true,
+                trace_verbose: true,
+                ..default()
+            },
+        );
+    }
+    for line in ["-T=false", "--logtime=F", "-T=0", "-T -logtime=False"] {
+        check(
+            line,
+            Config {
+                log_time: false,
+                ..default()
+            },
+        );
+    }
+    check("-T", default());
+    check(
+        "--logtime_utc",
+        Config {
+            log_time_utc: true,
+            ..default()
+        },
+    );
+
+    check(
+        "--user a",
+        Config {
+            user: Some("a".to_owned()),
+            ..default()
+        },
+    );
+    check(
+        "-user a -pass -p",
+        Config {
+            user: Some("a".to_owned()),
+            pass: Some("-p".to_owned()),
+            ..default()
+        },
+    );
+    check("--pass=", default());
+    check(
+        "-auth t",
+        Config {
+            token: Some("t".to_owned()),
+            ..default()
+        },
+    );
+    check(
+        "--auth t --user a",
+        Config {
+            token: Some("t".to_owned()),
+            user: Some("a".to_owned()),
+            ..default()
+        },
+    );
+
+    check(
+        "--shards 64",
+        Config {
+            shards: Some(64),
+            ..default()
+        },
+    );
+    for line in ["--cpus 0-1,6", "-cpus=0-1,6 -shards=3"] {
+        check(
+            line,
+            Config {
+                shards: Some(3),
+                cpus: Some(vec![0, 1, 6]),
+                ..default()
+            },
+        );
+    }
+    check("-h=false -v=0", default());
+}
+
+#[test]
+fn help_and_version() {
+    #[track_caller]
+    fn check(line: &str, is_expected: fn(&Invocation) -> bool) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let invocation = parse_words(&words).unwrap();
+        assert!(is_expected(&invocation), "{line}: {invocation:?}");
+    }
+    let is_version = |invocation: &Invocation| match invocation {
+        Invocation::Version(text) => text == concat!("skein: v", env!("CARGO_PKG_VERSION")),
+        _ => false,
+    };
+    let is_help = |invocation: &Invocation| matches!(invocation, Invocation::Help(_));
+    for line in [
+        "-v",
+        "--version",
+        "-version",
+        "version",
+        "VERSION",
+        "-v -h",
+        "version -x",
+        "-js -m 1 -v",
+        "-v foo",
+    ] {
+        check(line, is_version);
+    }
+    for line in [
+        "-h",
+        "--help",
+        "-help=true",
+        "help",
+        "Help",
+        "-D help",
+        "-p 1 -- help x",
+        "-c x.conf help",
+    ] {
+        check(line, is_help);
+    }
+}
+
+#[test]
+fn help_page_names_every_flag() {
+    let Ok(Invocation::Help(page)) = parse_words(&["-h"]) else {
+        panic!("no help")
+    };
+    for flag in [
+        "-a, --addr <HOST>",
+        "net",
+        "-p, --port <PORT>",
+        "-n, --name <NAME>",
+        "server_name",
+        "-P, --pid <FILE>",
+        "-l, --log <FILE>",
+        "-T, --logtime[=<BOOL>]",
+        "--logtime_utc",
+        "-D, --debug",
+        "-V, --trace",
+        "--VV",
+        "--DV",
+        "--DVV",
+        "--user <USER>",
+        "--pass <PASSWORD>",
+        "--auth <TOKEN>",
+        "--shards <N>",
+        "--cpus <LIST>",
+        "-h, --help",
+        "-v, --version",
+    ] {
+        assert!(page.contains(flag), "{flag} is not in\n{page}");
+    }
+    assert_eq!(page.matches("[=<BOOL>]").count(), 1, "{page}");
+    assert!(!page.contains('\x1b'), "{page:?}");
+    assert!(page.lines().all(|line| line.len() <= 100), "{page}");
+}
+
+#[test]
+fn refused() {
+    #[track_caller]
+    fn check(words: &[&str], expected: &str) {
+        match parse_words(words) {
+            Ok(invocation) => panic!("{words:?} was taken as {invocation:?}"),
+            Err(error) => assert_eq!(error.to_string(), expected, "{words:?}"),
+        }
+    }
+    check(&["-x"], "flag provided but not defined: -x");
+    check(&["--nosuch=3"], "flag provided but not defined: --nosuch");
+    check(&["-pfoo"], "flag provided but not defined: -pfoo");
+    check(&["-VD"], "flag provided but not defined: -VD");
+    check(&["-PORT", "1"], "flag provided but not defined: -PORT");
+    check(&["-v", "-x"], "flag provided but not defined: -x");
+    check(&["-a\nb"], "flag provided but not defined: -a\\nb");
+    check(&["---x"], "bad flag syntax: ---x");
+    check(&["-=3"], "bad flag syntax: -=3");
+    check(&["--=3"], "bad flag syntax: --=3");
+
+    check(&["-p"], "flag needs a value: -p");
+    check(&["-D", "--name"], "flag needs a value: --name");
+    check(&["-c"], "flag needs a value: -c");
+    for port in [
+        "abc",
+        "70000",
+        "65536",
+        "-2",
+        "",
+        "99999999999999999999",
+        "04222",
+        "0x10",
+        "1.5",
+    ] {
+        let expected = "expected a port from 1 to 65535, or -1 for a free one";
+        check(
+            &["-p", port],
+            &format!("invalid value {port:?} for flag -p: {expected}"),
+        );
+        check(
+            &["-p", "1", &format!("--port={port}")],
+            &format!("invalid value {port:?} for flag --port: {expected}"),
+        );
+    }
+    check(
+        &["-D=maybe"],
+        "invalid value \"maybe\" for flag -D: expected true or false",
+    );
+    check(
+        &["-T="],
+        "invalid value \"\" for flag -T: expected true or false",
+    );
+    check(
+        &["-name", "a b"],
+        "invalid value \"a b\" for flag -name: a server name has no spaces",
+    );
+    for shards in ["0", "65", "-1", "x", ""] {
+        let expected =
+            format!("invalid value {shards:?} for flag --shards: expected a number from 1 to 64");
+        check(&["--shards", shards], &expected);
+    }
+    check(
+        &["--cpus", "3-1"],
+        "invalid value \"3-1\" for flag --cpus: the range 3-1 is reversed",
+    );
+    check(
+        &["--cpus", "1,1"],
+        "invalid value \"1,1\" for flag --cpus: CPU 1 is listed twice",
+    );
+    check(
+        &["--cpus="],
+        "invalid value \"\" for flag --cpus: a CPU number is missing; a list looks like 0-3,6",
+    );
+    check(
+        &["--cpus", "0-3", "--shards", "2"],
+        "flags --shards (2) and --cpus (4 CPUs) name different numbers of shards",
+    );
+
+    check(&["foo"], "unrecognized command: \"foo\"");
+    check(&["foo", "help"], "unrecognized command: \"foo\"");
+    check(&["-D", "false"], "unrecognized command: \"false\"");
+    check(&["-", "-x"], "unrecognized command: \"-\"");
+    check(&["--", "-p"], "unrecognized command: \"-p\"");
+    check(&[""], "unrecognized command: \"\"");
+    check(&["--pass", "x"], "flag --pass needs flag --user");
+    check(
+        &["--pass", "x", "--auth", "t"],
+        "flag --pass needs flag --user",
+    );
+
+    check(
+        &["-c", "x.conf"],
+        "configuration files are not supported yet by this build: -c",
+    );
+    check(
+        &["--config=x.conf", "-t"],
+        "configuration files are not supported yet by this build: --config",
+    );
+    for flag in LATER_WITH_VALUE {
+        check(
+            &[&format!("--{flag}"), "1", "-js"],
+            &format!("flag not supported yet: --{flag}"),
+        );
+        check(
+            &[&format!("-{flag}")],
+            &format!("flag needs a value: -{flag}"),
+        );
+    }
+    for flag in LATER_SWITCHES {
+        check(
+            &[&format!("-{flag}"), "-js"],
+            &format!("flag not supported yet: -{flag}"),
+        );
+        check(
+            &[&format!("-{flag}=false")],
+            &format!("flag not supported yet: -{flag}"),
+        );
+    }
+}
+
+#[test]
+fn values_that_are_not_utf8() {
+    let bad = OsString::from_vec(b"a\xff".to_vec());
+    let two = |flag: &str| parse([OsString::from(flag), bad.clone()].into_iter());
+    assert_eq!(
+        two("--pass"),
+        Err(CommandLineError::NotUtf8 {
+            flag: "--pass".to_owned()
+        })
+    );
+    assert_eq!(
+        two("-p"),
+        Err(CommandLineError::NotUtf8 {
+            flag: "-p".to_owned()
+        })
+    );
+    let expected = Config {
+        log_file: Some(PathBuf::from(bad.clone())),
+        ..Config::default()
+    };
+    assert_eq!(two("-l"), Ok(Invocation::Run(Box::new(expected))));
+    let flag = OsString::from_vec(b"-\xff".to_vec());
+    assert_eq!(
+        parse([flag].into_iter()),
+        Err(CommandLineError::UnknownFlag {
+            flag: "-\u{fffd}".to_owned()
+        })
+    );
+}

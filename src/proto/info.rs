@@ -1,0 +1,116 @@
+//! The INFO line: what a server tells a client about itself and about the connection.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// The version of nats-server whose behaviour clients may count on; they switch features on it.
+pub const PROTOCOL_VERSION: &str = "2.15.1";
+
+/// What is the same for all connections of a server.
+#[derive(Clone, Debug)]
+pub struct ServerIdentity {
+    /// 56 characters, starting with `N`.
+    pub id: String,
+    /// The configured name, or the id.
+    pub name: String,
+    /// Address it listens on, as configured.
+    pub host: String,
+    /// Port it listens on.
+    pub port: u16,
+    /// Whether a client must authenticate.
+    pub auth_required: bool,
+    /// Longest message.
+    pub max_payload_bytes: usize,
+}
+
+/// What is said to one connection.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionFacts {
+    /// Number of the connection, unique in the server's life.
+    pub client_id: u64,
+    /// Where it comes from.
+    pub client_ip: IpAddr,
+    /// The server is in lame duck mode: clients should go elsewhere.
+    pub lame_duck: bool,
+    /// This is the second INFO, after CONNECT: it names the account.
+    pub connect_info: bool,
+}
+
+#[derive(Serialize)]
+struct Info<'a> {
+    server_id: &'a str,
+    server_name: &'a str,
+    version: &'a str,
+    proto: u8,
+    go: &'a str,
+    host: &'a str,
+    port: u16,
+    headers: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    auth_required: bool,
+    max_payload: usize,
+    client_id: u64,
+    client_ip: IpAddr,
+    #[serde(skip_serializing_if = "is_false")]
+    ldm: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    connect_info: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote_account: Option<&'a str>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+impl ServerIdentity {
+    /// `INFO {…} \r\n`, with the space that nats-server writes before the line end.
+    pub fn info(&self, facts: &ConnectionFacts) -> Vec<u8> {
+        let info = Info {
+            server_id: &self.id,
+            server_name: &self.name,
+            version: PROTOCOL_VERSION,
+            proto: 1,
+            // Clients expect the field; there is no Go here.
+            go: "",
+            host: &self.host,
+            port: self.port,
+            headers: true,
+            auth_required: self.auth_required,
+            max_payload: self.max_payload_bytes,
+            client_id: facts.client_id,
+            client_ip: facts.client_ip,
+            ldm: facts.lame_duck,
+            connect_info: facts.connect_info,
+            remote_account: facts.connect_info.then_some("$G"),
+        };
+        let json = serde_json::to_string(&info).expect("plain fields always serialise");
+        format!("INFO {json} \r\n").into_bytes()
+    }
+}
+
+/// The fields of an INFO whose types are checked when a client sends one, which means nothing.
+#[derive(Deserialize)]
+#[allow(dead_code, reason = "read to be checked, not to be used")]
+struct Received {
+    server_id: Option<String>,
+    server_name: Option<String>,
+    version: Option<String>,
+    proto: Option<i64>,
+    host: Option<String>,
+    port: Option<i64>,
+    headers: Option<bool>,
+    max_payload: Option<i64>,
+    client_id: Option<u64>,
+    connect_urls: Option<Vec<String>>,
+}
+
+/// Whether an INFO from a client can be read, and if not, why.
+pub fn check(json: &[u8]) -> Result<(), String> {
+    let text = String::from_utf8_lossy(json);
+    match serde_json::from_str::<Received>(&text) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("INFO cannot be read: {error}")),
+    }
+}

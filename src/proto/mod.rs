@@ -1,0 +1,6 @@
+//! Wire formats: bytes to borrowed values and back. Knows no connection.
+
+pub mod client;
+pub mod connect;
+pub mod info;
+pub mod quote;

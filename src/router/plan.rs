@@ -1,0 +1,230 @@
+//! Plans and the cache of them.
+//!
+//! The cache is small enough for the processor's second-level cache, direct-mapped, and has a
+//! doorkeeper: where a plan already sits, a subject takes its seat only when it is seen twice with
+//! no other contender in between. With more subjects than seats most lookups therefore cost one
+//! probe and a fresh match, and nothing is copied or evicted: there is no cliff (nats-server's
+//! cache of 1,024 subjects, swept when full, costs more than it saves there: nats-server#4341).
+
+use smallvec::SmallVec;
+
+use super::{GroupId, QueueId, SubId};
+use crate::base::bytes;
+use crate::base::ids::AccountId;
+use crate::base::limits::PLAN_CACHE_SLOTS;
+use crate::base::outbound::Head;
+
+/// Where a plan is kept. Good until the next call to the router.
+pub type PlanId = u32;
+
+/// The seat of plans that are not cached.
+const SCRATCH: PlanId = PLAN_CACHE_SLOTS as PlanId;
+
+/// A queue group that has a say in a message: one name, on each pattern that matched.
+#[derive(Clone, Debug, Default)]
+pub struct GroupPick {
+    /// The name.
+    pub queue: QueueId,
+    /// The groups of that name.
+    pub groups: SmallVec<[GroupId; 2]>,
+}
+
+/// Who gets a message.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Plain subscriptions of this shard: each gets it.
+    pub plain: Vec<SubId>,
+    /// Queue groups: one member of each gets it, on whichever shard.
+    pub groups: Vec<GroupPick>,
+    /// Other shards with plain subscriptions.
+    pub remote: u64,
+    /// The subject's hash.
+    pub hash: u64,
+    /// The start of a delivery without headers, equal for all messages on the subject.
+    pub head: Head,
+}
+
+impl Plan {
+    /// Adds a group, to the others of its name if there are any.
+    pub(super) fn add_group(&mut self, queue: QueueId, group: GroupId) {
+        match self.groups.iter_mut().find(|pick| pick.queue == queue) {
+            Some(pick) => pick.groups.push(group),
+            None => self.groups.push(GroupPick {
+                queue,
+                groups: SmallVec::from_slice(&[group]),
+            }),
+        }
+    }
+
+    /// The subscription that gets it, if that is one plain one of this shard.
+    #[inline]
+    pub fn only_plain(&self) -> Option<SubId> {
+        match &self.plain[..] {
+            &[sub] if self.groups.is_empty() && self.remote == 0 => Some(sub),
+            _ => None,
+        }
+    }
+
+    /// The queue group of which a member gets it, if that is one group on one pattern and nobody
+    /// else does.
+    #[inline]
+    pub fn only_group(&self) -> Option<GroupId> {
+        match (&self.groups[..], &self.plain[..]) {
+            ([pick], []) if self.remote == 0 && pick.groups.len() == 1 => Some(pick.groups[0]),
+            _ => None,
+        }
+    }
+
+    /// Whether nobody gets it.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.plain.is_empty() && self.groups.is_empty() && self.remote == 0
+    }
+
+    fn clear(&mut self) {
+        self.plain.clear();
+        self.groups.clear();
+        self.remote = 0;
+    }
+}
+
+/// What a lookup reads first: 16 bytes, so that the tags of all seats stay in cache.
+#[derive(Clone, Copy, Debug)]
+struct Tag {
+    hash: u64,
+    /// Upper half of the hash of the last contender.
+    contender: u32,
+    /// The seat is taken if this is the cache's generation.
+    generation: u32,
+}
+
+#[derive(Debug, Default)]
+struct Seat {
+    subject: Vec<u8>,
+    account: u32,
+    plan: Plan,
+}
+
+/// Plans made before, by subject.
+#[derive(Debug)]
+pub struct PlanCache {
+    tags: Box<[Tag]>,
+    seats: Box<[Seat]>,
+    generation: u32,
+}
+
+impl Default for PlanCache {
+    fn default() -> Self {
+        let empty = Tag {
+            hash: 0,
+            contender: 0,
+            generation: 0,
+        };
+        Self {
+            // One more for the scratch seat, which is never valid.
+            tags: vec![empty; PLAN_CACHE_SLOTS + 1].into_boxed_slice(),
+            seats: (0..=PLAN_CACHE_SLOTS).map(|_| Seat::default()).collect(),
+            generation: 1,
+        }
+    }
+}
+
+impl PlanCache {
+    /// The plan at `plan`.
+    #[inline]
+    pub fn get(&self, plan: PlanId) -> &Plan {
+        &self.seats[plan as usize].plan
+    }
+
+    /// Takes the queue groups out of a plan, to be put back before the router is used again.
+    pub fn take_groups(&mut self, plan: PlanId) -> Vec<GroupPick> {
+        std::mem::take(&mut self.seats[plan as usize].plan.groups)
+    }
+
+    /// Puts the queue groups back.
+    pub fn put_groups(&mut self, plan: PlanId, groups: Vec<GroupPick>) {
+        self.seats[plan as usize].plan.groups = groups;
+    }
+
+    /// Whether `plan` is this subject's, and still good.
+    #[inline]
+    pub fn holds(&self, plan: PlanId, account: AccountId, subject: &[u8]) -> bool {
+        let seat = &self.seats[plan as usize];
+        self.tags[plan as usize].generation == self.generation
+            && bytes::same(&seat.subject, subject)
+            && seat.account == account.0
+    }
+
+    /// The subject's plan, or the seat in which to make one.
+    #[inline]
+    pub(super) fn find(
+        &mut self,
+        account: AccountId,
+        subject: &[u8],
+        hash: u64,
+    ) -> Result<PlanId, PlanId> {
+        let place = hash as usize & (PLAN_CACHE_SLOTS - 1);
+        let tag = &mut self.tags[place];
+        if tag.generation != self.generation {
+            return Err(place as PlanId);
+        }
+        if tag.hash == hash {
+            let seat = &self.seats[place];
+            let same = bytes::same(&seat.subject, subject) && seat.account == account.0;
+            return if same {
+                Ok(place as PlanId)
+            } else {
+                Err(SCRATCH)
+            };
+        }
+        let contender = (hash >> 32) as u32;
+        if tag.contender == contender {
+            Err(place as PlanId)
+        } else {
+            tag.contender = contender;
+            Err(SCRATCH)
+        }
+    }
+
+    /// Seats a subject and returns its plan, empty.
+    pub(super) fn begin(
+        &mut self,
+        seat: PlanId,
+        account: AccountId,
+        subject: &[u8],
+        hash: u64,
+    ) -> &mut Plan {
+        let Seat {
+            subject: seated,
+            account: whose,
+            plan,
+        } = &mut self.seats[seat as usize];
+        plan.clear();
+        plan.hash = hash;
+        plan.head.set(b"MSG ", subject);
+        if seat != SCRATCH {
+            seated.clear();
+            seated.extend_from_slice(subject);
+            *whose = account.0;
+            self.tags[seat as usize] = Tag {
+                hash,
+                contender: 0,
+                generation: self.generation,
+            };
+        }
+        plan
+    }
+
+    /// Forgets the plan of the subject with this hash.
+    pub(super) fn forget(&mut self, hash: u64) {
+        let tag = &mut self.tags[hash as usize & (PLAN_CACHE_SLOTS - 1)];
+        if tag.hash == hash {
+            tag.generation = 0;
+        }
+    }
+
+    /// Forgets all plans.
+    pub(super) fn forget_all(&mut self) {
+        self.generation = self.generation.wrapping_add(1).max(1);
+    }
+}

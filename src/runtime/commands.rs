@@ -1,0 +1,142 @@
+//! Words between threads that are not messages: new connections, and what signals ask for.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::base::ids::ShardId;
+
+/// A connection that was accepted.
+#[derive(Debug)]
+pub struct Arrival {
+    /// Its socket.
+    pub socket: OwnedFd,
+    /// Its number in the server's life.
+    pub client_id: u64,
+    /// Where it comes from.
+    pub peer: SocketAddr,
+    /// There are too many: it is told so and closed.
+    pub refused: bool,
+}
+
+/// To a shard.
+#[derive(Debug)]
+pub enum Command {
+    /// Take over a connection.
+    Adopt(Arrival),
+    /// Close the listening socket.
+    StopAccepting,
+    /// Tell clients that the server is in lame duck mode.
+    LameDuck,
+    /// Close one connection.
+    CloseOne,
+    /// Close all connections and end.
+    Stop,
+}
+
+/// From a shard.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Report {
+    /// It runs.
+    Ready,
+    /// It could not start.
+    Failed(String),
+    /// It has ended.
+    Stopped,
+    /// A signal has come; not from a shard but on the same way.
+    Signal(i32),
+}
+
+/// Where commands for one shard go.
+#[derive(Clone)]
+pub struct Address {
+    commands: Sender<Command>,
+    event: Arc<File>,
+}
+
+impl Address {
+    /// Sends a command and wakes the shard.
+    pub fn send(&self, command: Command) {
+        // A shard that has ended takes no commands, and needs none.
+        if self.commands.send(command).is_ok() {
+            let one = 1u64.to_ne_bytes();
+            // An event counter can only be full of wakes that are not yet taken.
+            let _ = (&*self.event).write(&one);
+        }
+    }
+}
+
+/// A shard's end.
+pub struct Mailbox {
+    commands: Receiver<Command>,
+    event: Arc<File>,
+    peers: Vec<Address>,
+    reports: Sender<Report>,
+}
+
+impl Mailbox {
+    /// The descriptor that can be read when commands have come.
+    pub fn event_fd(&self) -> RawFd {
+        self.event.as_raw_fd()
+    }
+
+    /// The next command.
+    pub fn next(&self) -> Option<Command> {
+        self.commands.try_recv().ok()
+    }
+
+    /// Sends a command to another shard.
+    pub fn send(&self, shard: ShardId, command: Command) {
+        self.peers[shard.index()].send(command);
+    }
+
+    /// Tells the main thread.
+    pub fn report(&self, report: Report) {
+        // The main thread waits for all shards to end.
+        let _ = self.reports.send(report);
+    }
+}
+
+/// Addresses and ends for `count` shards.
+pub fn mailboxes(
+    count: usize,
+    reports: &Sender<Report>,
+) -> io::Result<(Vec<Address>, Vec<Mailbox>)> {
+    let mut addresses = Vec::new();
+    let mut ends = Vec::new();
+    for _ in 0..count {
+        // Bounded by the backlog of a listening socket many times over; an acceptor that is ahead
+        // of a shard by this much waits for it.
+        let (commands, receiver) = crossbeam_channel::bounded(64 * 1024);
+        let event = Arc::new(event_fd()?);
+        addresses.push(Address {
+            commands,
+            event: Arc::clone(&event),
+        });
+        ends.push((receiver, event));
+    }
+    let mailboxes = ends
+        .into_iter()
+        .map(|(commands, event)| Mailbox {
+            commands,
+            event,
+            peers: addresses.clone(),
+            reports: reports.clone(),
+        })
+        .collect();
+    Ok((addresses, mailboxes))
+}
+
+fn event_fd() -> io::Result<File> {
+    // SAFETY: takes two numbers and returns a descriptor or -1.
+    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is new and belongs to nobody else.
+    Ok(unsafe { File::from_raw_fd(fd) })
+}

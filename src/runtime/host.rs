@@ -1,0 +1,106 @@
+//! What the host must allow: io_uring, locked memory, file descriptors; and its cores.
+
+use std::fmt;
+use std::io;
+
+/// Locked memory that glommio asks for, per executor.
+const MEMLOCK_BYTES_PER_SHARD: u64 = 512 * 1024;
+/// Descriptors besides connections: rings, event descriptors, log, listener.
+const DESCRIPTORS_BESIDES: u64 = 64;
+
+/// Something that the host does not allow, and what to do about it.
+#[derive(Debug)]
+pub struct HostError(String);
+
+impl fmt::Display for HostError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Makes sure that `shards` executors can start; raises soft limits where that is enough.
+/// Returns a warning when there may be fewer connections than wanted.
+pub fn prepare(shards: usize, connections: usize) -> Result<Option<String>, HostError> {
+    probe_io_uring()?;
+    let wanted = MEMLOCK_BYTES_PER_SHARD * shards as u64;
+    let got = raise_limit(libc::RLIMIT_MEMLOCK, wanted);
+    if got < wanted {
+        return Err(HostError(format!(
+            "locked memory is limited to {got} bytes and {shards} shards need {wanted}: raise \
+             memlock (ulimit -l, LimitMEMLOCK= in systemd, --ulimit memlock in containers)"
+        )));
+    }
+    let wanted = connections as u64 + DESCRIPTORS_BESIDES * shards as u64;
+    let got = raise_limit(libc::RLIMIT_NOFILE, wanted);
+    Ok((got < wanted).then(|| {
+        format!(
+            "file descriptors are limited to {got}: no more than about {} of max_connections \
+             {connections} can be served (raise nofile)",
+            got.saturating_sub(DESCRIPTORS_BESIDES * shards as u64)
+        )
+    }))
+}
+
+/// The cores this process may run on.
+pub fn usable_cpus() -> Vec<usize> {
+    core_affinity::get_core_ids()
+        .map(|cores| cores.into_iter().map(|core| core.id).collect())
+        .filter(|cpus: &Vec<usize>| !cpus.is_empty())
+        .unwrap_or_else(|| vec![0])
+}
+
+fn probe_io_uring() -> Result<(), HostError> {
+    let ring: io::Result<io_uring::IoUring> = io_uring::IoUring::builder()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .build(8);
+    let Err(error) = ring else {
+        return Ok(());
+    };
+    let why = match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => {
+            "this process may not use io_uring: check kernel.io_uring_disabled, and in a container \
+             its seccomp profile (tuning/seccomp-io_uring.json allows it)"
+        }
+        Some(libc::ENOSYS) => "the kernel, or the sandbox this runs in, has no io_uring",
+        Some(libc::EINVAL) => "the kernel is too old: Linux 6.1 or later is needed",
+        Some(libc::ENOMEM) => "locked memory is used up: raise memlock",
+        _ => "io_uring cannot be set up",
+    };
+    Err(HostError(format!("{why} ({error})")))
+}
+
+/// Raises a soft limit to `wanted` or as far as the hard limit allows (and the hard limit too
+/// where the process may); returns the soft limit.
+fn raise_limit(resource: libc::__rlimit_resource_t, wanted: u64) -> u64 {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limit` is valid for the call.
+    if unsafe { libc::getrlimit(resource, &raw mut limit) } < 0 || limit.rlim_cur >= wanted {
+        return limit.rlim_cur;
+    }
+    for hard in [limit.rlim_max.max(wanted), limit.rlim_max] {
+        let raised = libc::rlimit {
+            rlim_cur: wanted.min(hard),
+            rlim_max: hard,
+        };
+        // SAFETY: as above.
+        if unsafe { libc::setrlimit(resource, &raw const raised) } == 0 {
+            return raised.rlim_cur;
+        }
+    }
+    limit.rlim_cur
+}
+
+/// A number that peers cannot guess.
+pub fn random_u64() -> io::Result<u64> {
+    let mut bytes = [0u8; 8];
+    // SAFETY: the buffer is valid for its length.
+    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    if got != bytes.len() as isize {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(u64::from_ne_bytes(bytes))
+}

@@ -1,0 +1,323 @@
+//! The shell: executors, sockets, clocks, signals, the log. Everything that is not here is plain
+//! calls; everything that touches the world is.
+
+mod buffers;
+mod commands;
+mod conns;
+mod host;
+mod identity;
+mod idle;
+mod lame_duck;
+mod links;
+mod listener;
+pub mod log;
+mod pid_file;
+mod ring;
+mod signals;
+mod turn;
+
+use std::fmt;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+use glommio::{LocalExecutorBuilder, Placement};
+
+use crate::auth::Authenticator;
+use crate::base::ids::ShardId;
+use crate::config::Config;
+use crate::shard::{Settings, Shard};
+use commands::{Address, Command, Mailbox, Report};
+use lame_duck::LameDuck;
+use links::Links;
+use listener::Listener;
+use log::Log;
+use ring::NetRing;
+use turn::Turns;
+
+/// Memory that glommio registers for files, of which there are none yet; the least it takes.
+const FILE_MEMORY_BYTES: usize = 64 * 1024;
+/// How long connections may take to be closed when the server stops.
+const STOP_TIME: Duration = Duration::from_secs(5);
+
+/// Why the server did not start.
+#[derive(Debug)]
+pub struct StartError(String);
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Runs the server until a signal ends it.
+///
+/// # Errors
+/// When it cannot start; the log has been told.
+pub fn run(config: &Config, log: &Log) -> Result<(), StartError> {
+    abort_on_panic(log.clone());
+    let result = start(config, log).and_then(|server| server.serve());
+    if let Err(StartError(text)) = &result {
+        log.fatal(format_args!("{text}"));
+    }
+    result
+}
+
+/// A running server, seen from the main thread.
+struct Server {
+    shards: Vec<Address>,
+    reports: Receiver<Report>,
+    log: Log,
+    limits: crate::config::Limits,
+    connections: Links,
+    running: usize,
+}
+
+fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
+    let cpus = config.cpus.clone().unwrap_or_else(host::usable_cpus);
+    let shards = config.shards.unwrap_or(cpus.len());
+    if shards > crate::config::SHARDS_MAX {
+        return Err(StartError(format!(
+            "{shards} cores may be used, but at most {} shards are supported: choose with --shards",
+            crate::config::SHARDS_MAX
+        )));
+    }
+    let connections = config.limits.max_connections;
+    let warning = host::prepare(shards, connections).map_err(|e| StartError(e.to_string()))?;
+    let random = || host::random_u64().map_err(|e| StartError(format!("no random numbers: {e}")));
+    let mut identity = identity::of(config, [random()?, random()?, random()?, random()?]);
+    log.info(format_args!("Starting skein"));
+    log.info(format_args!("  Version:  {}", env!("CARGO_PKG_VERSION")));
+    log.info(format_args!(
+        "  NATS:     {}",
+        crate::proto::info::PROTOCOL_VERSION
+    ));
+    log.info(format_args!("  Name:     {}", identity.name));
+    log.info(format_args!("  ID:       {}", identity.id));
+    if config.pass.is_some() || config.token.is_some() {
+        log.warn(format_args!(
+            "Plaintext passwords detected, use nkeys or bcrypt"
+        ));
+    }
+    if let Some(text) = warning {
+        log.warn(format_args!("{text}"));
+    }
+    if let Some(path) = &config.pid_file {
+        pid_file::write_pid_file(path).map_err(|e| StartError(e.to_string()))?;
+    }
+
+    let listener = Listener::bind(&config.host, config.port.bind_number(), connections)
+        .map_err(|error| listen_error(config, &error))?;
+    let address = listener
+        .address()
+        .map_err(|error| listen_error(config, &error))?;
+    identity.port = address.port();
+    let settings = Settings {
+        limits: config.limits.clone(),
+        auth: authenticator(config),
+        identity,
+        debug: config.debug,
+        trace: config.trace,
+        shards,
+        hash_seed: random()?,
+    };
+
+    let (report, reports) = crossbeam_channel::unbounded();
+    let signals = signals::watch(report.clone());
+    signals.map_err(|e| StartError(format!("cannot watch signals: {e}")))?;
+    let (addresses, mailboxes) = commands::mailboxes(shards, &report)
+        .map_err(|e| StartError(format!("cannot make event descriptors: {e}")))?;
+    let mut links = links::mesh(shards);
+    let connections = links[0].observer();
+    let mut listener = Some(listener);
+    for (own, mailbox) in mailboxes.into_iter().enumerate() {
+        let cpu = cpus[own % cpus.len()];
+        let seat = Seat {
+            shard: Shard::new(ShardId(own as u8), settings.clone(), random()?),
+            links: links.remove(0),
+            mailbox,
+            log: log.clone(),
+            // The first shard accepts for all.
+            listener: listener.take(),
+        };
+        seat.spawn(cpu)?;
+        log.info(format_args!("Shard {own} on core {cpu}"));
+    }
+    let server = Server {
+        shards: addresses,
+        reports,
+        log: log.clone(),
+        limits: config.limits.clone(),
+        connections,
+        running: shards,
+    };
+    server.await_ready()?;
+    let host = &config.host;
+    log.info(format_args!(
+        "Listening for client connections on {host}:{}",
+        address.port()
+    ));
+    log.info(format_args!("Server is ready"));
+    Ok(server)
+}
+
+/// What one shard's thread starts with.
+struct Seat {
+    shard: Shard,
+    links: Links,
+    mailbox: Mailbox,
+    log: Log,
+    listener: Option<Listener>,
+}
+
+impl Seat {
+    fn spawn(self, cpu: usize) -> Result<(), StartError> {
+        let name = format!("shard-{}", self.links.own().0);
+        let executor = LocalExecutorBuilder::new(Placement::Fixed(cpu))
+            .name(&name)
+            .io_memory(FILE_MEMORY_BYTES)
+            .spawn(move || self.run());
+        // The thread is not joined: it reports when it has ended, and a panic ends the process.
+        executor
+            .map(drop)
+            .map_err(|e| StartError(format!("cannot start a shard on core {cpu}: {e}")))
+    }
+
+    async fn run(self) {
+        // On this thread, which is the one that may submit.
+        match NetRing::new() {
+            Ok(ring) => {
+                let turns = Turns::new(
+                    self.shard,
+                    ring,
+                    self.links,
+                    self.mailbox,
+                    self.log,
+                    self.listener,
+                );
+                turns.run().await;
+            }
+            Err(error) => self.mailbox.report(Report::Failed(error.to_string())),
+        }
+    }
+}
+
+impl Server {
+    fn await_ready(&self) -> Result<(), StartError> {
+        for _ in 0..self.running {
+            match self.reports.recv() {
+                Ok(Report::Failed(text)) => {
+                    return Err(StartError(format!("cannot make a net ring: {text}")));
+                }
+                Ok(Report::Ready | Report::Stopped | Report::Signal(_)) => {}
+                Err(_) => return Err(StartError("the shards have ended".into())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Obeys signals until one of them ends the server.
+    fn serve(self) -> Result<(), StartError> {
+        let mut lame_duck: Option<LameDuck> = None;
+        loop {
+            let report = match &lame_duck {
+                None => self.reports.recv().ok(),
+                Some(duck) => self.reports.recv_timeout(duck.pause()).ok(),
+            };
+            match report {
+                Some(Report::Signal(signal)) => {
+                    let name = signals::name(signal);
+                    self.log.info(format_args!("Trapped \"{name}\" signal"));
+                    match signal {
+                        // It will end by itself.
+                        signals::SIGTERM if lame_duck.is_some() => {}
+                        signals::SIGHUP => self.log.error(format_args!(
+                            "Failed to reload server configuration: can only reload config when a \
+                             file is provided using -c or --config"
+                        )),
+                        signals::SIGUSR1 => self
+                            .log
+                            .info(format_args!("File log re-open ignored, not a file logger")),
+                        signals::SIGUSR2 if lame_duck.is_none() => {
+                            lame_duck = Some(self.enter_lame_duck());
+                        }
+                        signals::SIGUSR2 => {}
+                        _ => break,
+                    }
+                }
+                Some(Report::Ready | Report::Failed(_) | Report::Stopped) | None => {}
+            }
+            if let Some(duck) = &mut lame_duck {
+                match duck.next(self.connections.per_shard()) {
+                    lame_duck::Step::Wait => {}
+                    lame_duck::Step::Close(shard) => {
+                        self.shards[shard.index()].send(Command::CloseOne);
+                    }
+                    lame_duck::Step::Done => break,
+                }
+            }
+        }
+        self.stop();
+        Ok(())
+    }
+
+    fn enter_lame_duck(&self) -> LameDuck {
+        self.log.info(format_args!(
+            "Entering lame duck mode, stop accepting new clients"
+        ));
+        for shard in &self.shards {
+            shard.send(Command::StopAccepting);
+            shard.send(Command::LameDuck);
+        }
+        LameDuck::new(&self.limits, self.log.clone())
+    }
+
+    fn stop(mut self) {
+        self.log.info(format_args!("Initiating Shutdown..."));
+        for shard in &self.shards {
+            shard.send(Command::Stop);
+        }
+        while self.running > 0 {
+            match self.reports.recv_timeout(STOP_TIME) {
+                Ok(Report::Stopped) => self.running -= 1,
+                Ok(Report::Ready | Report::Failed(_) | Report::Signal(_)) => {}
+                Err(_) => {
+                    let text = "Some connections could not be closed in time";
+                    self.log.warn(format_args!("{text}"));
+                    break;
+                }
+            }
+        }
+        self.log.info(format_args!("Server Exiting.."));
+    }
+}
+
+fn authenticator(config: &Config) -> Authenticator {
+    match (&config.token, &config.user) {
+        // As in nats-server, a token makes users count for nothing.
+        (Some(token), _) => Authenticator::Token(token.clone()),
+        (None, Some(user)) => Authenticator::User {
+            name: user.clone(),
+            pass: config.pass.clone().unwrap_or_default(),
+        },
+        (None, None) => Authenticator::Open,
+    }
+}
+
+fn listen_error(config: &Config, error: &std::io::Error) -> StartError {
+    StartError(format!(
+        "Error listening on port: {host}:{port}, \"{error}\"",
+        host = config.host,
+        port = config.port.bind_number(),
+    ))
+}
+
+/// A shard that panics has lost the interest of its connections and cannot be restarted alone:
+/// the process says what happened and ends, for its supervisor to start it again.
+fn abort_on_panic(log: Log) {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        log.fatal(format_args!("internal error, please report it: {info}"));
+        before(info);
+        std::process::abort();
+    }));
+}

@@ -1,0 +1,114 @@
+//! What a shard is told and what it wants done: the whole interface between broker and world.
+
+use std::net::SocketAddr;
+
+use super::mesh::Batch;
+use crate::base::ids::{ConnId, ShardId, ShardSet};
+use crate::session::CloseReason;
+
+/// Something has happened.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A connection was accepted. The slot must be free.
+    Opened {
+        /// Where it will live.
+        conn: ConnId,
+        /// Its number in the server's life.
+        client_id: u64,
+        /// Where it comes from.
+        peer: SocketAddr,
+        /// The server has too many: it is told so and closed.
+        refused: bool,
+    },
+    /// Bytes were received.
+    Received {
+        /// From whom.
+        conn: ConnId,
+        /// What.
+        bytes: &'a [u8],
+    },
+    /// A send has started; it borrows what [`super::Shard::outbound`] gave.
+    SendStarted {
+        /// To whom.
+        conn: ConnId,
+    },
+    /// Part or all of that send is done.
+    Sent {
+        /// To whom.
+        conn: ConnId,
+        /// How much.
+        bytes: usize,
+    },
+    /// The peer is gone, or cannot be reached.
+    HungUp {
+        /// Which.
+        conn: ConnId,
+        /// How that showed.
+        reason: CloseReason,
+    },
+    /// The socket of a connection that was closing is closed: the slot is free.
+    Closed {
+        /// Which.
+        conn: ConnId,
+    },
+    /// Frames from another shard.
+    Batch {
+        /// Whose.
+        from: ShardId,
+        /// What.
+        batch: Batch,
+    },
+    /// Batches for this peer have left; there is room for more.
+    MeshDrained {
+        /// Which.
+        peer: ShardId,
+    },
+    /// Time has passed.
+    Tick,
+    /// The server is in lame duck mode: clients are told.
+    LameDuck,
+    /// Close this connection now.
+    CloseNow {
+        /// Which.
+        conn: ConnId,
+        /// Why.
+        reason: CloseReason,
+    },
+}
+
+/// How to close a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Close {
+    /// Which.
+    pub conn: ConnId,
+    /// Send what is pending first.
+    pub flush: bool,
+}
+
+/// Weight of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Something went wrong for one client.
+    Error,
+    /// Something an operator wants to know.
+    Info,
+    /// Lives of connections.
+    Debug,
+    /// Each operation.
+    Trace,
+}
+
+/// What is to be done after a turn. Kept and cleared, not made anew.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Connections with bytes to send, each once.
+    pub dirty: Vec<ConnId>,
+    /// Connections to close.
+    pub closes: Vec<Close>,
+    /// Connections to stop (`false`) or resume (`true`) reading from, in order.
+    pub reads: Vec<(ConnId, bool)>,
+    /// Peer shards with batches waiting.
+    pub mesh: ShardSet,
+    /// Lines for the log.
+    pub log: Vec<(Level, String)>,
+}

@@ -1,0 +1,806 @@
+//! A message from its publisher to everybody who gets it.
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::frame::{self, FrameRest, PublishFrame, QueueNames};
+use super::{Effects, Level, Shard};
+use crate::base::ids::{AccountId, ShardId};
+use crate::base::outbound::{ChunkPool, Head};
+use crate::proto::client::Publish;
+use crate::proto::quote::quote;
+use crate::router::{Group, GroupPick, NONE, Plan, PlanId, Sub, SubId};
+use crate::session::{Publisher, Session};
+use crate::subject;
+
+/// A message as deliveries need it.
+#[derive(Clone, Copy)]
+pub(super) struct Message<'a> {
+    pub subject: &'a [u8],
+    /// `[reply ][header size ]size\r\nbody\r\n`.
+    pub rest: &'a [u8],
+    /// The same as a shared piece, when it is a large one.
+    pub shared: Option<&'a Bytes>,
+    pub reply_len: usize,
+    /// 0 for none.
+    pub header_len: usize,
+    pub body_len: usize,
+}
+
+impl<'a> Message<'a> {
+    fn verb(&self) -> &'static [u8] {
+        if self.header_len > 0 {
+            b"HMSG "
+        } else {
+            b"MSG "
+        }
+    }
+
+    fn reply(&self) -> &'a [u8] {
+        &self.rest[..self.reply_len]
+    }
+
+    fn body(&self) -> &'a [u8] {
+        let end = self.rest.len() - 2;
+        &self.rest[end - self.body_len..end]
+    }
+}
+
+/// Where a message comes from.
+#[derive(Clone, Copy)]
+pub(super) struct Origin {
+    pub publisher: Publisher,
+    /// The publishing connection's slot, when it is of this shard and wants no echo.
+    pub no_echo: u32,
+    /// It was sent on once already.
+    pub replanned: bool,
+}
+
+impl Shard {
+    /// Publishes for a connection of this shard. `whole` is the buffer the operation lies in when
+    /// it is large enough to be shared.
+    #[inline]
+    pub(super) fn publish(
+        &mut self,
+        from: u32,
+        publish: &Publish<'_>,
+        whole: Option<&Bytes>,
+        fx: &mut Effects,
+    ) {
+        let session = &mut self.sessions[from as usize];
+        session.in_messages += 1;
+        session.in_bytes += publish.body.len() as u64;
+        if is_special(publish.subject) || is_special(publish.reply) || session.wordy {
+            // Rare, and possibly the end of it.
+            if !self.check_publish(from, publish, fx) {
+                return;
+            }
+        }
+        let session = &mut self.sessions[from as usize];
+        let account = session.account;
+        let plan = self
+            .router
+            .route(account, publish.subject, session.plan_hint);
+        session.plan_hint = plan;
+        let answer = session.no_responders && !publish.reply.is_empty();
+        if self.router.plans.get(plan).is_empty() {
+            if answer {
+                self.no_responders(from, publish, fx);
+            }
+            return;
+        }
+        let origin = Origin {
+            publisher: Publisher {
+                shard: self.id,
+                conn: session.id,
+            },
+            no_echo: if session.echo { NONE } else { from },
+            replanned: false,
+        };
+        if self.deliver_to_one(&origin, plan, publish, whole.is_some(), fx) {
+            return;
+        }
+        let delivered = match publish.rest {
+            Some(rest) => {
+                let shared = whole.map(|whole| whole.slice_ref(rest));
+                let message = message(publish, rest, shared.as_ref());
+                self.send_to_plan(&origin, account, plan, &message, fx)
+            }
+            None => {
+                let rest = normalised(publish);
+                let message = message(publish, &rest, None);
+                self.send_to_plan(&origin, account, plan, &message, fx)
+            }
+        };
+        if answer && !delivered {
+            self.no_responders(from, publish, fx);
+        }
+    }
+
+    /// The shortest way, for the most frequent cases: one subscription on this shard, or one queue
+    /// group, with nothing special about it or the message. False when it is not that case.
+    #[inline(always)]
+    fn deliver_to_one(
+        &mut self,
+        origin: &Origin,
+        plan: PlanId,
+        publish: &Publish<'_>,
+        large: bool,
+        fx: &mut Effects,
+    ) -> bool {
+        let plan = self.router.plans.get(plan);
+        let (Some(rest), None) = (publish.rest, publish.header_len) else {
+            return false;
+        };
+        let sub_id = if let Some(sub) = plan.only_plain() {
+            sub
+        } else if let Some(group) = plan.only_group() {
+            let Group {
+                members, remote, ..
+            } = &self.router.groups[group];
+            if members.is_empty() || !remote.is_empty() {
+                return false;
+            }
+            members[self.prng.below(members.len() as u32) as usize]
+        } else {
+            return false;
+        };
+        let sub = &mut self.router.subs[sub_id];
+        let session = &mut self.sessions[sub.conn as usize];
+        if large || session.deaf || sub.conn == origin.no_echo || self.settings.trace {
+            return false;
+        }
+        let message = message(publish, rest, None);
+        let max_pending = self.settings.limits.max_pending_bytes;
+        let (pool, full) = (&mut self.pool, (&mut self.full, max_pending));
+        if !deliver_ordinary(sub, session, pool, &plan.head, &message, full, fx) {
+            return false;
+        }
+        if !self.full.is_empty() {
+            self.settle(origin, fx);
+        }
+        true
+    }
+
+    /// Delivers to everybody in the plan, here and elsewhere; whether there was anybody.
+    #[inline]
+    fn send_to_plan(
+        &mut self,
+        origin: &Origin,
+        account: AccountId,
+        plan_id: PlanId,
+        message: &Message<'_>,
+        fx: &mut Effects,
+    ) -> bool {
+        let mut delivered = self.deliver_plain(origin, plan_id, message, fx);
+        let plan = self.router.plans.get(plan_id);
+        if plan.remote == 0 && plan.groups.is_empty() {
+            return delivered;
+        }
+        let (remote, hash) = (plan.remote, plan.hash);
+        let mut chosen: SmallVec<[(ShardId, u32); 4]> = SmallVec::new();
+        if !plan.groups.is_empty() {
+            // Taken out while deliveries change sessions and subscriptions, and put back.
+            let picks = self.router.plans.take_groups(plan_id);
+            for pick in &picks {
+                match self.pick(pick) {
+                    Pick::Here(start) => {
+                        delivered |= self.deliver_queue(origin, pick, start, message, fx)
+                            || self.elsewhere(pick, &mut chosen);
+                    }
+                    Pick::There(shard) => {
+                        chosen.push((shard, pick.queue));
+                        delivered = true;
+                    }
+                    Pick::Nobody => {}
+                }
+            }
+            self.router.plans.put_groups(plan_id, picks);
+        }
+        let mut shards = remote;
+        for &(shard, _) in &chosen {
+            shards |= shard.bit();
+        }
+        for shard in crate::base::ids::ShardSet(shards) {
+            delivered = true;
+            self.queue_names.clear();
+            for &(_, queue) in chosen.iter().filter(|&&(s, _)| s == shard) {
+                frame::push_queue_name(&mut self.queue_names, self.router.queues.name(queue));
+            }
+            let plain = remote & shard.bit() != 0;
+            self.send_to_shard(origin, (account, hash), (shard, plain), message, fx);
+        }
+        delivered
+    }
+
+    /// Copies the message to each plain subscription of this shard.
+    #[inline]
+    fn deliver_plain(
+        &mut self,
+        origin: &Origin,
+        plan: PlanId,
+        message: &Message<'_>,
+        fx: &mut Effects,
+    ) -> bool {
+        let Self {
+            router,
+            sessions,
+            pool,
+            head: scratch,
+            full,
+            settings,
+            ..
+        } = self;
+        let max_pending = settings.limits.max_pending_bytes;
+        let Plan { plain, head, .. } = router.plans.get(plan);
+        if plain.is_empty() {
+            return false;
+        }
+        let head = if message.header_len > 0 {
+            scratch.set(message.verb(), message.subject);
+            scratch
+        } else {
+            head
+        };
+        let mut delivered = false;
+        let mut odd: SmallVec<[SubId; 4]> = SmallVec::new();
+        for &sub_id in plain {
+            let sub = &mut router.subs[sub_id];
+            let session = &mut sessions[sub.conn as usize];
+            if session.deaf || sub.conn == origin.no_echo {
+                continue;
+            }
+            delivered = true;
+            let full = (&mut *full, max_pending);
+            if !deliver_ordinary(sub, session, pool, head, message, full, fx) {
+                odd.push(sub_id);
+            }
+        }
+        for sub in odd {
+            self.deliver_odd(sub, message, fx);
+        }
+        if self.settings.trace {
+            self.trace_deliveries(plan, origin, message, fx);
+        }
+        self.settle(origin, fx);
+        delivered
+    }
+
+    /// Delivers where the short way will not do: a maximum of messages, a long id, a shared
+    /// payload, a header that the subscriber does not understand.
+    #[inline(never)]
+    fn deliver_odd(&mut self, sub_id: SubId, message: &Message<'_>, fx: &mut Effects) {
+        let conn = self.router.subs[sub_id].conn as usize;
+        if self.sessions[conn].deaf {
+            // Another of its subscriptions has had too much of the same message.
+            return;
+        }
+        if self.router.subs[sub_id].has_max {
+            let max = self.router.max_of(sub_id);
+            let delivered = self.router.subs[sub_id].delivered + 1;
+            if delivered > max {
+                return;
+            }
+            if delivered == max {
+                self.spent.push(sub_id);
+            }
+        }
+        let sub = &mut self.router.subs[sub_id];
+        let session = &mut self.sessions[sub.conn as usize];
+        sub.delivered += 1;
+        session.out_messages += 1;
+        let strip = message.header_len > 0 && !session.headers;
+        if strip {
+            self.head.set(b"MSG ", message.subject);
+            self.rest.clear();
+            without_header(message, &mut self.rest);
+        } else {
+            self.head.set(message.verb(), message.subject);
+        }
+        let (rest, shared) = match (strip, message.shared) {
+            (true, _) => (self.rest.as_slice(), None),
+            (false, Some(shared)) => (&[][..], Some(shared)),
+            (false, None) => (message.rest, None),
+        };
+        match sub.sid.long_place() {
+            Some(place) => session.out.append_message_long_sid(
+                &mut self.pool,
+                &self.head,
+                self.router.long_sid(place),
+                rest,
+            ),
+            None => {
+                let sid = self.router.subs[sub_id].sid;
+                session
+                    .out
+                    .append_message(&mut self.pool, &self.head, sid, rest);
+            }
+        }
+        if let Some(shared) = shared {
+            session.out.append_shared(&mut self.pool, shared.clone());
+        }
+        Self::mark_dirty(session, fx);
+        if session.out.pending_bytes() > session.water {
+            fill(
+                session,
+                self.settings.limits.max_pending_bytes,
+                &mut self.full,
+            );
+        }
+    }
+
+    /// After a delivery: subscriptions that have had their share, destinations that are full.
+    /// In this order, because the second may close a connection and with it the first.
+    #[inline]
+    fn settle(&mut self, origin: &Origin, fx: &mut Effects) {
+        if !self.spent.is_empty() {
+            for sub in std::mem::take(&mut self.spent) {
+                self.remove_subscription(sub, fx);
+            }
+        }
+        if !self.full.is_empty() {
+            for i in 0..self.full.len() {
+                self.over_water(self.full[i], origin.publisher, fx);
+            }
+            self.full.clear();
+        }
+    }
+
+    /// Where the member is that gets the message: each member of the group is as likely.
+    fn pick(&mut self, pick: &GroupPick) -> Pick {
+        let groups = &self.router.groups;
+        let here: u32 = pick
+            .groups
+            .iter()
+            .map(|&g| groups[g].members.len() as u32)
+            .sum();
+        let there = pick.groups.iter().flat_map(|&g| &groups[g].remote);
+        let total = here + there.clone().map(|&(_, members)| members).sum::<u32>();
+        if total == 0 {
+            return Pick::Nobody;
+        }
+        let mut at = self.prng.below(total);
+        if at < here {
+            return Pick::Here(at);
+        }
+        at -= here;
+        for &(shard, members) in there {
+            if at < members {
+                return Pick::There(shard);
+            }
+            at -= members;
+        }
+        unreachable!("the members were counted")
+    }
+
+    /// Another shard with members of the group, when none here would take the message.
+    fn elsewhere(&self, pick: &GroupPick, chosen: &mut SmallVec<[(ShardId, u32); 4]>) -> bool {
+        let there = pick
+            .groups
+            .iter()
+            .flat_map(|&g| &self.router.groups[g].remote)
+            .next();
+        match there {
+            Some(&(shard, _)) => {
+                chosen.push((shard, pick.queue));
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Delivers to one member of this shard: the one at `start`, or the next that takes it.
+    fn deliver_queue(
+        &mut self,
+        origin: &Origin,
+        pick: &GroupPick,
+        start: u32,
+        message: &Message<'_>,
+        fx: &mut Effects,
+    ) -> bool {
+        let groups = &self.router.groups;
+        if let &[group] = &pick.groups[..] {
+            // Nearly always there is one pattern, and the member chosen takes it.
+            let sub_id = groups[group].members[start as usize];
+            let sub = &mut self.router.subs[sub_id];
+            let session = &mut self.sessions[sub.conn as usize];
+            if !session.deaf && sub.conn != origin.no_echo && !self.settings.trace {
+                let max_pending = self.settings.limits.max_pending_bytes;
+                let (pool, full) = (&mut self.pool, (&mut self.full, max_pending));
+                self.head.set(message.verb(), message.subject);
+                if deliver_ordinary(sub, session, pool, &self.head, message, full, fx) {
+                    self.settle(origin, fx);
+                    return true;
+                }
+            }
+        }
+        let groups = &self.router.groups;
+        let members = || pick.groups.iter().flat_map(|&g| &groups[g].members);
+        let takes = |sub: &&SubId| {
+            let conn = self.router.subs[**sub].conn;
+            conn != origin.no_echo && !self.sessions[conn as usize].deaf
+        };
+        let start = start as usize;
+        let Some(&sub) = members()
+            .skip(start)
+            .chain(members().take(start))
+            .find(takes)
+        else {
+            return false;
+        };
+        self.deliver_odd(sub, message, fx);
+        if self.settings.trace {
+            self.trace_delivery(sub, message, fx);
+        }
+        self.settle(origin, fx);
+        true
+    }
+
+    /// Puts the message into the batch for another shard, for the queues in `queue_names`.
+    fn send_to_shard(
+        &mut self,
+        origin: &Origin,
+        (account, hash): (AccountId, u64),
+        (shard, plain): (ShardId, bool),
+        message: &Message<'_>,
+        fx: &mut Effects,
+    ) {
+        let frame = PublishFrame {
+            publisher: origin.publisher,
+            account,
+            hash,
+            subject: message.subject,
+            plain,
+            replanned: origin.replanned,
+            queues: QueueNames(&self.queue_names),
+            reply_len: message.reply_len,
+            header_len: message.header_len,
+            body_len: message.body_len,
+            rest: match message.shared {
+                Some(_) => FrameRest::Shared,
+                None => FrameRest::Inline(message.rest),
+            },
+        };
+        self.mesh.publish(shard, &frame, message.shared);
+        fx.mesh.0 |= shard.bit();
+        if self.mesh.is_over_high_water(shard) {
+            self.hold_for_mesh(shard, origin.publisher, fx);
+        }
+    }
+
+    /// A message that came from another shard.
+    #[inline]
+    pub(super) fn deliver_frame(
+        &mut self,
+        frame: &PublishFrame<'_>,
+        shared: Option<&Bytes>,
+        fx: &mut Effects,
+    ) {
+        let rest = match (frame.rest, shared) {
+            (FrameRest::Inline(rest), _) => rest,
+            (FrameRest::Shared, Some(shared)) => shared,
+            (FrameRest::Shared, None) => unreachable!("a batch holds the payloads it speaks of"),
+        };
+        let message = Message {
+            subject: frame.subject,
+            rest,
+            shared,
+            reply_len: frame.reply_len,
+            header_len: frame.header_len,
+            body_len: frame.body_len,
+        };
+        let origin = Origin {
+            publisher: frame.publisher,
+            no_echo: self.no_echo_of(frame.publisher),
+            replanned: true,
+        };
+        let plan = self
+            .router
+            .route_hashed(frame.account, frame.subject, frame.hash);
+        if frame.plain {
+            self.deliver_plain(&origin, plan, &message, fx);
+        }
+        for name in frame.queues {
+            self.deliver_frame_queue(frame, name, plan, &origin, &message, fx);
+        }
+    }
+
+    /// The slot of a publisher that wants no echo, when its own message comes back to this shard
+    /// because the queue member meant for it had left elsewhere.
+    #[inline]
+    fn no_echo_of(&self, publisher: Publisher) -> u32 {
+        if publisher.shard != self.id {
+            return NONE;
+        }
+        match self.sessions.get(publisher.conn.index as usize) {
+            Some(session) if session.id == publisher.conn && !session.echo => session.id.index,
+            _ => NONE,
+        }
+    }
+
+    /// One member here of a group gets the message; if the last one has just left, a member
+    /// elsewhere, once.
+    fn deliver_frame_queue(
+        &mut self,
+        frame: &PublishFrame<'_>,
+        name: &[u8],
+        plan: PlanId,
+        origin: &Origin,
+        message: &Message<'_>,
+        fx: &mut Effects,
+    ) {
+        let Some(queue) = self.router.queues.find(name) else {
+            return;
+        };
+        let groups = &self.router.plans.get(plan).groups;
+        let Some(pick) = groups.iter().find(|pick| pick.queue == queue).cloned() else {
+            return;
+        };
+        let here: u32 = pick
+            .groups
+            .iter()
+            .map(|&g| self.router.groups[g].members.len() as u32)
+            .sum();
+        if here > 0 {
+            let start = self.prng.below(here);
+            if self.deliver_queue(origin, &pick, start, message, fx) {
+                return;
+            }
+        }
+        let mut chosen = SmallVec::new();
+        if !frame.replanned && self.elsewhere(&pick, &mut chosen) {
+            self.counters.replans += 1;
+            self.queue_names.clear();
+            frame::push_queue_name(&mut self.queue_names, name);
+            for (shard, _) in chosen {
+                let whose = (frame.account, frame.hash);
+                self.send_to_shard(origin, whose, (shard, false), message, fx);
+            }
+        }
+    }
+
+    /// Checks that only some subjects and some clients need; false when the message is refused.
+    #[cold]
+    #[inline(never)]
+    fn check_publish(&mut self, from: u32, publish: &Publish<'_>, fx: &mut Effects) -> bool {
+        let Publish { subject, reply, .. } = *publish;
+        let refused = if is_reserved_subject(subject) {
+            let log = format!("Publish Violation - Subject {}", quote(subject));
+            let subject = quote(subject);
+            Some((
+                log,
+                format!("Permissions Violation for Publish to {subject}"),
+            ))
+        } else if is_reserved_reply(reply) {
+            let log = format!("Publish Violation - Reply {}", quote(reply));
+            let reply = quote(reply);
+            let text = format!("Permissions Violation for Publish with Reply of {reply}");
+            Some((log, text))
+        } else {
+            None
+        };
+        if let Some((log, text)) = refused {
+            self.log(from, Level::Error, &log, fx);
+            self.reply_error(from, &text, fx);
+            return false;
+        }
+        if self.sessions[from as usize].pedantic && !subject::is_valid_literal(subject) {
+            self.reply_error(from, "Invalid Publish Subject", fx);
+        }
+        if self.settings.trace {
+            self.trace_publish(from, publish, fx);
+        }
+        if self.sessions[from as usize].verbose {
+            self.reply(from, b"+OK\r\n", fx);
+        }
+        true
+    }
+
+    /// Tells a requester that nobody listens: status 503 on its reply subject, with the subject
+    /// it asked (ADR-4, and "No Responders" in docs.nats.io).
+    #[cold]
+    fn no_responders(&mut self, from: u32, publish: &Publish<'_>, fx: &mut Effects) {
+        let mut sub = self.sessions[from as usize].first_sub;
+        while sub != NONE {
+            let plain = self.router.subs[sub].group == NONE;
+            if plain && subject::matches(self.router.subject_of(sub), publish.reply) {
+                break;
+            }
+            sub = self.router.next_of_conn(sub);
+        }
+        if sub == NONE {
+            return;
+        }
+        let mut header = b"NATS/1.0 503\r\nNats-Subject: ".to_vec();
+        header.extend_from_slice(publish.subject);
+        header.extend_from_slice(b"\r\n\r\n");
+        let mut line = b"HMSG ".to_vec();
+        line.extend_from_slice(publish.reply);
+        let sizes = format!(
+            " {} {len} {len}\r\n",
+            self.sid_text(sub),
+            len = header.len()
+        );
+        line.extend_from_slice(sizes.as_bytes());
+        line.extend_from_slice(&header);
+        line.extend_from_slice(b"\r\n");
+        let session = &mut self.sessions[from as usize];
+        session.out.append(&mut self.pool, &line);
+        Self::mark_dirty(session, fx);
+        self.check_replies(from, fx);
+    }
+
+    #[cold]
+    fn trace_publish(&mut self, from: u32, publish: &Publish<'_>, fx: &mut Effects) {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let mut line = if publish.header_len.is_some() {
+            "HPUB"
+        } else {
+            "PUB"
+        }
+        .to_owned();
+        for part in [publish.subject, publish.reply] {
+            if !part.is_empty() {
+                line = format!("{line} {}", text(part));
+            }
+        }
+        if let Some(len) = publish.header_len {
+            line = format!("{line} {len}");
+        }
+        let line = format!("<<- [{line} {}]", publish.body.len());
+        self.log(from, Level::Trace, &line, fx);
+        let payload = format!("<<- MSG_PAYLOAD: [{}]", quote(publish.body));
+        self.log(from, Level::Trace, &payload, fx);
+    }
+
+    #[cold]
+    fn trace_deliveries(
+        &mut self,
+        plan: PlanId,
+        origin: &Origin,
+        message: &Message<'_>,
+        fx: &mut Effects,
+    ) {
+        for sub in self.router.plans.get(plan).plain.clone() {
+            if self.router.subs[sub].conn != origin.no_echo {
+                self.trace_delivery(sub, message, fx);
+            }
+        }
+    }
+
+    #[cold]
+    fn trace_delivery(&mut self, sub: SubId, message: &Message<'_>, fx: &mut Effects) {
+        let conn = self.router.subs[sub].conn;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let strip = message.header_len > 0 && !self.sessions[conn as usize].headers;
+        let mut line = if message.header_len > 0 && !strip {
+            "HMSG"
+        } else {
+            "MSG"
+        }
+        .to_owned();
+        line = format!("{line} {} {}", text(message.subject), self.sid_text(sub));
+        if message.reply_len > 0 {
+            line = format!("{line} {}", text(message.reply()));
+        }
+        if message.header_len > 0 && !strip {
+            line = format!("{line} {}", message.header_len);
+        }
+        let body = &message.body()[if strip { message.header_len } else { 0 }..];
+        self.log(
+            conn,
+            Level::Trace,
+            &format!("->> [{line} {}]", body.len()),
+            fx,
+        );
+        let payload = format!("->> MSG_PAYLOAD: [{}]", quote(body));
+        self.log(conn, Level::Trace, &payload, fx);
+    }
+}
+
+/// Delivers to a subscription like most: without a maximum, with a short id, and able to take the
+/// message as it is. False when it is not like that.
+#[inline(always)]
+fn deliver_ordinary(
+    sub: &mut Sub,
+    session: &mut Session,
+    pool: &mut ChunkPool,
+    head: &Head,
+    message: &Message<'_>,
+    (full, max_pending): (&mut Vec<u32>, usize),
+    fx: &mut Effects,
+) -> bool {
+    let ordinary = !sub.has_max
+        && sub.sid.long_place().is_none()
+        && message.shared.is_none()
+        && (message.header_len == 0 || session.headers);
+    if !ordinary {
+        return false;
+    }
+    sub.delivered += 1;
+    session.out_messages += 1;
+    session
+        .out
+        .append_message(pool, head, sub.sid, message.rest);
+    Shard::mark_dirty(session, fx);
+    if session.out.pending_bytes() > session.water {
+        fill(session, max_pending, full);
+    }
+    true
+}
+
+/// Notes a destination over its mark. Over `max_pending` it gets no more of the message either: a
+/// connection may have any number of subscriptions that match.
+#[cold]
+fn fill(session: &mut Session, max_pending: usize, full: &mut Vec<u32>) {
+    session.deaf = session.out.pending_bytes() > max_pending;
+    full.push(session.id.index);
+}
+
+enum Pick {
+    /// On this shard, counted over its members.
+    Here(u32),
+    There(ShardId),
+    Nobody,
+}
+
+#[inline]
+fn message<'a>(publish: &Publish<'a>, rest: &'a [u8], shared: Option<&'a Bytes>) -> Message<'a> {
+    Message {
+        subject: publish.subject,
+        rest,
+        shared,
+        reply_len: publish.reply.len(),
+        header_len: publish.header_len.unwrap_or(0),
+        body_len: publish.body.len(),
+    }
+}
+
+/// What a delivery says after the subscription id, for a publish that was spelled otherwise.
+#[cold]
+fn normalised(publish: &Publish<'_>) -> Vec<u8> {
+    let mut rest = Vec::with_capacity(publish.reply.len() + publish.body.len() + 32);
+    if !publish.reply.is_empty() {
+        rest.extend_from_slice(publish.reply);
+        rest.push(b' ');
+    }
+    if let Some(len) = publish.header_len {
+        rest.extend_from_slice(format!("{len} ").as_bytes());
+    }
+    rest.extend_from_slice(format!("{}\r\n", publish.body.len()).as_bytes());
+    rest.extend_from_slice(publish.body);
+    rest.extend_from_slice(b"\r\n");
+    rest
+}
+
+/// The same for a subscriber that does not understand headers.
+#[cold]
+fn without_header(message: &Message<'_>, rest: &mut Vec<u8>) {
+    let payload = &message.body()[message.header_len..];
+    if message.reply_len > 0 {
+        rest.extend_from_slice(message.reply());
+        rest.push(b' ');
+    }
+    rest.extend_from_slice(format!("{}\r\n", payload.len()).as_bytes());
+    rest.extend_from_slice(payload);
+    rest.extend_from_slice(b"\r\n");
+}
+
+/// Whether a subject may be one of the reserved ones.
+#[inline]
+fn is_special(subject: &[u8]) -> bool {
+    matches!(subject, [b'$' | b'_', ..])
+}
+
+fn is_reserved_subject(subject: &[u8]) -> bool {
+    [&b"$NRG."[..], b"$GR.", b"_GR_."]
+        .iter()
+        .any(|prefix| subject.starts_with(prefix))
+}
+
+fn is_reserved_reply(reply: &[u8]) -> bool {
+    reply.starts_with(b"_R_.")
+        || [&b"$JS.ACK."[..], b"$GR.", b"_GR_."]
+            .iter()
+            .any(|prefix| reply.starts_with(prefix) && reply.len() > prefix.len())
+}

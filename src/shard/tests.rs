@@ -1,0 +1,177 @@
+//! What the simulator (`tests/simulation`) has found, each in its smallest form.
+
+use super::{Batch, Effects, Event, Settings, Shard};
+use crate::auth::Authenticator;
+use crate::base::ids::{ConnId, ShardId};
+use crate::base::limits::MESH_OUTBOX_HIGH_WATER_BYTES;
+use crate::config::Limits;
+use crate::proto::info::ServerIdentity;
+
+const FIRST: ShardId = ShardId(0);
+const SECOND: ShardId = ShardId(1);
+const CONN: ConnId = ConnId {
+    index: 0,
+    generation: 1,
+};
+
+/// Two shards, and a connection on the first which has read its INFO.
+struct Pair {
+    first: Shard,
+    second: Shard,
+    fx: Effects,
+}
+
+impl Pair {
+    fn new(limits: Limits) -> Self {
+        let settings = Settings {
+            limits,
+            auth: Authenticator::Open,
+            identity: ServerIdentity {
+                id: "N".repeat(56),
+                name: "pair".into(),
+                host: "127.0.0.1".into(),
+                port: 4222,
+                auth_required: false,
+                max_payload_bytes: 1024,
+            },
+            debug: false,
+            trace: false,
+            shards: 2,
+            hash_seed: 1,
+        };
+        let mut pair = Self {
+            first: Shard::new(FIRST, settings.clone(), 1),
+            second: Shard::new(SECOND, settings, 2),
+            fx: Effects::default(),
+        };
+        let peer = ([127, 0, 0, 1], 1).into();
+        let event = Event::Opened {
+            conn: CONN,
+            client_id: 1,
+            peer,
+            refused: false,
+        };
+        pair.first.handle(1, event, &mut pair.fx);
+        pair.send(usize::MAX);
+        pair.received(b"CONNECT {\"verbose\":false,\"pedantic\":false}\r\n");
+        pair
+    }
+
+    fn received(&mut self, bytes: &[u8]) {
+        let event = Event::Received { conn: CONN, bytes };
+        self.first.handle(1, event, &mut self.fx);
+    }
+
+    /// Starts a send, if the connection is marked, and ends it.
+    fn send(&mut self, at_most: usize) -> Vec<u8> {
+        let sent = self.start();
+        let bytes = sent.len().min(at_most);
+        self.sent(bytes);
+        sent[..bytes].to_vec()
+    }
+
+    fn start(&mut self) -> Vec<u8> {
+        if std::mem::take(&mut self.fx.dirty).is_empty() {
+            return Vec::new();
+        }
+        let out = self.first.outbound(CONN).expect("it is open");
+        let bytes = out.begin_send().flatten().copied().collect();
+        let event = Event::SendStarted { conn: CONN };
+        self.first.handle(1, event, &mut self.fx);
+        bytes
+    }
+
+    fn sent(&mut self, bytes: usize) {
+        let event = Event::Sent { conn: CONN, bytes };
+        self.first.handle(1, event, &mut self.fx);
+    }
+
+    /// Moves all batches to the second shard and what it answers back.
+    fn exchange(&mut self) {
+        let batches: Vec<Batch> = std::iter::from_fn(|| self.first.next_batch(SECOND)).collect();
+        for batch in batches {
+            let event = Event::Batch { from: FIRST, batch };
+            self.second.handle(1, event, &mut Effects::default());
+        }
+        let event = Event::MeshDrained { peer: SECOND };
+        self.first.handle(1, event, &mut self.fx);
+        while let Some(batch) = self.second.next_batch(FIRST) {
+            let event = Event::Batch {
+                from: SECOND,
+                batch,
+            };
+            self.first.handle(1, event, &mut self.fx);
+        }
+    }
+}
+
+#[test]
+fn a_reply_that_waits_does_not_leave_the_connection_marked_for_good() {
+    let mut pair = Pair::new(Limits::DEFAULT);
+    pair.received(b"PING\r\n");
+    assert_eq!(pair.start(), b"PONG\r\n");
+    // Behind the PONG that waits, an error waits too, while the send is under way.
+    pair.received(b"SUB a 1\r\nPING\r\nSUB a..b 2\r\n");
+    pair.fx.dirty.clear();
+    pair.sent(b"PONG\r\n".len());
+    pair.exchange();
+    assert_eq!(pair.send(usize::MAX), b"PONG\r\n-ERR 'Invalid Subject'\r\n");
+}
+
+#[test]
+fn what_comes_behind_a_pong_that_waits_waits_too() {
+    let mut pair = Pair::new(Limits::DEFAULT);
+    pair.received(b"SUB a 1\r\nPING\r\nPUB a 2\r\nhi\r\nPI");
+    assert_eq!(pair.fx.reads, [(CONN, false)]);
+    // It had been received before the input was held back.
+    pair.received(b"NG\r\n");
+    assert_eq!(pair.send(usize::MAX), b"");
+    pair.exchange();
+    assert_eq!(pair.fx.reads, [(CONN, false), (CONN, true)]);
+    assert_eq!(
+        pair.send(usize::MAX),
+        b"PONG\r\nMSG a 1 2\r\nhi\r\nPONG\r\n"
+    );
+}
+
+#[test]
+fn who_does_not_read_replies_is_cut_off() {
+    let mut pair = Pair::new(Limits {
+        max_pending_bytes: 4096,
+        ..Limits::DEFAULT
+    });
+    pair.received(&b"PING\r\n".repeat(4096 / 6));
+    assert!(pair.fx.closes.is_empty());
+    pair.received(b"PING\r\n");
+    assert_eq!(pair.fx.closes.len(), 1);
+    assert_eq!(pair.first.counters().slow_consumers, 1);
+}
+
+#[test]
+fn one_message_to_many_subscriptions_stops_at_max_pending() {
+    let mut pair = Pair::new(Limits {
+        max_pending_bytes: 4096,
+        ..Limits::DEFAULT
+    });
+    for sid in 0..100 {
+        pair.received(format!("SUB a {sid}\r\n").as_bytes());
+    }
+    let payload = "x".repeat(1000);
+    pair.received(format!("PUB a 1000\r\n{payload}\r\n").as_bytes());
+    assert_eq!(pair.fx.closes.len(), 1);
+    assert!(pair.first.bytes_held() < 4096 + 2000 + 100 * 40);
+}
+
+#[test]
+fn interest_that_comes_and_goes_is_held_back() {
+    let mut pair = Pair::new(Limits::DEFAULT);
+    let mut turns = 0;
+    while pair.fx.reads.is_empty() {
+        pair.received(&b"SUB a 1\r\nUNSUB 1\r\n".repeat(1000));
+        turns += 1;
+        assert!(turns < MESH_OUTBOX_HIGH_WATER_BYTES / 1000, "never");
+    }
+    assert_eq!(pair.fx.reads, [(CONN, false)]);
+    pair.exchange();
+    assert_eq!(pair.fx.reads, [(CONN, false), (CONN, true)]);
+}

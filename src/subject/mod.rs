@@ -1,0 +1,124 @@
+//! Subjects: what is valid, what matches what, and an index of patterns.
+//!
+//! A subject is tokens separated by `.`; in a pattern the token `*` stands for any one token and
+//! a last token `>` for one or more (docs.nats.io, "Subject-Based Messaging"). This module knows
+//! no subscriber: the index maps a pattern to a number, and others hang what they like on it.
+
+pub mod index;
+
+pub use index::{EntryId, Index, SubjectHash};
+
+/// Separates tokens.
+pub const SEPARATOR: u8 = b'.';
+/// Matches one token.
+pub const ANY_TOKEN: &[u8] = b"*";
+/// Matches the rest, at least one token.
+pub const ANY_TAIL: &[u8] = b">";
+
+/// Whether `pattern` may be subscribed to: no empty token, no white space, `>` only as the last.
+/// A `*` or `>` inside a longer token is an ordinary character, as in nats-server.
+pub fn is_valid_pattern(pattern: &[u8]) -> bool {
+    let mut tokens = pattern.split(|&b| b == SEPARATOR).peekable();
+    while let Some(token) = tokens.next() {
+        if token.is_empty() || token.iter().any(|b| b" \t\n\r\x0c".contains(b)) {
+            return false;
+        }
+        if token == ANY_TAIL && tokens.peek().is_some() {
+            return false;
+        }
+    }
+    true
+}
+
+/// Whether `subject` may be published to: valid, and no token is a wildcard.
+pub fn is_valid_literal(subject: &[u8]) -> bool {
+    is_valid_pattern(subject) && is_literal(subject)
+}
+
+/// Whether no token of `subject` is a wildcard.
+#[inline]
+pub fn is_literal(subject: &[u8]) -> bool {
+    // Most subjects hold neither character anywhere.
+    if !subject.iter().any(|&b| b == b'*' || b == b'>') {
+        return true;
+    }
+    !subject
+        .split(|&b| b == SEPARATOR)
+        .any(|token| token == ANY_TOKEN || token == ANY_TAIL)
+}
+
+/// Whether `pattern` matches the literal `subject`: the definition the index is tested against.
+pub fn matches(pattern: &[u8], subject: &[u8]) -> bool {
+    let mut tokens = subject.split(|&b| b == SEPARATOR);
+    for wanted in pattern.split(|&b| b == SEPARATOR) {
+        if wanted == ANY_TAIL {
+            return tokens.next().is_some();
+        }
+        match tokens.next() {
+            Some(token) if wanted == ANY_TOKEN || wanted == token => {}
+            _ => return false,
+        }
+    }
+    tokens.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        let cases: &[(&str, bool)] = &[
+            ("foo", true),
+            ("foo.bar", true),
+            ("foo.*", true),
+            ("foo.>", true),
+            (">", true),
+            ("*", true),
+            ("*.*", true),
+            ("foo*", true),
+            ("foo>.bar", true),
+            ("", false),
+            (".", false),
+            (".foo", false),
+            ("foo.", false),
+            ("foo..bar", false),
+            ("foo.>.bar", false),
+            ("foo bar", false),
+            ("foo\tbar", false),
+        ];
+        for &(pattern, valid) in cases {
+            assert_eq!(is_valid_pattern(pattern.as_bytes()), valid, "{pattern:?}");
+        }
+    }
+
+    #[test]
+    fn literals() {
+        for (subject, literal) in [("a.b", true), ("a.*", false), (">", false), ("a*.b>", true)] {
+            assert_eq!(is_literal(subject.as_bytes()), literal, "{subject:?}");
+        }
+    }
+
+    #[test]
+    fn matching() {
+        let cases: &[(&str, &str, bool)] = &[
+            ("foo", "foo", true),
+            ("foo", "foo.bar", false),
+            ("foo.*", "foo.bar", true),
+            ("foo.*", "foo", false),
+            ("foo.*", "foo.bar.baz", false),
+            ("foo.>", "foo", false),
+            ("foo.>", "foo.bar.baz", true),
+            (">", "foo", true),
+            ("*.bar", "foo.bar", true),
+            ("foo*", "foobar", false),
+        ];
+        for &(pattern, subject, expected) in cases {
+            assert_eq!(
+                matches(pattern.as_bytes(), subject.as_bytes()),
+                expected,
+                "{pattern} {subject}"
+            );
+        }
+    }
+}

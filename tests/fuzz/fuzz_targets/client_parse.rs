@@ -1,0 +1,8 @@
+//! Feeds the parser of the client protocol.
+#![no_main]
+
+#[allow(dead_code, reason = "one of several targets")]
+#[path = "../targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::client_parse(bytes));
