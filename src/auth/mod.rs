@@ -4,6 +4,10 @@
 //! Secrets are compared in constant time: how long a refusal takes says nothing about how much of
 //! a guess was right.
 
+pub mod admission;
+pub mod definition;
+pub mod permissions;
+
 use subtle::ConstantTimeEq;
 
 /// What a client presents.

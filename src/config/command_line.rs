@@ -488,7 +488,7 @@ fn config(matches: &ArgMatches) -> Result<Config, CommandLineError> {
         token: text(matches, "auth"),
         cpus: matches.get_one("cpus").cloned(),
         shards: shards_of(matches)?,
-        limits: defaults.limits,
+        ..defaults
     };
     if config.pass.is_some() && config.user.is_none() {
         return Err(CommandLineError::PassWithoutUser);

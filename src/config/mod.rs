@@ -6,14 +6,18 @@
 mod command_line;
 mod cpu_list;
 mod limits;
+mod tls;
 
 pub use command_line::{CommandLineError, Invocation, parse};
 pub use cpu_list::{CPU_NUMBER_MAX, CpuListError, parse_cpu_list};
 pub use limits::{LIMITS_VARIABLE, LimitError, Limits};
+pub use tls::{CertificateFiles, HandshakeFirst, OcspMode, OcspOptions, TlsOptions, TlsVersion};
 
 use std::fmt;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
+
+use crate::auth::definition::AuthDefinition;
 
 /// The most shards one server runs: `--shards` and the length of `--cpus` stay at or below it.
 pub const SHARDS_MAX: usize = 64;
@@ -72,6 +76,13 @@ pub struct Config {
     /// CPU of each shard. `Some` implies `shards == Some(cpus.len())`.
     pub cpus: Option<Vec<usize>>,
     pub limits: Limits,
+    /// Who may connect, and the accounts.
+    pub auth: AuthDefinition,
+    /// TLS for clients.
+    pub tls: Option<TlsOptions>,
+    /// With `tls`, clients may do without.
+    pub allow_non_tls: bool,
+    pub ocsp: Option<OcspOptions>,
 }
 
 impl Default for Config {
@@ -93,6 +104,10 @@ impl Default for Config {
             shards: None,
             cpus: None,
             limits: Limits::DEFAULT,
+            auth: AuthDefinition::default(),
+            tls: None,
+            allow_non_tls: false,
+            ocsp: None,
         }
     }
 }
@@ -118,6 +133,10 @@ impl fmt::Debug for Config {
             shards,
             cpus,
             limits,
+            auth,
+            tls,
+            allow_non_tls,
+            ocsp,
         } = self;
         let hidden = |secret: &Option<String>| secret.as_ref().map(|_| "[REDACTED]");
         formatter
@@ -138,6 +157,10 @@ impl fmt::Debug for Config {
             .field("shards", shards)
             .field("cpus", cpus)
             .field("limits", limits)
+            .field("auth", auth)
+            .field("tls", tls)
+            .field("allow_non_tls", allow_non_tls)
+            .field("ocsp", ocsp)
             .finish()
     }
 }

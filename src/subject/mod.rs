@@ -5,8 +5,10 @@
 //! no subscriber: the index maps a pattern to a number, and others hang what they like on it.
 
 pub mod index;
+pub mod transform;
 
 pub use index::{EntryId, Index, SubjectHash};
+pub use transform::{Transform, TransformError};
 
 /// Separates tokens.
 pub const SEPARATOR: u8 = b'.';
