@@ -4,6 +4,8 @@
 mod buffers;
 mod commands;
 mod conns;
+#[allow(dead_code, reason = "handshakes and passwords come next")]
+mod helpers;
 mod host;
 mod identity;
 mod idle;
@@ -27,6 +29,7 @@ use crate::base::ids::ShardId;
 use crate::config::Config;
 use crate::shard::{Settings, Shard};
 use commands::{Address, Command, Mailbox, Report};
+use helpers::{Helpers, Pool};
 use lame_duck::LameDuck;
 use links::Links;
 use listener::Listener;
@@ -38,6 +41,8 @@ use turn::Turns;
 const FILE_MEMORY_BYTES: usize = 64 * 1024;
 /// How long connections may take to be closed when the server stops.
 const STOP_TIME: Duration = Duration::from_secs(5);
+/// How long helpers may take to finish what they are at after that.
+const HELPERS_STOP_TIME: Duration = Duration::from_millis(100);
 
 /// Why the server did not start.
 #[derive(Debug)]
@@ -69,6 +74,7 @@ struct Server {
     log: Log,
     limits: crate::config::Limits,
     connections: Links,
+    helpers: Pool,
     running: usize,
 }
 
@@ -126,6 +132,8 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
     signals.map_err(|e| StartError(format!("cannot watch signals: {e}")))?;
     let (addresses, mailboxes) = commands::mailboxes(shards, &report)
         .map_err(|e| StartError(format!("cannot make event descriptors: {e}")))?;
+    let helpers = Pool::start(helpers::THREADS, helpers::JOBS_MAX)
+        .map_err(|e| StartError(format!("cannot start helper threads: {e}")))?;
     let mut links = links::mesh(shards);
     let connections = links[0].observer();
     let mut listener = Some(listener);
@@ -135,6 +143,7 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
             shard: Shard::new(ShardId(own as u8), settings.clone(), random()?),
             links: links.remove(0),
             mailbox,
+            helpers: helpers.helpers(),
             log: log.clone(),
             // The first shard accepts for all.
             listener: listener.take(),
@@ -148,6 +157,7 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
         log: log.clone(),
         limits: config.limits.clone(),
         connections,
+        helpers,
         running: shards,
     };
     server.await_ready()?;
@@ -165,6 +175,7 @@ struct Seat {
     shard: Shard,
     links: Links,
     mailbox: Mailbox,
+    helpers: Helpers,
     log: Log,
     listener: Option<Listener>,
 }
@@ -191,6 +202,7 @@ impl Seat {
                     ring,
                     self.links,
                     self.mailbox,
+                    self.helpers,
                     self.log,
                     self.listener,
                 );
@@ -287,6 +299,8 @@ impl Server {
                 }
             }
         }
+        // What they were at concerns connections that are gone.
+        self.helpers.stop(HELPERS_STOP_TIME);
         self.log.info(format_args!("Server Exiting.."));
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::commands::{Arrival, Command, Mailbox, Report};
 use super::conns::{Closing, Conns, Receive};
+use super::helpers::Helpers;
 use super::idle::{Idle, SPIN};
 use super::links::Links;
 use super::listener::Listener;
@@ -42,6 +43,9 @@ pub struct Turns {
     conns: Conns,
     links: Links,
     mailbox: Mailbox,
+    /// For what would stall this shard.
+    #[allow(dead_code, reason = "handshakes and passwords come next")]
+    helpers: Helpers,
     log: Log,
     started: Instant,
     /// Completions that came while batches were taken.
@@ -71,6 +75,7 @@ impl Turns {
         ring: NetRing,
         links: Links,
         mailbox: Mailbox,
+        helpers: Helpers,
         log: Log,
         listener: Option<Listener>,
     ) -> Self {
@@ -83,6 +88,7 @@ impl Turns {
             conns: Conns::default(),
             links,
             mailbox,
+            helpers,
             log,
             started: Instant::now(),
             set_aside: VecDeque::new(),
