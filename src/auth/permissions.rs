@@ -10,6 +10,8 @@
 //! Deny rules count where they overlap with a subscription, not only where they cover it
 //! (GHSA-wh7g), and a queue entry never takes a plain deny back (GHSA-jx8g).
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use smallvec::SmallVec;
 
 use super::definition::{PermissionRules, ResponseRules};
@@ -29,6 +31,7 @@ pub enum MaySubscribe {
 /// Compiled rules.
 #[derive(Debug)]
 pub struct Permissions {
+    id: u64,
     rules: PermissionRules,
     publish_allow: Option<Entries>,
     publish_deny: Entries,
@@ -54,13 +57,21 @@ impl Permissions {
             None => None,
         };
         let subscribe_deny = list(&subscribe.deny, true)?;
+        // Tells sets apart, nothing else: what is decided does not depend on it.
+        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         Ok(Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             rules,
             publish_allow,
             publish_deny,
             subscribe_allow,
             subscribe_deny,
         })
+    }
+
+    /// A number that no other set of permissions of this process has.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// The rules it was made from.
