@@ -8,7 +8,7 @@ pub mod index;
 pub mod transform;
 
 pub use index::{EntryId, Index, SubjectHash};
-pub use transform::{Transform, TransformError};
+pub use transform::{Transform, TransformError, with_placeholders};
 
 /// Separates tokens.
 pub const SEPARATOR: u8 = b'.';
