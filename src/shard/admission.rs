@@ -51,8 +51,14 @@ impl Shard {
             // As in nats-server, a second CONNECT starts afresh, possibly in another account.
             self.drop_subscriptions(conn, fx);
         }
-        if self.sessions[conn.index as usize].internal {
-            self.answer_connect(conn, fx);
+        let session = &mut self.sessions[conn.index as usize];
+        if session.internal
+            && let Some(admission) = session.admission.clone()
+        {
+            match session.admit(admission) {
+                Ok(()) => self.answer_connect(conn, fx),
+                Err(refusal) => self.refuse(conn, refusal, fx),
+            }
             return;
         }
         let Policy { gate, directory } = &self.settings.policy;

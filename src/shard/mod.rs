@@ -328,3 +328,6 @@ impl Shard {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod account_tests;
