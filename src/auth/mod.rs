@@ -6,6 +6,7 @@
 
 pub mod admission;
 pub mod definition;
+pub mod mapping;
 pub mod permissions;
 
 use subtle::ConstantTimeEq;
