@@ -9,7 +9,7 @@ use skein::auth::Authenticator;
 use skein::base::ids::{ConnId, ShardId};
 use skein::config::Limits;
 use skein::proto::info::ServerIdentity;
-use skein::shard::{Effects, Event, Settings, Shard};
+use skein::shard::{Effects, Event, Opening, Settings, Shard};
 
 /// Messages in one iteration.
 const MESSAGES: usize = 1000;
@@ -25,6 +25,7 @@ pub fn settings(shards: usize) -> Settings {
             host: "127.0.0.1".into(),
             port: 4222,
             auth_required: false,
+            tls: None,
             max_payload_bytes: 1 << 20,
         },
         debug: false,
@@ -45,6 +46,7 @@ pub fn connect(shard: &mut Shard, fx: &mut Effects, index: u32) -> ConnId {
         client_id: u64::from(index),
         peer: SocketAddr::from(([127, 0, 0, 1], 1000)),
         refused: false,
+        opening: Opening::Plain,
     };
     shard.handle(1, event, fx);
     receive(

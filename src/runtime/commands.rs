@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::base::ids::ShardId;
+use super::tls::Tls;
+use super::tls::handshake::Step;
+use crate::base::ids::{ConnId, ShardId};
 
 /// A connection that was accepted.
 #[derive(Debug)]
@@ -28,6 +30,10 @@ pub struct Arrival {
 pub enum Command {
     /// Take over a connection.
     Adopt(Arrival),
+    /// A helper is done with a handshake.
+    Handshake(ConnId, Box<Step>),
+    /// New connections use TLS by these options.
+    Tls(Option<Arc<Tls>>),
     /// Close the listening socket.
     StopAccepting,
     /// Tell clients that the server is in lame duck mode.

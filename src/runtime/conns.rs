@@ -3,6 +3,7 @@
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use super::ring::GENERATION_MASK;
+use super::tls::stream::Stream;
 use crate::base::ids::ConnId;
 
 /// The receive operation of a connection.
@@ -43,6 +44,8 @@ pub struct Conn {
     pub receive: Receive,
     /// Whether the shard wants its input.
     pub wanted: bool,
+    /// It is not read from for a while, whether the shard wants its input or not.
+    pub paused: bool,
     /// The turn in which it was last read from.
     pub read_in_turn: u32,
     /// The peer sends nothing more; it may still read.
@@ -51,6 +54,8 @@ pub struct Conn {
     pub sending: bool,
     /// How far closing has come.
     pub closing: Closing,
+    /// What is between the socket and the shard, if the client uses TLS or may still do so.
+    pub tls: Option<Box<Stream>>,
 }
 
 impl Conn {
@@ -111,6 +116,13 @@ impl Conns {
         self.slots
             .get_mut(id.index as usize)
             .filter(|conn| conn.generation == id.generation && conn.socket.is_some())
+    }
+
+    /// Whether the slot is still this connection's.
+    pub fn has(&self, id: ConnId) -> bool {
+        self.slots
+            .get(id.index as usize)
+            .is_some_and(|conn| conn.generation == id.generation && conn.socket.is_some())
     }
 
     /// Closes the socket and frees the slot.

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use super::commands::{Arrival, Command, Mailbox, Report};
 use super::conns::{Closing, Conns, Receive};
-use super::helpers::Helpers;
 use super::idle::{Idle, SPIN};
 use super::links::Links;
 use super::listener::Listener;
 use super::log::Log;
 use super::ring::{Completion, Kind, NetRing};
+use super::securing::Secure;
+use super::tls::stream::Received;
 use crate::base::deadlines::Millis;
 use crate::base::ids::{ConnId, ShardSet};
 use crate::session::CloseReason;
@@ -35,23 +36,22 @@ const LINGER_MS: Millis = 1000;
 
 /// One shard with its sockets.
 pub struct Turns {
-    shard: Shard,
-    fx: Effects,
+    pub(super) shard: Shard,
+    pub(super) fx: Effects,
     /// Counts turns.
     turn: u32,
-    ring: NetRing,
-    conns: Conns,
+    pub(super) ring: NetRing,
+    pub(super) conns: Conns,
     links: Links,
     mailbox: Mailbox,
-    /// For what would stall this shard.
-    #[allow(dead_code, reason = "handshakes and passwords come next")]
-    helpers: Helpers,
-    log: Log,
+    /// TLS of the connections.
+    pub(super) secure: Secure,
+    pub(super) log: Log,
     started: Instant,
     /// Completions that came while batches were taken.
     set_aside: VecDeque<Completion>,
     /// Receives to start again, after buffers have gone back.
-    rearm: VecDeque<ConnId>,
+    pub(super) rearm: VecDeque<ConnId>,
     /// Connections being closed, and when that ends at the latest; oldest first.
     lingering: VecDeque<(Millis, ConnId)>,
     /// Peers whose ring was full.
@@ -75,7 +75,7 @@ impl Turns {
         ring: NetRing,
         links: Links,
         mailbox: Mailbox,
-        helpers: Helpers,
+        secure: Secure,
         log: Log,
         listener: Option<Listener>,
     ) -> Self {
@@ -88,7 +88,7 @@ impl Turns {
             conns: Conns::default(),
             links,
             mailbox,
-            helpers,
+            secure,
             log,
             started: Instant::now(),
             set_aside: VecDeque::new(),
@@ -157,6 +157,7 @@ impl Turns {
             self.shard.handle(now, Event::Tick, &mut self.fx);
             busy = true;
         }
+        self.securing_due(now);
         self.end_lingering(now);
         self.accept_again(now);
         self.execute(now);
@@ -186,6 +187,7 @@ impl Turns {
         let now = self.now();
         let deadline = [
             self.shard.next_deadline(),
+            self.secure.next_deadline(),
             self.lingering.front().map(|&(at, _)| at),
             self.accept_at,
         ]
@@ -224,15 +226,26 @@ impl Turns {
         let result = completion.result;
         if let Some(buffer) = completion.buffer {
             let bytes = self.ring.buffers.received(buffer, result.max(0) as usize);
+            let mut secured = Received::Nothing;
             if open && !bytes.is_empty() {
                 conn.read_in_turn = self.turn;
-                let event = Event::Received { conn: id, bytes };
-                self.shard.handle(now, event, &mut self.fx);
+                let mut deliver = |bytes: &[u8]| {
+                    let event = Event::Received { conn: id, bytes };
+                    self.shard.handle(now, event, &mut self.fx);
+                };
+                match &mut conn.tls {
+                    None => deliver(bytes),
+                    Some(stream) => secured = stream.receive(bytes, deliver),
+                }
             }
             if !completion.buffer_more {
                 self.ring.buffers.push(buffer);
             }
+            self.after_receive(now, id, secured);
         }
+        let Some(conn) = self.conns.get(id) else {
+            return;
+        };
         if completion.more {
             return;
         }
@@ -253,6 +266,9 @@ impl Turns {
             }
             error if open => {
                 conn.ended = true;
+                if self.securing_hung_up(now, id) {
+                    return;
+                }
                 let reason = match error {
                     0 | libc::ECONNRESET => CloseReason::ClientClosed,
                     _ => CloseReason::ReadError,
@@ -278,6 +294,15 @@ impl Turns {
         };
         conn.sending = false;
         let result = completion.result;
+        if conn
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.is_sending_records())
+        {
+            self.records_sent(now, id, result);
+            self.go_on_closing(now, id);
+            return;
+        }
         if result >= 0 {
             let bytes = result as usize;
             let event = Event::Sent { conn: id, bytes };
@@ -292,6 +317,8 @@ impl Turns {
         } else {
             conn.shut();
         }
+        // TLS may have had something to say behind it.
+        self.flush_records(now, id);
         self.go_on_closing(now, id);
     }
 
@@ -336,9 +363,13 @@ impl Turns {
             client_id,
             peer,
             refused,
+            opening: self.secure.opening(),
         };
         self.shard.handle(now, event, &mut self.fx);
         self.rearm.push_back(conn);
+        if !refused {
+            self.start_securing(now, conn);
+        }
     }
 
     /// Handles sends that are done, and sets aside other completions until all batches are taken.
@@ -392,6 +423,8 @@ impl Turns {
         while let Some(command) = self.mailbox.next() {
             match command {
                 Command::Adopt(arrival) => self.adopt(now, arrival),
+                Command::Handshake(conn, step) => self.handshake_stepped(now, conn, *step),
+                Command::Tls(tls) => self.secure.tls = tls,
                 Command::StopAccepting => self.stop_accepting(),
                 Command::LameDuck => {
                     self.shard.handle(now, Event::LameDuck, &mut self.fx);
@@ -474,7 +507,7 @@ impl Turns {
             let Some(conn) = self.conns.get(id) else {
                 continue;
             };
-            let wanted = conn.wanted || conn.closing == Closing::Lingering;
+            let wanted = conn.wanted && !conn.paused || conn.closing == Closing::Lingering;
             if conn.receive == Receive::Idle && wanted && conn.closing != Closing::Shut {
                 conn.receive = Receive::Armed;
                 self.ring.receive(id, conn.fd());
@@ -515,6 +548,10 @@ impl Turns {
             };
             // One that is sending is marked again when that is done.
             if conn.sending || conn.closing == Closing::Shut {
+                continue;
+            }
+            if conn.tls.is_some() {
+                self.flush_records(now, id);
                 continue;
             }
             let fd = conn.fd();
@@ -559,6 +596,12 @@ impl Turns {
         };
         if conn.closing == Closing::Flushing && !conn.sending {
             let pending = self.shard.outbound(id).map_or(0, |out| out.pending_bytes());
+            if pending == 0 && self.finish_records(now, id) {
+                return;
+            }
+            let Some(conn) = self.conns.get(id) else {
+                return;
+            };
             if pending == 0 && (self.stopping || conn.ended) {
                 conn.shut();
             } else if pending == 0 {
@@ -587,6 +630,7 @@ impl Turns {
             self.ring.cancel_receive(id);
         }
         if conn.receive == Receive::Idle && !conn.sending {
+            self.forget_stream(id);
             self.conns.remove(id);
             self.shard
                 .handle(now, Event::Closed { conn: id }, &mut self.fx);

@@ -11,6 +11,8 @@ pub enum CloseReason {
     AuthenticationTimeout,
     /// Wrong credentials.
     AuthenticationFailure,
+    /// The TLS handshake came to nothing.
+    TlsHandshakeFailure,
     /// It did not read and its unsent bytes came over `max_pending`.
     SlowConsumerPendingBytes,
     /// It did not read for `write_deadline`.
@@ -45,6 +47,7 @@ impl fmt::Display for CloseReason {
             CloseReason::ClientClosed => "Client Closed",
             CloseReason::AuthenticationTimeout => "Authentication Timeout",
             CloseReason::AuthenticationFailure => "Authentication Failure",
+            CloseReason::TlsHandshakeFailure => "TLS Handshake Failure",
             CloseReason::SlowConsumerPendingBytes => "Slow Consumer (Pending Bytes)",
             CloseReason::SlowConsumerWriteDeadline => "Slow Consumer (Write Deadline)",
             CloseReason::WriteError => "Write Error",

@@ -10,7 +10,9 @@ pub use carry::Carry;
 pub use close::CloseReason;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use crate::auth::admission::TlsFacts;
 use crate::auth::{Authenticator, Credentials};
 use crate::base::deadlines::Millis;
 use crate::base::ids::{AccountId, ConnId, ShardId};
@@ -99,6 +101,8 @@ pub struct Session {
     pub client_id: u64,
     /// Where it comes from.
     pub peer: SocketAddr,
+    /// The TLS connection, if it is one.
+    pub tls: Option<Arc<TlsFacts>>,
     /// What it asked for; none before CONNECT.
     pub options: Option<Box<ConnectOptions>>,
     /// First of its subscriptions, or `router::NONE`.
@@ -176,6 +180,7 @@ impl Session {
             holds: 0,
             client_id,
             peer,
+            tls: None,
             options: None,
             first_sub: u32::MAX,
             subs: 0,

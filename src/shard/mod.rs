@@ -19,7 +19,7 @@ mod mesh;
 mod publish;
 mod timers;
 
-pub use event::{Close, Effects, Event, Level};
+pub use event::{Close, Effects, Event, Level, Opening, OpeningNews};
 pub use mesh::Batch;
 
 use crate::auth::Authenticator;
@@ -146,7 +146,10 @@ impl Shard {
                 client_id,
                 peer,
                 refused,
-            } => self.opened(conn, client_id, peer, refused, fx),
+                opening,
+            } => self.opened(conn, client_id, peer, refused, opening, fx),
+            Event::Opening { conn, news } => self.opening(conn, news, fx),
+            Event::Secured { conn, facts } => self.secured(conn, facts, fx),
             Event::HungUp { conn, reason } | Event::CloseNow { conn, reason } => {
                 if !self.is_open(conn) {
                     return;

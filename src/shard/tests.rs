@@ -1,6 +1,6 @@
 //! What the simulator (`tests/simulation`) has found, each in its smallest form.
 
-use super::{Batch, Effects, Event, Settings, Shard};
+use super::{Batch, Effects, Event, Opening, Settings, Shard};
 use crate::auth::Authenticator;
 use crate::base::ids::{ConnId, ShardId};
 use crate::base::limits::MESH_OUTBOX_HIGH_WATER_BYTES;
@@ -32,6 +32,7 @@ impl Pair {
                 host: "127.0.0.1".into(),
                 port: 4222,
                 auth_required: false,
+                tls: None,
                 max_payload_bytes: 1024,
             },
             debug: false,
@@ -50,6 +51,7 @@ impl Pair {
             client_id: 1,
             peer,
             refused: false,
+            opening: Opening::Plain,
         };
         pair.first.handle(1, event, &mut pair.fx);
         pair.send(usize::MAX);

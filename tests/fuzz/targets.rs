@@ -9,7 +9,7 @@ use skein::config::Limits;
 use skein::proto::client::{Bounds, Step, parse};
 use skein::proto::connect::ConnectOptions;
 use skein::proto::info::ServerIdentity;
-use skein::shard::{Effects, Event, Settings, Shard};
+use skein::shard::{Effects, Event, Opening, Settings, Shard};
 
 /// Cuts tried for one operation; a longer one is cut near both ends and here and there.
 const CUTS_MAX: usize = 64;
@@ -166,6 +166,7 @@ impl Server {
                 host: "127.0.0.1".into(),
                 port: 4222,
                 auth_required: false,
+                tls: None,
                 max_payload_bytes: limits.max_payload_bytes,
             },
             limits,
@@ -188,6 +189,7 @@ impl Server {
             client_id: 5,
             peer: SocketAddr::from(([127, 0, 0, 1], 1)),
             refused: false,
+            opening: Opening::Plain,
         };
         self.handle(shard, event);
     }

@@ -60,6 +60,7 @@ impl Run {
                 host: "127.0.0.1".into(),
                 port: 4222,
                 auth_required: false,
+                tls: None,
                 max_payload_bytes: scenario.limits.max_payload_bytes,
             },
             debug: true,
