@@ -10,7 +10,9 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::tls::Tls;
 use super::tls::handshake::Step;
+use crate::auth::admission::Outcome;
 use crate::base::ids::{ConnId, ShardId};
+use crate::shard::Policy;
 
 /// A connection that was accepted.
 #[derive(Debug)]
@@ -34,6 +36,10 @@ pub enum Command {
     Handshake(ConnId, Box<Step>),
     /// New connections use TLS by these options.
     Tls(Option<Arc<Tls>>),
+    /// Let a connection in, or not: its shard has asked.
+    Decided(ConnId, Outcome),
+    /// Who may connect, and the accounts, have changed.
+    Policy(Policy),
     /// Close the listening socket.
     StopAccepting,
     /// Tell clients that the server is in lame duck mode.
@@ -93,6 +99,11 @@ impl Mailbox {
     /// The next command.
     pub fn next(&self) -> Option<Command> {
         self.commands.try_recv().ok()
+    }
+
+    /// Where commands for a shard go.
+    pub fn address(&self, shard: ShardId) -> Address {
+        self.peers[shard.index()].clone()
     }
 
     /// Sends a command to another shard.

@@ -15,12 +15,12 @@ pub fn of(config: &Config, random: [u64; 4]) -> ServerIdentity {
         id,
         host: config.host.clone(),
         port: 0,
-        auth_required: config.user.is_some() || config.token.is_some(),
+        auth_required: false,
         tls: config.tls.as_ref().map(|tls| TlsOffer {
             required: !config.allow_non_tls,
             verify: tls.verify || tls.verify_and_map,
         }),
-        max_payload_bytes: config.limits.max_payload_bytes,
+        xkey: None,
     }
 }
 

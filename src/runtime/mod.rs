@@ -4,6 +4,7 @@
 mod buffers;
 mod commands;
 mod conns;
+mod desk;
 mod helpers;
 mod host;
 mod identity;
@@ -20,17 +21,18 @@ mod tls;
 mod turn;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use glommio::{LocalExecutorBuilder, Placement};
 
-use crate::auth::Authenticator;
 use crate::base::ids::ShardId;
 use crate::config::{Config, HandshakeFirst};
 use crate::shard::{Settings, Shard};
 use commands::{Address, Command, Mailbox, Report};
-use helpers::Pool;
+use desk::Desk;
+use helpers::{Helpers, Pool};
 use lame_duck::LameDuck;
 use links::Links;
 use listener::Listener;
@@ -102,7 +104,7 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
     ));
     log.info(format_args!("  Name:     {}", identity.name));
     log.info(format_args!("  ID:       {}", identity.id));
-    if config.pass.is_some() || config.token.is_some() {
+    if has_plaintext_secret(config) {
         log.warn(format_args!(
             "Plaintext passwords detected, use nkeys or bcrypt"
         ));
@@ -121,21 +123,29 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
         .address()
         .map_err(|error| listen_error(config, &error))?;
     identity.port = address.port();
+    let (report, reports) = crossbeam_channel::unbounded();
+    let signals = signals::watch(report.clone());
+    signals.map_err(|e| StartError(format!("cannot watch signals: {e}")))?;
+    let mut auth = config.auth.clone();
+    auth.user = config.user.clone();
+    auth.pass = config.pass.clone().map(crate::auth::definition::Secret);
+    auth.token = config.token.clone().map(crate::auth::definition::Secret);
+    let desk = Arc::new(Desk::new(&auth).map_err(StartError)?);
+    identity.auth_required = desk.policy().gate.is_required();
     let settings = Settings {
         limits: config.limits.clone(),
-        auth: authenticator(config),
+        policy: desk.policy(),
         identity,
         debug: config.debug,
         trace: config.trace,
         shards,
+        unix_at_zero_ms: desk::unix_ms(),
         hash_seed: random()?,
     };
 
-    let (report, reports) = crossbeam_channel::unbounded();
-    let signals = signals::watch(report.clone());
-    signals.map_err(|e| StartError(format!("cannot watch signals: {e}")))?;
     let (addresses, mailboxes) = commands::mailboxes(shards, &report)
         .map_err(|e| StartError(format!("cannot make event descriptors: {e}")))?;
+    desk.know(&addresses);
     let helpers = Pool::start(helpers::THREADS, helpers::JOBS_MAX)
         .map_err(|e| StartError(format!("cannot start helper threads: {e}")))?;
     let mut links = links::mesh(shards);
@@ -148,6 +158,8 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
             links: links.remove(0),
             secure: Secure::new(tls.clone(), helpers.helpers(), addresses[own].clone()),
             mailbox,
+            helpers: helpers.helpers(),
+            desk: Arc::clone(&desk),
             log: log.clone(),
             // The first shard accepts for all.
             listener: listener.take(),
@@ -193,6 +205,8 @@ struct Seat {
     links: Links,
     mailbox: Mailbox,
     secure: Secure,
+    helpers: Helpers,
+    desk: Arc<Desk>,
     log: Log,
     listener: Option<Listener>,
 }
@@ -214,15 +228,7 @@ impl Seat {
         // On this thread, which is the one that may submit.
         match NetRing::new() {
             Ok(ring) => {
-                let turns = Turns::new(
-                    self.shard,
-                    ring,
-                    self.links,
-                    self.mailbox,
-                    self.secure,
-                    self.log,
-                    self.listener,
-                );
+                let turns = Turns::new(self, ring);
                 turns.run().await;
             }
             Err(error) => self.mailbox.report(Report::Failed(error.to_string())),
@@ -339,16 +345,15 @@ impl Server {
     }
 }
 
-fn authenticator(config: &Config) -> Authenticator {
-    match (&config.token, &config.user) {
-        // As in nats-server, a token makes users count for nothing.
-        (Some(token), _) => Authenticator::Token(token.clone()),
-        (None, Some(user)) => Authenticator::User {
-            name: user.clone(),
-            pass: config.pass.clone().unwrap_or_default(),
-        },
-        (None, None) => Authenticator::Open,
-    }
+/// Whether somebody's password or token stands in the configuration as it is.
+fn has_plaintext_secret(config: &Config) -> bool {
+    let auth = &config.auth;
+    let users = auth.users.iter().filter_map(|user| user.pass.as_ref());
+    [auth.pass.as_ref(), auth.token.as_ref()]
+        .into_iter()
+        .flatten()
+        .chain(users)
+        .any(|secret| !crate::auth::is_bcrypt(&secret.0))
 }
 
 fn listen_error(config: &Config, error: &std::io::Error) -> StartError {

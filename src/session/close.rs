@@ -11,8 +11,6 @@ pub enum CloseReason {
     AuthenticationTimeout,
     /// Wrong credentials.
     AuthenticationFailure,
-    /// The TLS handshake came to nothing.
-    TlsHandshakeFailure,
     /// It did not read and its unsent bytes came over `max_pending`.
     SlowConsumerPendingBytes,
     /// It did not read for `write_deadline`.
@@ -39,6 +37,22 @@ pub enum CloseReason {
     ServerShutdown,
     /// `no_responders` without `headers`.
     NoRespondersRequiresHeaders,
+    /// The TLS handshake failed or took too long.
+    TlsHandshakeFailure,
+    /// More connections than its account may have.
+    MaxAccountConnectionsExceeded,
+    /// Its claims, or those of its account, have expired.
+    AuthenticationExpired,
+    /// Its claims were revoked, or its user is no longer configured.
+    CredentialsRevoked,
+    /// Its account is gone.
+    MissingAccount,
+    /// An operator wants it gone.
+    Kicked,
+    /// It came through a proxy that is not trusted.
+    ProxyNotTrusted,
+    /// It had to come through a proxy.
+    ProxyRequired,
 }
 
 impl fmt::Display for CloseReason {
@@ -47,7 +61,6 @@ impl fmt::Display for CloseReason {
             CloseReason::ClientClosed => "Client Closed",
             CloseReason::AuthenticationTimeout => "Authentication Timeout",
             CloseReason::AuthenticationFailure => "Authentication Failure",
-            CloseReason::TlsHandshakeFailure => "TLS Handshake Failure",
             CloseReason::SlowConsumerPendingBytes => "Slow Consumer (Pending Bytes)",
             CloseReason::SlowConsumerWriteDeadline => "Slow Consumer (Write Deadline)",
             CloseReason::WriteError => "Write Error",
@@ -61,6 +74,14 @@ impl fmt::Display for CloseReason {
             CloseReason::MaxControlLineExceeded => "Maximum Control Line Exceeded",
             CloseReason::ServerShutdown => "Server Shutdown",
             CloseReason::NoRespondersRequiresHeaders => "No Responders Requires Headers",
+            CloseReason::TlsHandshakeFailure => "TLS Handshake Failure",
+            CloseReason::MaxAccountConnectionsExceeded => "Maximum Account Connections Exceeded",
+            CloseReason::AuthenticationExpired => "Authentication Expired",
+            CloseReason::CredentialsRevoked => "Credentials Revoked",
+            CloseReason::MissingAccount => "Missing Account",
+            CloseReason::Kicked => "Kicked",
+            CloseReason::ProxyNotTrusted => "Proxy Not Trusted",
+            CloseReason::ProxyRequired => "Proxy Required",
         })
     }
 }

@@ -538,6 +538,8 @@ impl Host {
                 peer: ([127, 0, 0, 1], 1000 + client as u16).into(),
                 refused: false,
                 opening: Opening::Plain,
+                nonce: Box::default(),
+                internal: None,
             },
         );
         self.rearm.push(conn);
