@@ -9,6 +9,8 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::doorway::Pass;
+use super::tls::Tls;
+use super::tls::handshake::Step;
 use crate::auth::admission::Outcome;
 use crate::base::ids::{ConnId, ShardId};
 use crate::shard::Policy;
@@ -33,6 +35,10 @@ pub struct Arrival {
 pub enum Command {
     /// Take over a connection.
     Adopt(Arrival),
+    /// A helper is done with a handshake.
+    Handshake(ConnId, Box<Step>),
+    /// New connections use TLS by these options.
+    Tls(Option<Arc<Tls>>),
     /// Let a connection in, or not: its shard has asked.
     Decided(ConnId, Outcome),
     /// Who may connect, and the accounts, have changed.

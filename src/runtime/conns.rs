@@ -4,6 +4,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use super::doorway::Pass;
 use super::ring::GENERATION_MASK;
+use super::tls::stream::Stream;
 use crate::base::ids::ConnId;
 
 /// The receive operation of a connection.
@@ -44,6 +45,8 @@ pub struct Conn {
     pub receive: Receive,
     /// Whether the shard wants its input.
     pub wanted: bool,
+    /// It is not read from for a while, whether the shard wants its input or not.
+    pub paused: bool,
     /// The turn in which it was last read from.
     pub read_in_turn: u32,
     /// The peer sends nothing more; it may still read.
@@ -54,6 +57,8 @@ pub struct Conn {
     pub closing: Closing,
     /// Its place in the count of its address.
     pub pass: Option<Pass>,
+    /// What is between the socket and the shard, if the client uses TLS or may still do so.
+    pub tls: Option<Box<Stream>>,
 }
 
 impl Conn {
@@ -115,6 +120,13 @@ impl Conns {
         self.slots
             .get_mut(id.index as usize)
             .filter(|conn| conn.generation == id.generation && conn.socket.is_some())
+    }
+
+    /// Whether the slot is still this connection's.
+    pub fn has(&self, id: ConnId) -> bool {
+        self.slots
+            .get(id.index as usize)
+            .is_some_and(|conn| conn.generation == id.generation && conn.socket.is_some())
     }
 
     /// Closes the socket and frees the slot.

@@ -6,7 +6,6 @@ mod commands;
 mod conns;
 mod desk;
 mod doorway;
-#[allow(dead_code, reason = "handshakes and passwords come next")]
 mod helpers;
 mod host;
 mod identity;
@@ -17,7 +16,9 @@ mod listener;
 pub mod log;
 mod pid_file;
 mod ring;
+mod securing;
 mod signals;
+mod tls;
 mod turn;
 
 use std::fmt;
@@ -28,7 +29,7 @@ use crossbeam_channel::Receiver;
 use glommio::{LocalExecutorBuilder, Placement};
 
 use crate::base::ids::ShardId;
-use crate::config::Config;
+use crate::config::{Config, HandshakeFirst};
 use crate::shard::{Settings, Shard};
 use commands::{Address, Command, Mailbox, Report};
 use desk::Desk;
@@ -38,6 +39,8 @@ use links::Links;
 use listener::Listener;
 use log::Log;
 use ring::NetRing;
+use securing::Secure;
+use tls::Tls;
 use turn::Turns;
 
 /// Memory that glommio registers for files, of which there are none yet; the least it takes.
@@ -75,7 +78,7 @@ struct Server {
     shards: Vec<Address>,
     reports: Receiver<Report>,
     log: Log,
-    limits: crate::config::Limits,
+    config: Config,
     connections: Links,
     helpers: Pool,
     running: usize,
@@ -114,6 +117,7 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
         pid_file::write_pid_file(path).map_err(|e| StartError(e.to_string()))?;
     }
 
+    let tls = Tls::of(config).map_err(StartError)?;
     let listener = Listener::bind(&config.host, config.port.bind_number(), &config.limits)
         .map_err(|error| listen_error(config, &error))?;
     let address = listener
@@ -154,6 +158,7 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
         let seat = Seat {
             shard: Shard::new(ShardId(own as u8), settings.clone(), random()?),
             links: links.remove(0),
+            secure: Secure::new(tls.clone(), helpers.helpers(), addresses[own].clone()),
             mailbox,
             helpers: helpers.helpers(),
             desk: Arc::clone(&desk),
@@ -168,7 +173,7 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
         shards: addresses,
         reports,
         log: log.clone(),
-        limits: config.limits.clone(),
+        config: config.clone(),
         connections,
         helpers,
         running: shards,
@@ -179,6 +184,19 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
         "Listening for client connections on {host}:{}",
         address.port()
     ));
+    if let Some(tls) = &config.tls {
+        let kind = if config.allow_non_tls {
+            "available"
+        } else {
+            "required"
+        };
+        log.info(format_args!("TLS {kind} for client connections"));
+        if tls.handshake_first == HandshakeFirst::Yes {
+            log.warn(format_args!(
+                "Clients that are not using \"TLS Handshake First\" option will fail to connect"
+            ));
+        }
+    }
     log.info(format_args!("Server is ready"));
     Ok(server)
 }
@@ -188,6 +206,7 @@ struct Seat {
     shard: Shard,
     links: Links,
     mailbox: Mailbox,
+    secure: Secure,
     helpers: Helpers,
     desk: Arc<Desk>,
     log: Log,
@@ -248,6 +267,7 @@ impl Server {
                     match signal {
                         // It will end by itself.
                         signals::SIGTERM if lame_duck.is_some() => {}
+                        signals::SIGHUP if self.config.tls.is_some() => self.reload_tls(),
                         signals::SIGHUP => self.log.error(format_args!(
                             "Failed to reload server configuration: can only reload config when a \
                              file is provided using -c or --config"
@@ -278,6 +298,22 @@ impl Server {
         Ok(())
     }
 
+    /// Reads the files again that `tls` names. Connections that are there keep what they have.
+    fn reload_tls(&self) {
+        match Tls::of(&self.config) {
+            Ok(tls) => {
+                for shard in &self.shards {
+                    shard.send(Command::Tls(tls.clone()));
+                }
+                self.log.info(format_args!("Reloaded: tls = enabled"));
+                self.log.info(format_args!("Reloaded server configuration"));
+            }
+            Err(error) => self.log.error(format_args!(
+                "Failed to reload server configuration: {error}"
+            )),
+        }
+    }
+
     fn enter_lame_duck(&self) -> LameDuck {
         self.log.info(format_args!(
             "Entering lame duck mode, stop accepting new clients"
@@ -286,7 +322,7 @@ impl Server {
             shard.send(Command::StopAccepting);
             shard.send(Command::LameDuck);
         }
-        LameDuck::new(&self.limits, self.log.clone())
+        LameDuck::new(&self.config.limits, self.log.clone())
     }
 
     fn stop(mut self) {

@@ -23,7 +23,7 @@ mod service;
 mod timers;
 
 pub use admission::Policy;
-pub use event::{Close, Effects, Event, Level, Notice};
+pub use event::{Close, Effects, Event, Level, Notice, Opening, OpeningNews};
 pub use mesh::Batch;
 
 use std::sync::Arc;
@@ -170,6 +170,7 @@ impl Shard {
                 refused,
                 nonce,
                 internal,
+                opening,
             } => {
                 let admitted = Arrival {
                     client_id,
@@ -177,11 +178,14 @@ impl Shard {
                     refused,
                     nonce,
                     internal,
+                    opening,
                 };
                 self.opened(conn, admitted, fx);
             }
             Event::Decided { conn, outcome } => self.decided(conn, outcome, fx),
             Event::Policy(policy) => self.set_policy(policy, fx),
+            Event::Opening { conn, news } => self.opening(conn, news, fx),
+            Event::Secured { conn, facts } => self.secured(conn, facts, fx),
             Event::HungUp { conn, reason } | Event::CloseNow { conn, reason } => {
                 if !self.is_open(conn) {
                     return;
