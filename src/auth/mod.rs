@@ -6,7 +6,11 @@
 
 pub mod admission;
 pub mod definition;
+pub mod nkey;
 pub mod permissions;
+#[cfg(test)]
+mod vectors;
+pub mod xkey;
 
 use subtle::ConstantTimeEq;
 
