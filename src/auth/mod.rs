@@ -5,6 +5,7 @@
 //! a guess was right.
 
 pub mod admission;
+pub mod claims;
 pub mod definition;
 pub mod nkey;
 pub mod permissions;
