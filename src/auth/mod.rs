@@ -5,10 +5,13 @@
 //! a guess was right.
 
 pub mod admission;
+pub mod certificate;
 pub mod claims;
 pub mod definition;
 pub mod nkey;
+pub mod password;
 pub mod permissions;
+pub mod templates;
 #[cfg(test)]
 mod vectors;
 pub mod xkey;
