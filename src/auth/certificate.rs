@@ -237,7 +237,7 @@ fn subject_texts(subject: &X509Name<'_>) -> Vec<String> {
     let plain = steps.join(",");
     let components: Vec<String> = values(DOMAIN_COMPONENT)
         .iter()
-        .map(|value| format!("DC={value}"))
+        .map(|value| format!("DC={}", escaped(value)))
         .collect();
     let mut texts = Vec::new();
     if !components.is_empty() {
