@@ -8,11 +8,11 @@ use super::exchange::{ExportClaims, ExportType, ImportClaims, check_disjoint};
 use super::fields::Fields;
 use super::parts::{
     JetStreamLimits, PermissionClaims, Revocations, UserLimits, check_subject, has_wildcards,
-    is_contained,
 };
 use super::user::UserClaims;
 use super::{Claims, ClaimsError, Common, broken, decode};
 use crate::auth::nkey::{KeyKind, PublicKey, is_account_key};
+use crate::subject::is_subset;
 
 /// Characters of a description or of an address in it.
 const INFO_BYTES_MAX: usize = 8 * 1024;
@@ -265,7 +265,7 @@ impl AccountClaims {
             self.exports
                 .iter()
                 .filter(of_kind)
-                .find(|e| is_contained(wanted, &e.subject))
+                .find(|e| is_subset(wanted.as_bytes(), e.subject.as_bytes()))
         };
         let export = exact
             .or_else(around)

@@ -1,5 +1,6 @@
 //! An account's claims as the plain values that the server works with.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::account::AccountClaims;
@@ -10,18 +11,21 @@ use crate::auth::definition::{
 };
 
 impl AccountClaims {
-    /// The account as a definition, called by its public key. `approved` says of each import
-    /// whether the exporting account allows it ([`AccountClaims::approves`]); others are left out.
-    pub fn definition(&self, mut approved: impl FnMut(&ImportClaims) -> bool) -> AccountDefinition {
+    /// The account as a definition, called by its public key. `activated` says of each import
+    /// whether the exporting account allows it ([`AccountClaims::approves`]).
+    pub fn definition(
+        self: &Arc<Self>,
+        mut activated: impl FnMut(&ImportClaims) -> bool,
+    ) -> AccountDefinition {
         AccountDefinition {
             name: self.common.subject.clone(),
+            claims: Some(Arc::clone(self)),
             nkey: Some(self.common.subject.clone()),
             exports: self.exports.iter().map(export).collect(),
             imports: self
                 .imports
                 .iter()
-                .filter(|&import| approved(import))
-                .map(import)
+                .map(|claims| import(claims, activated(claims)))
                 .collect(),
             mappings: self.mappings().collect(),
             limits: AccountLimits {
@@ -85,11 +89,12 @@ fn export(claims: &ExportClaims) -> ExportDefinition {
     }
 }
 
-fn import(claims: &ImportClaims) -> ImportDefinition {
+fn import(claims: &ImportClaims, activated: bool) -> ImportDefinition {
     ImportDefinition {
         account: claims.account.clone(),
         subject: claims.there().to_owned(),
         to: claims.here(),
+        activated,
         kind: match claims.kind {
             ExportType::Stream => ImportKind::Stream {
                 allow_trace: claims.allow_trace,
