@@ -2,5 +2,6 @@
 
 pub mod client;
 pub mod connect;
+pub mod headers;
 pub mod info;
 pub mod quote;
