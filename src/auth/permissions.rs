@@ -244,4 +244,6 @@ fn split_rule(rule: &str, may_have_queue: bool) -> Result<(&str, Option<&str>), 
 }
 
 #[cfg(test)]
+mod oracle;
+#[cfg(test)]
 mod tests;
