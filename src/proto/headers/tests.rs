@@ -142,7 +142,9 @@ fn taking_away_and_setting() {
 
 #[test]
 fn building() {
-    let cases: &[(&str, &[(&str, &str)], &str)] = &[
+    /// Keys and values.
+    type Headers = &'static [(&'static str, &'static str)];
+    let cases: &[(&str, Headers, &str)] = &[
         ("", &[], "NATS/1.0\r\n\r\n"),
         ("503", &[], "NATS/1.0 503\r\n\r\n"),
         (

@@ -251,6 +251,11 @@ fn strict_ones_and_back() {
         ),
         (
             "foo.*",
+            "$0.$1",
+            Err("invalid mapping destination: wildcard index out of range in $0"),
+        ),
+        (
+            "foo.*",
             "bar.{{left(1,1)}}",
             Err(
                 "invalid mapping destination: the only mapping function allowed for import \
@@ -306,13 +311,12 @@ fn only_subjects_come_out() {
         let mut any = |of: usize| prng.below(of as u32) as usize;
         let destination = [functions[any(12)], functions[any(12)], ">"].join(".");
         let transform = Transform::new("x.*.*.>", &destination).unwrap();
-        let mut subject = b"x".to_vec();
-        for _ in 0..3 + any(3) {
-            subject.push(SEPARATOR);
-            for _ in 0..1 + any(4) {
-                subject.push(letters[any(letters.len())]);
-            }
-        }
+        let mut token = |_| -> Vec<u8> {
+            let length = 1 + any(4);
+            (0..length).map(|_| letters[any(letters.len())]).collect()
+        };
+        let tokens: Vec<Vec<u8>> = (0..4).map(&mut token).collect();
+        let subject = [b"x.", &tokens.join(&SEPARATOR)[..]].concat();
         if !is_valid_literal(&subject) {
             continue;
         }
