@@ -4,6 +4,7 @@
 //! `Config` that was never touched describes the server that `nats-server` without flags would be.
 
 mod command_line;
+pub mod conf;
 mod cpu_list;
 mod limits;
 mod tls;
