@@ -15,7 +15,7 @@ pub fn of(config: &Config, random: [u64; 4]) -> ServerIdentity {
         id,
         host: config.host.clone(),
         port: 0,
-        auth_required: config.user.is_some() || config.token.is_some(),
+        auth_required: config.auth.user.is_some() || config.auth.token.is_some(),
         max_payload_bytes: config.limits.max_payload_bytes,
     }
 }

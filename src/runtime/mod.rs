@@ -93,7 +93,11 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
     ));
     log.info(format_args!("  Name:     {}", identity.name));
     log.info(format_args!("  ID:       {}", identity.id));
-    if config.pass.is_some() || config.token.is_some() {
+    if let Some(file) = &config.file {
+        let (path, digest) = (file.path.display(), &file.digest);
+        log.info(format_args!("Using configuration file: {path} ({digest})"));
+    }
+    if config.auth.pass.is_some() || config.auth.token.is_some() {
         log.warn(format_args!(
             "Plaintext passwords detected, use nkeys or bcrypt"
         ));
@@ -292,12 +296,16 @@ impl Server {
 }
 
 fn authenticator(config: &Config) -> Authenticator {
-    match (&config.token, &config.user) {
+    let auth = &config.auth;
+    match (&auth.token, &auth.user) {
         // As in nats-server, a token makes users count for nothing.
-        (Some(token), _) => Authenticator::Token(token.clone()),
+        (Some(token), _) => Authenticator::Token(token.0.clone()),
         (None, Some(user)) => Authenticator::User {
             name: user.clone(),
-            pass: config.pass.clone().unwrap_or_default(),
+            pass: auth
+                .pass
+                .as_ref()
+                .map_or_else(String::new, |pass| pass.0.clone()),
         },
         (None, None) => Authenticator::Open,
     }

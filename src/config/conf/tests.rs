@@ -233,13 +233,7 @@ fn wrong_text() {
         "integer '9223372036854775807k' is out of the range",
     );
     refused("a 1kbb", "expected integer, but got '1kbb'");
-    refused(
-        "a 1\0b",
-        &line(
-            1,
-            "Expected a top-level value to end with a new line, comment or EOF, but got 'b' instead.",
-        ),
-    );
+    refused("a 1\0b", "config is invalid (dir/a.conf:1:5)");
     refused(
         "a $b",
         "variable reference for 'b' on line 1 can not be found",
