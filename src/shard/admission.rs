@@ -281,7 +281,7 @@ impl Shard {
     pub(super) fn set_policy(&mut self, policy: Policy, fx: &mut Effects) {
         self.router.set_directory(Arc::clone(&policy.directory));
         self.settings.policy = policy;
-        self.settings.identity.auth_required = self.settings.policy.gate.is_required();
+        self.settings.identity.auth_required = self.settings.policy.gate.is_asked_for();
         let now = self.unix_s();
         for index in 0..self.sessions.len() {
             let session = &self.sessions[index];
