@@ -14,7 +14,7 @@
 //! # set: max_payload=10,ping_max=2        limits without a flag, see `harness`
 //! # config: accounts { A { } }            one line of the configuration file; for more lines, again
 //! # file: b.conf port: 4222               one line of another file; for more lines, again
-//! # fresh: yes                            do not share the server with other cases
+//! # fresh: yes                            do not share the server with other cases; its log is seen from the start
 //! # run: --version                        no server: run the binary with these arguments until it exits, in a directory of
 //!                                         its own that has the files, the configuration as `a.conf`
 //! # only: skein                           for cases in which servers differ on purpose, or `nats-server`
@@ -510,7 +510,11 @@ fn play_group(cases: &[Case]) -> Vec<String> {
     };
     let mut failures = Vec::new();
     for case in cases {
-        let log_start = server.log_position();
+        // Who has a server alone may ask what it said when it started.
+        let log_start = match case.headers.fresh {
+            true => 0,
+            false => server.log_position(),
+        };
         let play = Play {
             server: &mut server,
             log_start,

@@ -1,22 +1,33 @@
 //! What the server is called.
 
-use crate::config::Config;
+use crate::config::{Config, split_advertise};
 use crate::proto::info::ServerIdentity;
 
 /// Characters of a server id, as clients and tools know them: `N` and 55 more.
 const ID_CHARACTERS: usize = 56;
 
-/// The identity of a server with this configuration; `random` makes its id. The port is filled in
-/// when it is known.
+/// The identity of a server with this configuration; `random` makes its id. A port of 0 is
+/// filled in when the listener has one.
 pub fn of(config: &Config, random: [u64; 4]) -> ServerIdentity {
     let id = server_id(random);
+    let (host, port) = advertised(config);
     ServerIdentity {
         name: config.server_name.clone().unwrap_or_else(|| id.clone()),
         id,
-        host: config.host.clone(),
-        port: 0,
+        host: host.to_owned(),
+        port: port.unwrap_or(0),
         auth_required: config.auth.user.is_some() || config.auth.token.is_some(),
         max_payload_bytes: config.limits.max_payload_bytes,
+    }
+}
+
+/// Host and port that clients are told; the port is that of the listener where none is given.
+fn advertised(config: &Config) -> (&str, Option<u16>) {
+    let given = config.client_advertise.as_deref();
+    match given.map(split_advertise) {
+        Some(Ok(host_and_port)) => host_and_port,
+        // It was checked when it was read.
+        Some(Err(_)) | None => (&config.host, None),
     }
 }
 

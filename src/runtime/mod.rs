@@ -73,6 +73,7 @@ struct Server {
 }
 
 fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
+    refuse_what_is_not_obeyed(config)?;
     let cpus = config.cpus.clone().unwrap_or_else(host::usable_cpus);
     let shards = config.shards.unwrap_or(cpus.len());
     if shards > crate::config::SHARDS_MAX {
@@ -114,7 +115,9 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
     let address = listener
         .address()
         .map_err(|error| listen_error(config, &error))?;
-    identity.port = address.port();
+    if identity.port == 0 {
+        identity.port = address.port();
+    }
     let settings = Settings {
         limits: config.limits.clone(),
         auth: authenticator(config),
@@ -292,6 +295,26 @@ impl Server {
             }
         }
         self.log.info(format_args!("Server Exiting.."));
+    }
+}
+
+/// Parts that are read from the configuration but not obeyed: starting without them would let everybody in.
+fn refuse_what_is_not_obeyed(config: &Config) -> Result<(), StartError> {
+    let auth = &config.auth;
+    let parts = [
+        (config.tls.is_some(), "tls"),
+        (!auth.users.is_empty(), "users"),
+        (!auth.accounts.is_empty(), "accounts"),
+        (!auth.mappings.is_empty(), "mappings"),
+        (auth.callout.is_some(), "auth_callout"),
+        (!auth.operators.is_empty(), "operator"),
+        (!auth.trusted_keys.is_empty(), "trusted_keys"),
+        (auth.resolver.is_some(), "resolver"),
+        (auth.proxy_required, "proxy_required"),
+    ];
+    match parts.iter().find(|(is_set, _)| *is_set) {
+        Some((_, part)) => Err(StartError(format!("not supported yet: {part}"))),
+        None => Ok(()),
     }
 }
 

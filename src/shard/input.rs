@@ -10,7 +10,7 @@ use crate::proto::info;
 use crate::proto::quote::quote;
 use crate::router::NONE;
 use crate::session::{CloseReason, Refusal};
-use crate::subject;
+use crate::subject::{self, SEPARATOR};
 
 /// The queue name that nats-server keeps for itself.
 const RESERVED_QUEUE: &[u8] = b"_sys_";
@@ -306,6 +306,17 @@ impl Shard {
         }
         if !subject::is_valid_pattern(subject) {
             self.reply_error(conn.index, "Invalid Subject", fx);
+            return;
+        }
+        let max_tokens = usize::from(self.settings.limits.max_sub_tokens);
+        if max_tokens > 0 && subject.split(|byte| *byte == SEPARATOR).count() > max_tokens {
+            let (subject, sid) = (quote(subject), String::from_utf8_lossy(sid));
+            let text =
+                format!("Subscription Violation Too Many Tokens - Subject {subject}, SID {sid}");
+            self.log(conn.index, Level::Error, &text, fx);
+            let text =
+                format!("Permissions Violation for Subscription to {subject}, too many tokens");
+            self.reply_error(conn.index, &text, fx);
             return;
         }
         if queue == RESERVED_QUEUE {
