@@ -72,9 +72,16 @@ impl Users {
             ..Self::default()
         };
         if let Some(token) = &definition.token {
+            // One that came empty out of the environment must not open the door.
+            if token.0.is_empty() {
+                return Err("authorization token is empty".to_owned());
+            }
             users.token_credential = credential(&["token", &token.0]);
         }
         if let Some(name) = &definition.user {
+            if name.is_empty() {
+                return Err("authorization user is empty".to_owned());
+            }
             let pass = definition
                 .pass
                 .clone()
