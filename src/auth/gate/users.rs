@@ -129,10 +129,11 @@ impl Users {
                         .ok_or_else(|| format!("{nkey:?} is not a valid public nkey for a user"))?,
                 ),
             },
-            password: match user.pass.as_ref().filter(|pass| !pass.0.is_empty()) {
-                None => None,
-                Some(pass) => Some(Password::new(pass)),
-            },
+            password: user
+                .pass
+                .as_ref()
+                .filter(|pass| !pass.0.is_empty())
+                .map(Password::new),
             account: account.to_owned(),
             permissions: permissions(user.permissions.clone(), service == Some(account))
                 .map_err(|error| format!("invalid permissions for {kind} {whom:?}: {error}"))?,

@@ -86,7 +86,7 @@ fn what_is_stored_is_there_after_a_start() {
             false => format!("{key}.jwt"),
             true => format!("{}/{key}.jwt", &key[54..]),
         };
-        assert_eq!(place.files(), [name.clone()]);
+        assert_eq!(place.files(), [name.as_str()]);
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&place.0.join(&name)), 0o600);
         assert_eq!(mode(&place.0), 0o700);
