@@ -134,7 +134,13 @@ impl Gate {
         })
     }
 
-    /// Whether a client must present something; what INFO says.
+    /// What INFO says: whether a client has to present something. Where there is a
+    /// `no_auth_user` it need not.
+    pub fn is_asked_for(&self) -> bool {
+        self.is_required() && !self.users.have_anonymous()
+    }
+
+    /// Whether somebody is let in only by a decision.
     pub fn is_required(&self) -> bool {
         self.operators.is_some() || !self.users.is_open() || self.callout.is_some()
     }

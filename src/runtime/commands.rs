@@ -8,6 +8,9 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::doorway::Pass;
+use super::tls::Tls;
+use super::tls::handshake::Step;
 use crate::auth::admission::Outcome;
 use crate::base::ids::{ConnId, ShardId};
 use crate::shard::Policy;
@@ -23,6 +26,8 @@ pub struct Arrival {
     pub peer: SocketAddr,
     /// There are too many: it is told so and closed.
     pub refused: bool,
+    /// Its place in the count of its address.
+    pub pass: Option<Pass>,
 }
 
 /// To a shard.
@@ -30,6 +35,10 @@ pub struct Arrival {
 pub enum Command {
     /// Take over a connection.
     Adopt(Arrival),
+    /// A helper is done with a handshake.
+    Handshake(ConnId, Box<Step>),
+    /// New connections use TLS by these options.
+    Tls(Option<Arc<Tls>>),
     /// Let a connection in, or not: its shard has asked.
     Decided(ConnId, Outcome),
     /// Who may connect, and the accounts, have changed.

@@ -7,7 +7,7 @@ pub mod claims_store;
 mod commands;
 mod conns;
 mod desk;
-#[allow(dead_code, reason = "handshakes and passwords come next")]
+mod doorway;
 mod helpers;
 mod host;
 mod identity;
@@ -18,7 +18,10 @@ mod listener;
 pub mod log;
 mod pid_file;
 mod ring;
+mod securing;
 mod signals;
+mod tenants;
+mod tls;
 mod turn;
 
 use std::fmt;
@@ -29,7 +32,7 @@ use crossbeam_channel::Receiver;
 use glommio::{LocalExecutorBuilder, Placement};
 
 use crate::base::ids::ShardId;
-use crate::config::Config;
+use crate::config::{Config, HandshakeFirst};
 use crate::shard::{Settings, Shard};
 use commands::{Address, Command, Mailbox, Report};
 use desk::Desk;
@@ -39,6 +42,8 @@ use links::Links;
 use listener::Listener;
 use log::Log;
 use ring::NetRing;
+use securing::Secure;
+use tls::Tls;
 use turn::Turns;
 
 /// Memory that glommio registers for files, of which there are none yet; the least it takes.
@@ -76,7 +81,7 @@ struct Server {
     shards: Vec<Address>,
     reports: Receiver<Report>,
     log: Log,
-    limits: crate::config::Limits,
+    config: Config,
     connections: Links,
     helpers: Pool,
     running: usize,
@@ -103,6 +108,10 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
     ));
     log.info(format_args!("  Name:     {}", identity.name));
     log.info(format_args!("  ID:       {}", identity.id));
+    if let Some(file) = &config.file {
+        let (path, digest) = (file.path.display(), &file.digest);
+        log.info(format_args!("Using configuration file: {path} ({digest})"));
+    }
     if has_plaintext_secret(config) {
         log.warn(format_args!(
             "Plaintext passwords detected, use nkeys or bcrypt"
@@ -115,7 +124,8 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
         pid_file::write_pid_file(path).map_err(|e| StartError(e.to_string()))?;
     }
 
-    let listener = Listener::bind(&config.host, config.port.bind_number(), connections)
+    let tls = Tls::of(config).map_err(StartError)?;
+    let listener = Listener::bind(&config.host, config.port.bind_number(), &config.limits)
         .map_err(|error| listen_error(config, &error))?;
     let address = listener
         .address()
@@ -124,12 +134,8 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
     let (report, reports) = crossbeam_channel::unbounded();
     let signals = signals::watch(report.clone());
     signals.map_err(|e| StartError(format!("cannot watch signals: {e}")))?;
-    let mut auth = config.auth.clone();
-    auth.user = config.user.clone();
-    auth.pass = config.pass.clone().map(crate::auth::definition::Secret);
-    auth.token = config.token.clone().map(crate::auth::definition::Secret);
-    let desk = Arc::new(Desk::new(&auth).map_err(StartError)?);
-    identity.auth_required = desk.policy().gate.is_required();
+    let desk = Arc::new(Desk::new(&config.auth, log).map_err(StartError)?);
+    identity.auth_required = desk.policy().gate.is_asked_for();
     let settings = Settings {
         limits: config.limits.clone(),
         policy: desk.policy(),
@@ -138,6 +144,7 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
         trace: config.trace,
         shards,
         unix_at_zero_ms: desk::unix_ms(),
+        fine_clock_ns: host::fine_clock_ns,
         hash_seed: random()?,
     };
 
@@ -154,6 +161,7 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
         let seat = Seat {
             shard: Shard::new(ShardId(own as u8), settings.clone(), random()?),
             links: links.remove(0),
+            secure: Secure::new(tls.clone(), helpers.helpers(), addresses[own].clone()),
             mailbox,
             helpers: helpers.helpers(),
             desk: Arc::clone(&desk),
@@ -168,7 +176,7 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
         shards: addresses,
         reports,
         log: log.clone(),
-        limits: config.limits.clone(),
+        config: config.clone(),
         connections,
         helpers,
         running: shards,
@@ -179,6 +187,19 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
         "Listening for client connections on {host}:{}",
         address.port()
     ));
+    if let Some(tls) = &config.tls {
+        let kind = if config.allow_non_tls {
+            "available"
+        } else {
+            "required"
+        };
+        log.info(format_args!("TLS {kind} for client connections"));
+        if tls.handshake_first == HandshakeFirst::Yes {
+            log.warn(format_args!(
+                "Clients that are not using \"TLS Handshake First\" option will fail to connect"
+            ));
+        }
+    }
     log.info(format_args!("Server is ready"));
     Ok(server)
 }
@@ -188,6 +209,7 @@ struct Seat {
     shard: Shard,
     links: Links,
     mailbox: Mailbox,
+    secure: Secure,
     helpers: Helpers,
     desk: Arc<Desk>,
     log: Log,
@@ -248,6 +270,7 @@ impl Server {
                     match signal {
                         // It will end by itself.
                         signals::SIGTERM if lame_duck.is_some() => {}
+                        signals::SIGHUP if self.config.tls.is_some() => self.reload_tls(),
                         signals::SIGHUP => self.log.error(format_args!(
                             "Failed to reload server configuration: can only reload config when a \
                              file is provided using -c or --config"
@@ -278,6 +301,22 @@ impl Server {
         Ok(())
     }
 
+    /// Reads the files again that `tls` names. Connections that are there keep what they have.
+    fn reload_tls(&self) {
+        match Tls::of(&self.config) {
+            Ok(tls) => {
+                for shard in &self.shards {
+                    shard.send(Command::Tls(tls.clone()));
+                }
+                self.log.info(format_args!("Reloaded: tls = enabled"));
+                self.log.info(format_args!("Reloaded server configuration"));
+            }
+            Err(error) => self.log.error(format_args!(
+                "Failed to reload server configuration: {error}"
+            )),
+        }
+    }
+
     fn enter_lame_duck(&self) -> LameDuck {
         self.log.info(format_args!(
             "Entering lame duck mode, stop accepting new clients"
@@ -286,7 +325,7 @@ impl Server {
             shard.send(Command::StopAccepting);
             shard.send(Command::LameDuck);
         }
-        LameDuck::new(&self.limits, self.log.clone())
+        LameDuck::new(&self.config.limits, self.log.clone())
     }
 
     fn stop(mut self) {

@@ -19,6 +19,8 @@ use super::links::Links;
 use super::listener::Listener;
 use super::log::Log;
 use super::ring::{Completion, Kind, NetRing};
+use super::securing::Secure;
+use super::tls::stream::Received;
 use crate::auth::admission::{Outcome, Refused};
 use crate::base::deadlines::Millis;
 use crate::base::ids::{ConnId, ShardSet};
@@ -40,24 +42,26 @@ const LINGER_MS: Millis = 1000;
 
 /// One shard with its sockets.
 pub struct Turns {
-    shard: Shard,
-    fx: Effects,
+    pub(super) shard: Shard,
+    pub(super) fx: Effects,
     /// Counts turns.
     turn: u32,
-    ring: NetRing,
-    conns: Conns,
+    pub(super) ring: NetRing,
+    pub(super) conns: Conns,
     links: Links,
     mailbox: Mailbox,
     /// For what would stall this shard.
     helpers: Helpers,
     /// Who decides on those whom the shard cannot.
     desk: Arc<Desk>,
-    log: Log,
+    /// TLS of the connections.
+    pub(super) secure: Secure,
+    pub(super) log: Log,
     started: Instant,
     /// Completions that came while batches were taken.
     set_aside: VecDeque<Completion>,
     /// Receives to start again, after buffers have gone back.
-    rearm: VecDeque<ConnId>,
+    pub(super) rearm: VecDeque<ConnId>,
     /// Connections being closed, and when that ends at the latest; oldest first.
     lingering: VecDeque<(Millis, ConnId)>,
     /// Peers whose ring was full.
@@ -81,6 +85,7 @@ impl Turns {
             shard,
             links,
             mailbox,
+            secure,
             helpers,
             desk,
             log,
@@ -95,6 +100,7 @@ impl Turns {
             conns: Conns::default(),
             links,
             mailbox,
+            secure,
             helpers,
             desk,
             log,
@@ -165,6 +171,7 @@ impl Turns {
             self.shard.handle(now, Event::Tick, &mut self.fx);
             busy = true;
         }
+        self.securing_due(now);
         self.end_lingering(now);
         self.accept_again(now);
         self.execute(now);
@@ -194,6 +201,7 @@ impl Turns {
         let now = self.now();
         let deadline = [
             self.shard.next_deadline(),
+            self.secure.next_deadline(),
             self.lingering.front().map(|&(at, _)| at),
             self.accept_at,
         ]
@@ -232,15 +240,26 @@ impl Turns {
         let result = completion.result;
         if let Some(buffer) = completion.buffer {
             let bytes = self.ring.buffers.received(buffer, result.max(0) as usize);
+            let mut secured = Received::Nothing;
             if open && !bytes.is_empty() {
                 conn.read_in_turn = self.turn;
-                let event = Event::Received { conn: id, bytes };
-                self.shard.handle(now, event, &mut self.fx);
+                let mut deliver = |bytes: &[u8]| {
+                    let event = Event::Received { conn: id, bytes };
+                    self.shard.handle(now, event, &mut self.fx);
+                };
+                match &mut conn.tls {
+                    None => deliver(bytes),
+                    Some(stream) => secured = stream.receive(bytes, deliver),
+                }
             }
             if !completion.buffer_more {
                 self.ring.buffers.push(buffer);
             }
+            self.after_receive(now, id, secured);
         }
+        let Some(conn) = self.conns.get(id) else {
+            return;
+        };
         if completion.more {
             return;
         }
@@ -261,6 +280,9 @@ impl Turns {
             }
             error if open => {
                 conn.ended = true;
+                if self.securing_hung_up(now, id) {
+                    return;
+                }
                 let reason = match error {
                     0 | libc::ECONNRESET => CloseReason::ClientClosed,
                     _ => CloseReason::ReadError,
@@ -286,6 +308,15 @@ impl Turns {
         };
         conn.sending = false;
         let result = completion.result;
+        if conn
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.is_sending_records())
+        {
+            self.records_sent(now, id, result);
+            self.go_on_closing(now, id);
+            return;
+        }
         if result >= 0 {
             let bytes = result as usize;
             let event = Event::Sent { conn: id, bytes };
@@ -300,6 +331,8 @@ impl Turns {
         } else {
             conn.shut();
         }
+        // TLS may have had something to say behind it.
+        self.flush_records(now, id);
         self.go_on_closing(now, id);
     }
 
@@ -337,8 +370,9 @@ impl Turns {
             client_id,
             peer,
             refused,
+            pass,
         } = arrival;
-        let conn = self.conns.insert(socket);
+        let conn = self.conns.insert(socket, pass);
         let nonce = match self.shard.needs_nonce() {
             true => host::nonce(),
             false => Box::default(),
@@ -348,11 +382,15 @@ impl Turns {
             client_id,
             peer,
             refused,
+            opening: self.secure.opening(),
             nonce,
             internal: None,
         };
         self.shard.handle(now, event, &mut self.fx);
         self.rearm.push_back(conn);
+        if !refused {
+            self.start_securing(now, conn);
+        }
     }
 
     /// Handles sends that are done, and sets aside other completions until all batches are taken.
@@ -406,6 +444,8 @@ impl Turns {
         while let Some(command) = self.mailbox.next() {
             match command {
                 Command::Adopt(arrival) => self.adopt(now, arrival),
+                Command::Handshake(conn, step) => self.handshake_stepped(now, conn, *step),
+                Command::Tls(tls) => self.secure.tls = tls,
                 Command::Decided(conn, outcome) => {
                     let event = Event::Decided { conn, outcome };
                     self.shard.handle(now, event, &mut self.fx);
@@ -514,7 +554,7 @@ impl Turns {
             let Some(conn) = self.conns.get(id) else {
                 continue;
             };
-            let wanted = conn.wanted || conn.closing == Closing::Lingering;
+            let wanted = conn.wanted && !conn.paused || conn.closing == Closing::Lingering;
             if conn.receive == Receive::Idle && wanted && conn.closing != Closing::Shut {
                 conn.receive = Receive::Armed;
                 self.ring.receive(id, conn.fd());
@@ -555,6 +595,10 @@ impl Turns {
             };
             // One that is sending is marked again when that is done.
             if conn.sending || conn.closing == Closing::Shut {
+                continue;
+            }
+            if conn.tls.is_some() {
+                self.flush_records(now, id);
                 continue;
             }
             let fd = conn.fd();
@@ -599,6 +643,12 @@ impl Turns {
         };
         if conn.closing == Closing::Flushing && !conn.sending {
             let pending = self.shard.outbound(id).map_or(0, |out| out.pending_bytes());
+            if pending == 0 && self.finish_records(now, id) {
+                return;
+            }
+            let Some(conn) = self.conns.get(id) else {
+                return;
+            };
             if pending == 0 && (self.stopping || conn.ended) {
                 conn.shut();
             } else if pending == 0 {
@@ -627,6 +677,7 @@ impl Turns {
             self.ring.cancel_receive(id);
         }
         if conn.receive == Receive::Idle && !conn.sending {
+            self.forget_stream(id);
             self.conns.remove(id);
             self.shard
                 .handle(now, Event::Closed { conn: id }, &mut self.fx);

@@ -14,7 +14,7 @@ pub use replies::Replies;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::auth::admission::{Admission, Presented};
+use crate::auth::admission::{Admission, Presented, TlsFacts};
 use crate::auth::definition::{ConnectionType, Secret};
 use crate::auth::permissions::Permissions;
 use crate::base::deadlines::Millis;
@@ -45,6 +45,20 @@ pub struct Pings {
     pub published: u64,
     /// A PONG has come since CONNECT, so the round trip is known.
     pub answered: bool,
+    /// When the last one was sent, on the fine clock; 0 when it was answered.
+    pub sent_at_ns: u64,
+    /// How long the last answer took; 0 before the first.
+    pub round_trip_ns: u64,
+}
+
+impl Pings {
+    /// What was sent last is answered.
+    pub fn heard(&mut self, now_ns: u64) {
+        if self.sent_at_ns != 0 {
+            self.round_trip_ns = now_ns.saturating_sub(self.sent_at_ns).max(1);
+            self.sent_at_ns = 0;
+        }
+    }
 }
 
 /// Everything about one client connection.
@@ -108,12 +122,16 @@ pub struct Session {
     pub client_id: u64,
     /// Where it comes from.
     pub peer: SocketAddr,
+    /// The TLS connection, if it is one.
+    pub tls: Option<Arc<TlsFacts>>,
     /// What it asked for; none before CONNECT.
     pub options: Option<Box<ConnectOptions>>,
     /// What it was let in as; none before that.
     pub admission: Option<Arc<Admission>>,
     /// When it was accepted.
     pub opened_at: Millis,
+    /// The server offers headers.
+    pub offers_headers: bool,
     /// What INFO gave it to sign; empty for nothing.
     pub nonce: Box<str>,
     /// It is the server's own: it counts nowhere and nothing is logged of it.
@@ -201,9 +219,11 @@ impl Session {
             holds: 0,
             client_id,
             peer,
+            tls: None,
             options: None,
             admission: None,
             opened_at: 0,
+            offers_headers: true,
             nonce: Box::default(),
             internal: false,
             entered: None,
@@ -252,7 +272,7 @@ impl Session {
             lang: options.lang.clone(),
             version: options.version.clone(),
             protocol: options.protocol,
-            tls: None,
+            tls: self.tls.clone(),
         })
     }
 
@@ -262,7 +282,7 @@ impl Session {
         if !(0..=1).contains(&options.protocol) {
             return Err(Refusal::ProtocolVersion);
         }
-        if options.no_responders && !options.headers {
+        if options.no_responders && !(options.headers && self.offers_headers) {
             return Err(Refusal::NoRespondersNeedsHeaders);
         }
         if options.new_account || options.account.as_deref().is_some_and(|a| !a.is_empty()) {
@@ -272,8 +292,8 @@ impl Session {
         self.verbose = options.verbose;
         self.pedantic = options.pedantic;
         self.echo = options.echo;
-        self.headers = options.headers;
-        self.bounds.headers = options.headers;
+        self.headers = options.headers && self.offers_headers;
+        self.bounds.headers = self.headers;
         self.no_responders = options.no_responders;
         self.awaits_auth = false;
         self.auth_at = 0;

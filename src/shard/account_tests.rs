@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Effects, Event, Policy, Settings, Shard};
+use super::{Effects, Event, Opening, Policy, Settings, Shard};
 use crate::auth::accounts::{Directory, Imports, SYSTEM_NAME};
 use crate::auth::definition::{
     AccountDefinition, Destination, ExportDefinition, ExportKind, ImportDefinition, ImportKind,
@@ -116,12 +116,14 @@ impl House {
                 ..Policy::open()
             },
             unix_at_zero_ms: 0,
+            fine_clock_ns: || 1,
             identity: ServerIdentity {
                 id: "N".repeat(56),
                 name: "house".into(),
                 host: "127.0.0.1".into(),
                 port: 4222,
                 auth_required: false,
+                tls: None,
                 xkey: None,
             },
             debug: false,
@@ -152,6 +154,7 @@ impl House {
             client_id: number as u64,
             peer: ([127, 0, 0, 1], 1).into(),
             refused: false,
+            opening: Opening::Plain,
             nonce: Box::default(),
             internal: Some(self.directory.find(account).expect("it is there").id),
         };
@@ -285,7 +288,7 @@ fn requests_go_to_the_exporter_and_come_back() {
         let request = house.heard(service);
         let reply = reply_of(&request);
         assert!(
-            request.starts_with(&format!("HMSG add.2 1 {reply} ")),
+            request.starts_with(&format!("MSG add.2 1 {reply} ")),
             "{request}"
         );
         assert!(request.ends_with("1+1\r\n"), "{request}");
@@ -353,7 +356,7 @@ fn requests_pass_chains_and_mappings() {
         house.say(service, "SUB deeper 1\r\n");
         house.say(client, "SUB in 2\r\nPUB top in 2\r\n??\r\n");
         let request = house.heard(service);
-        assert!(request.starts_with("HMSG deeper 1 _R_."), "{request}");
+        assert!(request.starts_with("MSG deeper 1 _R_."), "{request}");
         let reply = reply_of(&request);
         house.say(service, &format!("PUB {reply} 2\r\n!!\r\n"));
         assert_eq!(

@@ -176,6 +176,7 @@ impl Shard {
         let expires = admission.expires;
         let trace = self.settings.trace;
         let session = &mut self.sessions[index];
+        self.unauthenticated -= usize::from(std::mem::take(&mut session.awaits_auth));
         session.entered = Some(admission.account);
         if let Err(refusal) = session.admit(Arc::from(admission)) {
             self.refuse(conn, refusal, fx);
@@ -201,6 +202,9 @@ impl Shard {
     }
 
     fn answer_connect(&mut self, conn: ConnId, fx: &mut Effects) {
+        // Until a PONG says better, the answer to INFO tells how far away the peer is.
+        let now = (self.settings.fine_clock_ns)();
+        self.sessions[conn.index as usize].pings.heard(now);
         if self.sessions[conn.index as usize].verbose {
             self.reply(conn.index, b"+OK\r\n", fx);
         }
@@ -280,7 +284,7 @@ impl Shard {
     pub(super) fn set_policy(&mut self, policy: Policy, fx: &mut Effects) {
         self.router.set_directory(Arc::clone(&policy.directory));
         self.settings.policy = policy;
-        self.settings.identity.auth_required = self.settings.policy.gate.is_required();
+        self.settings.identity.auth_required = self.settings.policy.gate.is_asked_for();
         let now = self.unix_s();
         for index in 0..self.sessions.len() {
             let session = &self.sessions[index];

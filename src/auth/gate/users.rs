@@ -158,6 +158,11 @@ impl Users {
         }
     }
 
+    /// Whether those who present nothing are somebody.
+    pub fn have_anonymous(&self) -> bool {
+        self.no_auth_user.is_some()
+    }
+
     /// Whether nobody has to present anything.
     pub fn is_open(&self) -> bool {
         self.by_nkey.is_empty()
