@@ -173,6 +173,11 @@ fn means_of_the_configuration() {
         pass: secret("b"),
         ..AuthDefinition::default()
     };
+    let hashed_single = AuthDefinition {
+        user: Some("a".into()),
+        pass: secret(HASH),
+        ..AuthDefinition::default()
+    };
     let users = with_users(vec![
         user("plain", Some("p")),
         in_account(user("hashed", Some(HASH)), "A"),
@@ -196,16 +201,30 @@ fn means_of_the_configuration() {
         ..by_nkey(1, "")
     };
     let nkey_1 = format!("B nkey:{}", key(KeyKind::User, 1).public());
+    let user_and_token = Presented {
+        token: secret("t"),
+        ..by_password("u", "p")
+    };
     let open = AuthDefinition::default();
     let cases: Vec<(&AuthDefinition, Presented, &str, bool)> = vec![
         (&open, nobody(), "$G ", true),
         (&open, by_password("x", "y"), "$G user:x", true),
         (&open, by_token("x"), "$G token", true),
         (&token, by_token("t"), "$G token", true),
+        (&token, user_and_token, "$G token", true),
         (&token, by_token("T"), NO, true),
         (&token, by_token(""), NO, true),
         (&token, nobody(), NO, true),
         (&token, by_password("", "t"), NO, true),
+        // Whoever presents nothing causes no work.
+        (&hashed_token, nobody(), NO, true),
+        (&hashed_single, nobody(), NO, true),
+        (
+            &hashed_single,
+            by_password("a", "s3cr3t"),
+            "$G user:a",
+            false,
+        ),
         (&hashed_token, by_token("s3cr3t"), "$G token", false),
         (&hashed_token, by_token(HASH), NO, false),
         (&single, by_password("a", "b"), "$G user:a", true),
