@@ -2,6 +2,8 @@
 //! calls; everything that touches the world is.
 
 mod buffers;
+pub mod claims_fetch;
+pub mod claims_store;
 mod commands;
 mod conns;
 mod desk;
