@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::doorway::Pass;
 use super::tls::Tls;
 use super::tls::handshake::Step;
 use crate::auth::admission::Outcome;
@@ -25,6 +26,8 @@ pub struct Arrival {
     pub peer: SocketAddr,
     /// There are too many: it is told so and closed.
     pub refused: bool,
+    /// Its place in the count of its address.
+    pub pass: Option<Pass>,
 }
 
 /// To a shard.

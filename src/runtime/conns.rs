@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
+use super::doorway::Pass;
 use super::ring::GENERATION_MASK;
 use super::tls::stream::Stream;
 use crate::base::ids::ConnId;
@@ -56,6 +57,8 @@ pub struct Conn {
     pub closing: Closing,
     /// What is between the socket and the shard, if the client uses TLS or may still do so.
     pub tls: Option<Box<Stream>>,
+    /// Its place in the count of its address.
+    pub pass: Option<Pass>,
 }
 
 impl Conn {
@@ -91,7 +94,7 @@ pub struct Conns {
 
 impl Conns {
     /// Gives a socket a slot.
-    pub fn insert(&mut self, socket: OwnedFd) -> ConnId {
+    pub fn insert(&mut self, socket: OwnedFd, pass: Option<Pass>) -> ConnId {
         let index = match self.free.pop() {
             Some(index) => index,
             None => {
@@ -105,6 +108,7 @@ impl Conns {
             socket: Some(socket),
             generation,
             wanted: true,
+            pass,
             ..Conn::default()
         };
         ConnId { index, generation }
@@ -128,6 +132,7 @@ impl Conns {
     /// Closes the socket and frees the slot.
     pub fn remove(&mut self, id: ConnId) {
         self.slots[id.index as usize].socket = None;
+        self.slots[id.index as usize].pass = None;
         self.free.push(id.index);
     }
 

@@ -5,6 +5,7 @@ mod buffers;
 mod commands;
 mod conns;
 mod desk;
+mod doorway;
 mod helpers;
 mod host;
 mod identity;
@@ -117,7 +118,7 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
     }
 
     let tls = Tls::of(config).map_err(StartError)?;
-    let listener = Listener::bind(&config.host, config.port.bind_number(), connections)
+    let listener = Listener::bind(&config.host, config.port.bind_number(), &config.limits)
         .map_err(|error| listen_error(config, &error))?;
     let address = listener
         .address()
@@ -140,6 +141,7 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
         trace: config.trace,
         shards,
         unix_at_zero_ms: desk::unix_ms(),
+        fine_clock_ns: host::fine_clock_ns,
         hash_seed: random()?,
     };
 

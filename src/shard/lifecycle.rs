@@ -62,11 +62,21 @@ impl Shard {
             let info = self.info(conn.index, false);
             self.reply(conn.index, &info, fx);
         }
-        if refused {
+        let must_present = self.settings.policy.gate.must_present();
+        let share = self
+            .settings
+            .limits
+            .max_unauthenticated
+            .div_ceil(self.settings.shards);
+        if refused || (must_present && self.unauthenticated >= share) {
             let text = "maximum connections exceeded";
             self.log(conn.index, Level::Error, text, fx);
             self.close(conn, CloseReason::MaxConnectionsExceeded, Some(text), fx);
             return;
+        }
+        if must_present {
+            self.unauthenticated += 1;
+            self.sessions[index].awaits_auth = true;
         }
         if opening == Opening::Plain {
             self.begin(conn);
@@ -76,9 +86,8 @@ impl Shard {
     /// The conversation begins: the client is to present itself, and is pinged.
     fn begin(&mut self, conn: ConnId) {
         let auth_timeout = self.settings.limits.auth_timeout_ms;
-        if self.settings.policy.gate.is_required() {
-            let session = &mut self.sessions[conn.index as usize];
-            session.awaits_auth = true;
+        let session = &mut self.sessions[conn.index as usize];
+        if session.awaits_auth {
             session.auth_at = self.now + auth_timeout;
             self.deadlines
                 .arm(session.auth_at, Due::authentication(conn));
@@ -162,6 +171,7 @@ impl Shard {
                 | CloseReason::ReadError
         );
         let session = &mut self.sessions[index];
+        self.unauthenticated -= usize::from(std::mem::take(&mut session.awaits_auth));
         session.closing = true;
         session.deaf = true;
         session.carry = Default::default();

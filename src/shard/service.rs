@@ -228,6 +228,7 @@ impl Shard {
         match mappings.select(&subject, random, &mut mapped) {
             Selected::Unchanged => subject,
             Selected::Mapped => mapped,
+            Selected::Dropped => Vec::new(),
         }
     }
 
@@ -298,6 +299,8 @@ impl Shard {
             .as_ref()
             .map(|a| a.account_name.to_string());
         let mut info = ClientInfo::of_account(account.unwrap_or_else(|| "$G".to_owned()));
+        let round_trip = session.pings.round_trip_ns;
+        info.rtt = (round_trip != 0).then_some(round_trip);
         if all {
             info.describe(
                 session.client_id,
