@@ -55,10 +55,10 @@ pub struct Conn {
     pub sending: bool,
     /// How far closing has come.
     pub closing: Closing,
-    /// What is between the socket and the shard, if the client uses TLS or may still do so.
-    pub tls: Option<Box<Stream>>,
     /// Its place in the count of its address.
     pub pass: Option<Pass>,
+    /// What is between the socket and the shard, if the client uses TLS or may still do so.
+    pub tls: Option<Box<Stream>>,
 }
 
 impl Conn {

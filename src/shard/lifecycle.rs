@@ -62,12 +62,9 @@ impl Shard {
             let info = self.info(conn.index, false);
             self.reply(conn.index, &info, fx);
         }
+        let limits = &self.settings.limits;
+        let share = limits.max_unauthenticated.div_ceil(self.settings.shards);
         let must_present = self.settings.policy.gate.must_present();
-        let share = self
-            .settings
-            .limits
-            .max_unauthenticated
-            .div_ceil(self.settings.shards);
         if refused || (must_present && self.unauthenticated >= share) {
             let text = "maximum connections exceeded";
             self.log(conn.index, Level::Error, text, fx);
