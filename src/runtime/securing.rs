@@ -231,9 +231,6 @@ impl Turns {
                 self.shard.handle(now, event, &mut self.fx);
             }
             Received::Failed => {
-                if let Some(stream) = self.stream(id) {
-                    stream.stage = Stage::Ended;
-                }
                 let reason = CloseReason::ReadError;
                 let event = Event::HungUp { conn: id, reason };
                 self.shard.handle(now, event, &mut self.fx);
