@@ -105,6 +105,10 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
     ));
     log.info(format_args!("  Name:     {}", identity.name));
     log.info(format_args!("  ID:       {}", identity.id));
+    if let Some(file) = &config.file {
+        let (path, digest) = (file.path.display(), &file.digest);
+        log.info(format_args!("Using configuration file: {path} ({digest})"));
+    }
     if has_plaintext_secret(config) {
         log.warn(format_args!(
             "Plaintext passwords detected, use nkeys or bcrypt"
@@ -127,12 +131,8 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
     let (report, reports) = crossbeam_channel::unbounded();
     let signals = signals::watch(report.clone());
     signals.map_err(|e| StartError(format!("cannot watch signals: {e}")))?;
-    let mut auth = config.auth.clone();
-    auth.user = config.user.clone();
-    auth.pass = config.pass.clone().map(crate::auth::definition::Secret);
-    auth.token = config.token.clone().map(crate::auth::definition::Secret);
-    let desk = Arc::new(Desk::new(&auth).map_err(StartError)?);
-    identity.auth_required = desk.policy().gate.is_required();
+    let desk = Arc::new(Desk::new(&config.auth).map_err(StartError)?);
+    identity.auth_required = desk.policy().gate.is_asked_for();
     let settings = Settings {
         limits: config.limits.clone(),
         policy: desk.policy(),
