@@ -59,7 +59,9 @@ impl Authority {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        params.distinguished_name.push(DnType::CommonName, "test authority");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "test authority");
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let folder = Folder::new();
         let ca = folder.write("ca.pem", &issuer.pem());
@@ -79,7 +81,9 @@ impl Authority {
         let cert = params.signed_by(&key, &self.issuer).unwrap();
         Identity {
             cert: self.folder.write(&format!("{name}.pem"), &cert.pem()),
-            key: self.folder.write(&format!("{name}-key.pem"), &key.serialize_pem()),
+            key: self
+                .folder
+                .write(&format!("{name}-key.pem"), &key.serialize_pem()),
             der: cert.der().to_vec(),
             public_key_info: rcgen::PublicKeyData::subject_public_key_info(&key),
         }
