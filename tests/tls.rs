@@ -400,7 +400,10 @@ fn handshakes_that_come_to_nothing() {
     garbage.write_all(b"\x16\x03\x01\x00\x05hello").unwrap();
     let answer = rest(&mut garbage);
     // With an alert or without.
-    assert!(answer.is_empty() || answer.starts_with('\x15'), "{answer:?}");
+    assert!(
+        answer.is_empty() || answer.starts_with('\x15'),
+        "{answer:?}"
+    );
     host.expect_log("TLS handshake error: tls: ");
     let mut gone = host.socket();
     line(&mut gone);
@@ -409,7 +412,7 @@ fn handshakes_that_come_to_nothing() {
     gone.write_all(&hello[..hello.len() / 2]).unwrap();
     gone.shutdown(Shutdown::Write).unwrap();
     assert_eq!(rest(&mut gone), "");
-    host.expect_log("TLS handshake error: EOF");
+    host.expect_log("TLS handshake error: unexpected EOF");
     let mut gone = host.socket();
     line(&mut gone);
     gone.write_all(&hello).unwrap();

@@ -355,7 +355,12 @@ impl Turns {
             Stage::Sniffing => return false,
             Stage::Listening | Stage::Starting | Stage::Handshake(_) | Stage::Helped => {}
         }
-        self.fail_handshake(now, id, Level::Error, "TLS handshake error: EOF");
+        let text = if stream.is_cut() {
+            "TLS handshake error: unexpected EOF"
+        } else {
+            "TLS handshake error: EOF"
+        };
+        self.fail_handshake(now, id, Level::Error, text);
         true
     }
 

@@ -293,6 +293,11 @@ impl Stream {
         }
     }
 
+    /// Whether there is the first part of something.
+    pub fn is_cut(&self) -> bool {
+        !self.incoming.is_empty()
+    }
+
     /// The next send takes the shard's pieces as they are.
     pub fn set_sending_plain(&mut self) {
         self.sending = Sending::Plain;
