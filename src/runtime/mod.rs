@@ -18,6 +18,7 @@ mod pid_file;
 mod ring;
 mod securing;
 mod signals;
+mod tenants;
 mod tls;
 mod turn;
 
@@ -131,7 +132,7 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
     let (report, reports) = crossbeam_channel::unbounded();
     let signals = signals::watch(report.clone());
     signals.map_err(|e| StartError(format!("cannot watch signals: {e}")))?;
-    let desk = Arc::new(Desk::new(&config.auth).map_err(StartError)?);
+    let desk = Arc::new(Desk::new(&config.auth, log).map_err(StartError)?);
     identity.auth_required = desk.policy().gate.is_asked_for();
     let settings = Settings {
         limits: config.limits.clone(),
