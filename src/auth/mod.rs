@@ -7,6 +7,7 @@
 pub mod admission;
 pub mod definition;
 pub mod permissions;
+pub mod system_imports;
 
 use subtle::ConstantTimeEq;
 

@@ -11,6 +11,7 @@
 //! into the batch of that shard and one out of it there.
 
 mod event;
+pub mod facts;
 mod flow;
 mod frame;
 mod input;
