@@ -191,6 +191,8 @@ pub struct ImportDefinition {
     /// The subject here, where it differs, with `$1` or `{{Wildcard(1)}}` for wildcards. A `prefix`
     /// of a configuration file has become `prefix.subject`.
     pub to: Option<String>,
+    /// A valid activation token came with it (claims only).
+    pub activated: bool,
     pub kind: ImportKind,
 }
 

@@ -4,12 +4,23 @@
 //! Secrets are compared in constant time: how long a refusal takes says nothing about how much of
 //! a guess was right.
 
+pub mod accounts;
 pub mod admission;
 pub mod definition;
+pub mod gate;
+pub mod mapping;
 pub mod permissions;
 pub mod system_imports;
 
 use subtle::ConstantTimeEq;
+
+/// Whether a configured secret is a bcrypt hash.
+pub fn is_bcrypt(secret: &str) -> bool {
+    matches!(
+        secret.as_bytes(),
+        [b'$', b'2', b'a' | b'b' | b'x' | b'y', b'$', ..]
+    )
+}
 
 /// What a client presents.
 #[derive(Clone, Copy, Debug, Default)]

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::base::ids::ShardId;
+use crate::auth::admission::Outcome;
+use crate::base::ids::{ConnId, ShardId};
+use crate::shard::Policy;
 
 /// A connection that was accepted.
 #[derive(Debug)]
@@ -28,6 +30,10 @@ pub struct Arrival {
 pub enum Command {
     /// Take over a connection.
     Adopt(Arrival),
+    /// Let a connection in, or not: its shard has asked.
+    Decided(ConnId, Outcome),
+    /// Who may connect, and the accounts, have changed.
+    Policy(Policy),
     /// Close the listening socket.
     StopAccepting,
     /// Tell clients that the server is in lame duck mode.
@@ -87,6 +93,11 @@ impl Mailbox {
     /// The next command.
     pub fn next(&self) -> Option<Command> {
         self.commands.try_recv().ok()
+    }
+
+    /// Where commands for a shard go.
+    pub fn address(&self, shard: ShardId) -> Address {
+        self.peers[shard.index()].clone()
     }
 
     /// Sends a command to another shard.

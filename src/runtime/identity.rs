@@ -15,8 +15,8 @@ pub fn of(config: &Config, random: [u64; 4]) -> ServerIdentity {
         id,
         host: config.host.clone(),
         port: 0,
-        auth_required: config.user.is_some() || config.token.is_some(),
-        max_payload_bytes: config.limits.max_payload_bytes,
+        auth_required: false,
+        xkey: None,
     }
 }
 

@@ -4,6 +4,9 @@
 mod buffers;
 mod commands;
 mod conns;
+mod desk;
+#[allow(dead_code, reason = "handshakes and passwords come next")]
+mod helpers;
 mod host;
 mod identity;
 mod idle;
@@ -17,16 +20,18 @@ mod signals;
 mod turn;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use glommio::{LocalExecutorBuilder, Placement};
 
-use crate::auth::Authenticator;
 use crate::base::ids::ShardId;
 use crate::config::Config;
 use crate::shard::{Settings, Shard};
 use commands::{Address, Command, Mailbox, Report};
+use desk::Desk;
+use helpers::{Helpers, Pool};
 use lame_duck::LameDuck;
 use links::Links;
 use listener::Listener;
@@ -38,6 +43,8 @@ use turn::Turns;
 const FILE_MEMORY_BYTES: usize = 64 * 1024;
 /// How long connections may take to be closed when the server stops.
 const STOP_TIME: Duration = Duration::from_secs(5);
+/// How long helpers may take to finish what they are at after that.
+const HELPERS_STOP_TIME: Duration = Duration::from_millis(100);
 
 /// Why the server did not start.
 #[derive(Debug)]
@@ -69,6 +76,7 @@ struct Server {
     log: Log,
     limits: crate::config::Limits,
     connections: Links,
+    helpers: Pool,
     running: usize,
 }
 
@@ -93,7 +101,7 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
     ));
     log.info(format_args!("  Name:     {}", identity.name));
     log.info(format_args!("  ID:       {}", identity.id));
-    if config.pass.is_some() || config.token.is_some() {
+    if has_plaintext_secret(config) {
         log.warn(format_args!(
             "Plaintext passwords detected, use nkeys or bcrypt"
         ));
@@ -111,21 +119,31 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
         .address()
         .map_err(|error| listen_error(config, &error))?;
     identity.port = address.port();
+    let (report, reports) = crossbeam_channel::unbounded();
+    let signals = signals::watch(report.clone());
+    signals.map_err(|e| StartError(format!("cannot watch signals: {e}")))?;
+    let mut auth = config.auth.clone();
+    auth.user = config.user.clone();
+    auth.pass = config.pass.clone().map(crate::auth::definition::Secret);
+    auth.token = config.token.clone().map(crate::auth::definition::Secret);
+    let desk = Arc::new(Desk::new(&auth).map_err(StartError)?);
+    identity.auth_required = desk.policy().gate.is_required();
     let settings = Settings {
         limits: config.limits.clone(),
-        auth: authenticator(config),
+        policy: desk.policy(),
         identity,
         debug: config.debug,
         trace: config.trace,
         shards,
+        unix_at_zero_ms: desk::unix_ms(),
         hash_seed: random()?,
     };
 
-    let (report, reports) = crossbeam_channel::unbounded();
-    let signals = signals::watch(report.clone());
-    signals.map_err(|e| StartError(format!("cannot watch signals: {e}")))?;
     let (addresses, mailboxes) = commands::mailboxes(shards, &report)
         .map_err(|e| StartError(format!("cannot make event descriptors: {e}")))?;
+    desk.know(&addresses);
+    let helpers = Pool::start(helpers::THREADS, helpers::JOBS_MAX)
+        .map_err(|e| StartError(format!("cannot start helper threads: {e}")))?;
     let mut links = links::mesh(shards);
     let connections = links[0].observer();
     let mut listener = Some(listener);
@@ -135,6 +153,8 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
             shard: Shard::new(ShardId(own as u8), settings.clone(), random()?),
             links: links.remove(0),
             mailbox,
+            helpers: helpers.helpers(),
+            desk: Arc::clone(&desk),
             log: log.clone(),
             // The first shard accepts for all.
             listener: listener.take(),
@@ -148,6 +168,7 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
         log: log.clone(),
         limits: config.limits.clone(),
         connections,
+        helpers,
         running: shards,
     };
     server.await_ready()?;
@@ -165,6 +186,8 @@ struct Seat {
     shard: Shard,
     links: Links,
     mailbox: Mailbox,
+    helpers: Helpers,
+    desk: Arc<Desk>,
     log: Log,
     listener: Option<Listener>,
 }
@@ -186,14 +209,7 @@ impl Seat {
         // On this thread, which is the one that may submit.
         match NetRing::new() {
             Ok(ring) => {
-                let turns = Turns::new(
-                    self.shard,
-                    ring,
-                    self.links,
-                    self.mailbox,
-                    self.log,
-                    self.listener,
-                );
+                let turns = Turns::new(self, ring);
                 turns.run().await;
             }
             Err(error) => self.mailbox.report(Report::Failed(error.to_string())),
@@ -287,20 +303,21 @@ impl Server {
                 }
             }
         }
+        // What they were at concerns connections that are gone.
+        self.helpers.stop(HELPERS_STOP_TIME);
         self.log.info(format_args!("Server Exiting.."));
     }
 }
 
-fn authenticator(config: &Config) -> Authenticator {
-    match (&config.token, &config.user) {
-        // As in nats-server, a token makes users count for nothing.
-        (Some(token), _) => Authenticator::Token(token.clone()),
-        (None, Some(user)) => Authenticator::User {
-            name: user.clone(),
-            pass: config.pass.clone().unwrap_or_default(),
-        },
-        (None, None) => Authenticator::Open,
-    }
+/// Whether somebody's password or token stands in the configuration as it is.
+fn has_plaintext_secret(config: &Config) -> bool {
+    let auth = &config.auth;
+    let users = auth.users.iter().filter_map(|user| user.pass.as_ref());
+    [auth.pass.as_ref(), auth.token.as_ref()]
+        .into_iter()
+        .flatten()
+        .chain(users)
+        .any(|secret| !crate::auth::is_bcrypt(&secret.0))
 }
 
 fn listen_error(config: &Config, error: &std::io::Error) -> StartError {

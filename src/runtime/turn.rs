@@ -5,15 +5,21 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::Seat;
 use super::commands::{Arrival, Command, Mailbox, Report};
 use super::conns::{Closing, Conns, Receive};
+use super::desk::Desk;
+use super::helpers::Helpers;
+use super::host;
 use super::idle::{Idle, SPIN};
 use super::links::Links;
 use super::listener::Listener;
 use super::log::Log;
 use super::ring::{Completion, Kind, NetRing};
+use crate::auth::admission::{Outcome, Refused};
 use crate::base::deadlines::Millis;
 use crate::base::ids::{ConnId, ShardSet};
 use crate::session::CloseReason;
@@ -42,6 +48,10 @@ pub struct Turns {
     conns: Conns,
     links: Links,
     mailbox: Mailbox,
+    /// For what would stall this shard.
+    helpers: Helpers,
+    /// Who decides on those whom the shard cannot.
+    desk: Arc<Desk>,
     log: Log,
     started: Instant,
     /// Completions that came while batches were taken.
@@ -66,14 +76,16 @@ pub struct Turns {
 
 impl Turns {
     /// Must be made on the thread that will run it.
-    pub fn new(
-        shard: Shard,
-        ring: NetRing,
-        links: Links,
-        mailbox: Mailbox,
-        log: Log,
-        listener: Option<Listener>,
-    ) -> Self {
+    pub fn new(seat: Seat, ring: NetRing) -> Self {
+        let Seat {
+            shard,
+            links,
+            mailbox,
+            helpers,
+            desk,
+            log,
+            listener,
+        } = seat;
         links.announce(ring.fd());
         Self {
             shard,
@@ -83,6 +95,8 @@ impl Turns {
             conns: Conns::default(),
             links,
             mailbox,
+            helpers,
+            desk,
             log,
             started: Instant::now(),
             set_aside: VecDeque::new(),
@@ -325,11 +339,17 @@ impl Turns {
             refused,
         } = arrival;
         let conn = self.conns.insert(socket);
+        let nonce = match self.shard.needs_nonce() {
+            true => host::nonce(),
+            false => Box::default(),
+        };
         let event = Event::Opened {
             conn,
             client_id,
             peer,
             refused,
+            nonce,
+            internal: None,
         };
         self.shard.handle(now, event, &mut self.fx);
         self.rearm.push_back(conn);
@@ -386,6 +406,13 @@ impl Turns {
         while let Some(command) = self.mailbox.next() {
             match command {
                 Command::Adopt(arrival) => self.adopt(now, arrival),
+                Command::Decided(conn, outcome) => {
+                    let event = Event::Decided { conn, outcome };
+                    self.shard.handle(now, event, &mut self.fx);
+                }
+                Command::Policy(policy) => {
+                    self.shard.handle(now, Event::Policy(policy), &mut self.fx);
+                }
                 Command::StopAccepting => self.stop_accepting(),
                 Command::LameDuck => {
                     self.shard.handle(now, Event::LameDuck, &mut self.fx);
@@ -430,6 +457,7 @@ impl Turns {
     /// Does what the broker wants.
     fn execute(&mut self, now: Millis) {
         loop {
+            self.ask_desk(now);
             self.execute_reads();
             self.flush_mesh(now);
             self.flush_sends(now);
@@ -439,12 +467,30 @@ impl Turns {
                 break;
             }
         }
+        self.fx.notices.clear();
         for (level, text) in self.fx.log.drain(..) {
             match level {
                 Level::Error => self.log.error(format_args!("{text}")),
                 Level::Info => self.log.info(format_args!("{text}")),
                 Level::Debug => self.log.debug(format_args!("{text}")),
                 Level::Trace => self.log.trace(format_args!("{text}")),
+            }
+        }
+    }
+
+    /// Has the desk decide on connections, on a helper thread.
+    fn ask_desk(&mut self, now: Millis) {
+        for (conn, presented) in std::mem::take(&mut self.fx.questions) {
+            let desk = Arc::clone(&self.desk);
+            let here = self.mailbox.address(self.links.own());
+            let job = Box::new(move || {
+                here.send(Command::Decided(conn, desk.decide(&presented)));
+            });
+            if self.helpers.submit(job).is_err() {
+                let why = "too many connections wait to be let in".to_owned();
+                let outcome = Outcome::Refused(Refused::Credentials, why);
+                let event = Event::Decided { conn, outcome };
+                self.shard.handle(now, event, &mut self.fx);
             }
         }
     }

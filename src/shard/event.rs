@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 
+use super::admission::Policy;
 use super::mesh::Batch;
-use crate::base::ids::{ConnId, ShardId, ShardSet};
+use crate::auth::admission::{Outcome, Presented};
+use crate::base::ids::{AccountId, ConnId, ShardId, ShardSet};
 use crate::session::CloseReason;
 
 /// Something has happened.
@@ -19,7 +21,20 @@ pub enum Event<'a> {
         peer: SocketAddr,
         /// The server has too many: it is told so and closed.
         refused: bool,
+        /// What it is given to sign; empty where nobody signs.
+        nonce: Box<str>,
+        /// It is the server's own and belongs to this account.
+        internal: Option<AccountId>,
     },
+    /// Whether to let a connection in, as [`Effects::questions`] asked.
+    Decided {
+        /// Which.
+        conn: ConnId,
+        /// What was decided.
+        outcome: Outcome,
+    },
+    /// Who may connect, and the accounts, have changed.
+    Policy(Policy),
     /// Bytes were received.
     Received {
         /// From whom.
@@ -98,6 +113,30 @@ pub enum Level {
     Trace,
 }
 
+/// Something that others than the peers may want to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A connection was let in.
+    Connected {
+        /// Which.
+        conn: ConnId,
+    },
+    /// A connection that was let in is being closed.
+    Disconnected {
+        /// Which.
+        conn: ConnId,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// A connection was not let in.
+    AuthenticationFailed {
+        /// Which.
+        conn: ConnId,
+        /// Why.
+        reason: CloseReason,
+    },
+}
+
 /// What is to be done after a turn. Kept and cleared, not made anew.
 #[derive(Debug, Default)]
 pub struct Effects {
@@ -109,6 +148,10 @@ pub struct Effects {
     pub reads: Vec<(ConnId, bool)>,
     /// Peer shards with batches waiting.
     pub mesh: ShardSet,
+    /// Connections that somebody else must decide on, with what they present.
+    pub questions: Vec<(ConnId, Box<Presented>)>,
+    /// What has happened to connections. They are still to be looked at when this is read.
+    pub notices: Vec<Notice>,
     /// Lines for the log.
     pub log: Vec<(Level, String)>,
 }

@@ -3,22 +3,31 @@
 use std::net::SocketAddr;
 
 use super::frame::{Frame, FrameRest, Frames};
-use super::{Batch, Close, Effects, Level, Shard};
-use crate::base::ids::{ConnId, ShardId};
+use super::{Batch, Close, Effects, Level, Notice, Policy, Shard};
+use crate::base::ids::{AccountId, ConnId, ShardId};
 use crate::proto::client::Bounds;
 use crate::proto::info::ConnectionFacts;
 use crate::session::{CloseReason, Session};
 use crate::shard::timers::Due;
 
+/// A connection that was accepted.
+pub(super) struct Arrival {
+    pub client_id: u64,
+    pub peer: SocketAddr,
+    pub refused: bool,
+    pub nonce: Box<str>,
+    pub internal: Option<AccountId>,
+}
+
 impl Shard {
-    pub(super) fn opened(
-        &mut self,
-        conn: ConnId,
-        client_id: u64,
-        peer: SocketAddr,
-        refused: bool,
-        fx: &mut Effects,
-    ) {
+    pub(super) fn opened(&mut self, conn: ConnId, arrival: Arrival, fx: &mut Effects) {
+        let Arrival {
+            client_id,
+            peer,
+            refused,
+            nonce,
+            internal,
+        } = arrival;
         let limits = &self.settings.limits;
         let bounds = Bounds {
             control_line_bytes: limits.max_control_line_bytes,
@@ -26,7 +35,9 @@ impl Shard {
             headers: false,
         };
         let auth_timeout = limits.auth_timeout_ms;
-        let session = Session::new(conn, client_id, peer, bounds, self.high_water());
+        let mut session = Session::new(conn, client_id, peer, bounds, self.high_water());
+        session.nonce = nonce;
+        session.opened_at = self.now;
         let index = conn.index as usize;
         if index < self.sessions.len() {
             debug_assert!(!self.sessions[index].live, "the slot is free");
@@ -39,6 +50,10 @@ impl Shard {
             self.sessions.push(session);
         }
         self.connections += 1;
+        if let Some(account) = internal {
+            self.admit_internal(conn.index, account);
+            return;
+        }
         self.log(conn.index, Level::Debug, "Client connection created", fx);
         let info = self.info(conn.index, false);
         self.reply(conn.index, &info, fx);
@@ -48,7 +63,7 @@ impl Shard {
             self.close(conn, CloseReason::MaxConnectionsExceeded, Some(text), fx);
             return;
         }
-        if self.settings.auth.is_required() {
+        if self.settings.policy.gate.is_required() {
             let session = &mut self.sessions[index];
             session.awaits_auth = true;
             session.auth_at = self.now + auth_timeout;
@@ -71,8 +86,13 @@ impl Shard {
         if self.sessions[index].closing {
             return;
         }
-        let text = format!("Client connection closed: {reason}");
-        self.log(conn.index, Level::Debug, &text, fx);
+        if !self.sessions[index].internal {
+            let text = format!("Client connection closed: {reason}");
+            self.log(conn.index, Level::Debug, &text, fx);
+        }
+        if self.sessions[index].entered.is_some() {
+            fx.notices.push(Notice::Disconnected { conn, reason });
+        }
         self.drop_subscriptions(conn, fx);
         let flush = !matches!(
             reason,
@@ -89,6 +109,7 @@ impl Shard {
         if flush && let Some(text) = last_word {
             self.reply_error(conn.index, text, fx);
         }
+        self.leave_account(conn.index);
         self.end_stall(conn.index, fx);
         fx.closes.push(Close { conn, flush });
     }
@@ -98,6 +119,8 @@ impl Shard {
         let session = &mut self.sessions[conn.index as usize];
         debug_assert!(session.live && session.closing && session.id == conn);
         session.live = false;
+        session.admission = None;
+        session.replies = None;
         self.counters.add(session);
         session.out.clear(&mut self.pool);
         session.options = None;
@@ -125,11 +148,19 @@ impl Shard {
     /// The INFO line for a connection.
     pub(super) fn info(&self, index: u32, connect_info: bool) -> Vec<u8> {
         let session = &self.sessions[index as usize];
+        let Policy { directory, .. } = &self.settings.policy;
+        let account = session
+            .admission
+            .as_ref()
+            .filter(|_| connect_info)
+            .map(|a| (&*a.account_name, Some(a.account) == directory.system));
         self.settings.identity.info(&ConnectionFacts {
             client_id: session.client_id,
             client_ip: session.peer.ip(),
             lame_duck: self.lame_duck,
-            connect_info,
+            nonce: &session.nonce,
+            account,
+            max_payload_bytes: session.bounds.payload_bytes,
         })
     }
 

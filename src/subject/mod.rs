@@ -8,7 +8,7 @@ pub mod index;
 pub mod transform;
 
 pub use index::{EntryId, Index, SubjectHash};
-pub use transform::{Transform, TransformError};
+pub use transform::{Transform, TransformError, with_placeholders};
 
 /// Separates tokens.
 pub const SEPARATOR: u8 = b'.';
@@ -62,6 +62,39 @@ pub fn matches(pattern: &[u8], subject: &[u8]) -> bool {
         }
     }
     tokens.next().is_none()
+}
+
+/// Whether every subject that `pattern` matches is matched by `wider`.
+pub fn is_subset(pattern: &[u8], wider: &[u8]) -> bool {
+    let mut tokens = pattern.split(|&b| b == SEPARATOR);
+    for wanted in wider.split(|&b| b == SEPARATOR) {
+        let Some(token) = tokens.next() else {
+            return false;
+        };
+        if wanted == ANY_TAIL {
+            return true;
+        }
+        let covered = token == wanted || (wanted == ANY_TOKEN && token != ANY_TAIL);
+        if !covered {
+            return false;
+        }
+    }
+    tokens.next().is_none()
+}
+
+/// Whether there is a subject that both patterns match.
+pub fn collide(one: &[u8], other: &[u8]) -> bool {
+    let mut ones = one.split(|&b| b == SEPARATOR);
+    let mut others = other.split(|&b| b == SEPARATOR);
+    loop {
+        match (ones.next(), others.next()) {
+            (None, None) => return true,
+            (None, _) | (_, None) => return false,
+            (Some(a), Some(b)) if a == ANY_TAIL || b == ANY_TAIL => return true,
+            (Some(a), Some(b)) if a == b || a == ANY_TOKEN || b == ANY_TOKEN => {}
+            _ => return false,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -537,6 +537,8 @@ impl Host {
                 client_id: client as u64,
                 peer: ([127, 0, 0, 1], 1000 + client as u16).into(),
                 refused: false,
+                nonce: Box::default(),
+                internal: None,
             },
         );
         self.rearm.push(conn);
