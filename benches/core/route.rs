@@ -19,6 +19,7 @@ pub fn settings(shards: usize) -> Settings {
         limits: Limits::default(),
         policy: Policy::open(),
         unix_at_zero_ms: 0,
+        fine_clock_ns: || 1,
         identity: ServerIdentity {
             id: "N".into(),
             name: "bench".into(),

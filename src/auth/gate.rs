@@ -18,6 +18,9 @@ impl Gate {
             _ => Authenticator::Open,
         }))
     }
+    pub fn must_present(&self) -> bool {
+        self.0.is_required()
+    }
     pub fn needs_nonce(&self) -> bool {
         false
     }

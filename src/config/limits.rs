@@ -27,6 +27,10 @@ pub struct Limits {
     pub ping_max: u32,
     /// Time a client has to send its CONNECT.
     pub auth_timeout_ms: u64,
+    /// Connections from one address; 0 for any number. Skein's own.
+    pub max_connections_per_address: usize,
+    /// Connections that have not been let in yet, where there is something to present. Skein's own.
+    pub max_unauthenticated: usize,
     /// Time over which a server in lame duck mode closes its clients.
     pub lame_duck_duration_ms: u64,
     /// Wait before the first of them is closed; below `lame_duck_duration_ms`.
@@ -44,6 +48,8 @@ impl Limits {
         ping_interval_ms: 120_000,
         ping_max: 2,
         auth_timeout_ms: 2_000,
+        max_connections_per_address: 0,
+        max_unauthenticated: 8_192,
         lame_duck_duration_ms: 120_000,
         lame_duck_grace_period_ms: 10_000,
     };
@@ -101,6 +107,10 @@ impl Limits {
             "write_deadline_ms" => self.write_deadline_ms = number(name, value, 1)?,
             "ping_interval_ms" => self.ping_interval_ms = number(name, value, 1)?,
             "ping_max" => self.ping_max = number(name, value, 1)?,
+            "max_connections_per_address" => {
+                self.max_connections_per_address = number(name, value, 0)?;
+            }
+            "max_unauthenticated" => self.max_unauthenticated = number(name, value, 1)?,
             "auth_timeout_ms" => self.auth_timeout_ms = number(name, value, 1)?,
             "lame_duck_duration_ms" => self.lame_duck_duration_ms = number(name, value, 1)?,
             "lame_duck_grace_period_ms" => self.lame_duck_grace_period_ms = number(name, value, 0)?,
@@ -260,6 +270,7 @@ mod tests {
                 auth_timeout_ms: 7,
                 lame_duck_duration_ms: 9,
                 lame_duck_grace_period_ms: 8,
+                ..Limits::DEFAULT
             },
         );
     }

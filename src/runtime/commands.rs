@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::doorway::Pass;
 use crate::auth::admission::Outcome;
 use crate::base::ids::{ConnId, ShardId};
 use crate::shard::Policy;
@@ -23,6 +24,8 @@ pub struct Arrival {
     pub peer: SocketAddr,
     /// There are too many: it is told so and closed.
     pub refused: bool,
+    /// Its place in the count of its address.
+    pub pass: Option<Pass>,
 }
 
 /// To a shard.

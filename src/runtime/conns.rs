@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
+use super::doorway::Pass;
 use super::ring::GENERATION_MASK;
 use crate::base::ids::ConnId;
 
@@ -51,6 +52,8 @@ pub struct Conn {
     pub sending: bool,
     /// How far closing has come.
     pub closing: Closing,
+    /// Its place in the count of its address.
+    pub pass: Option<Pass>,
 }
 
 impl Conn {
@@ -86,7 +89,7 @@ pub struct Conns {
 
 impl Conns {
     /// Gives a socket a slot.
-    pub fn insert(&mut self, socket: OwnedFd) -> ConnId {
+    pub fn insert(&mut self, socket: OwnedFd, pass: Option<Pass>) -> ConnId {
         let index = match self.free.pop() {
             Some(index) => index,
             None => {
@@ -100,6 +103,7 @@ impl Conns {
             socket: Some(socket),
             generation,
             wanted: true,
+            pass,
             ..Conn::default()
         };
         ConnId { index, generation }
@@ -116,6 +120,7 @@ impl Conns {
     /// Closes the socket and frees the slot.
     pub fn remove(&mut self, id: ConnId) {
         self.slots[id.index as usize].socket = None;
+        self.slots[id.index as usize].pass = None;
         self.free.push(id.index);
     }
 

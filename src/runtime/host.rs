@@ -94,6 +94,17 @@ fn raise_limit(resource: libc::__rlimit_resource_t, wanted: u64) -> u64 {
     limit.rlim_cur
 }
 
+/// Nanoseconds of the system's monotonic clock.
+pub fn fine_clock_ns() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the structure is valid; the monotonic clock is always there.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
 /// What a client is to sign: 15 characters of base64 for 11 random bytes, as nats-server's.
 pub fn nonce() -> Box<str> {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";

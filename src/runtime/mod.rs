@@ -5,6 +5,7 @@ mod buffers;
 mod commands;
 mod conns;
 mod desk;
+mod doorway;
 #[allow(dead_code, reason = "handshakes and passwords come next")]
 mod helpers;
 mod host;
@@ -113,7 +114,7 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
         pid_file::write_pid_file(path).map_err(|e| StartError(e.to_string()))?;
     }
 
-    let listener = Listener::bind(&config.host, config.port.bind_number(), connections)
+    let listener = Listener::bind(&config.host, config.port.bind_number(), &config.limits)
         .map_err(|error| listen_error(config, &error))?;
     let address = listener
         .address()
@@ -136,6 +137,7 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
         trace: config.trace,
         shards,
         unix_at_zero_ms: desk::unix_ms(),
+        fine_clock_ns: host::fine_clock_ns,
         hash_seed: random()?,
     };
 

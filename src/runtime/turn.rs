@@ -337,8 +337,9 @@ impl Turns {
             client_id,
             peer,
             refused,
+            pass,
         } = arrival;
-        let conn = self.conns.insert(socket);
+        let conn = self.conns.insert(socket, pass);
         let nonce = match self.shard.needs_nonce() {
             true => host::nonce(),
             false => Box::default(),

@@ -45,6 +45,10 @@ pub struct Pings {
     pub published: u64,
     /// A PONG has come since CONNECT, so the round trip is known.
     pub answered: bool,
+    /// When the last one was sent, on the fine clock; 0 when it was answered.
+    pub sent_at_ns: u64,
+    /// How long the last answer took; 0 before the first.
+    pub round_trip_ns: u64,
 }
 
 /// Everything about one client connection.

@@ -116,6 +116,7 @@ impl House {
                 ..Policy::open()
             },
             unix_at_zero_ms: 0,
+            fine_clock_ns: || 1,
             identity: ServerIdentity {
                 id: "N".repeat(56),
                 name: "house".into(),

@@ -176,6 +176,7 @@ impl Shard {
         let expires = admission.expires;
         let trace = self.settings.trace;
         let session = &mut self.sessions[index];
+        self.unauthenticated -= usize::from(std::mem::take(&mut session.awaits_auth));
         session.entered = Some(admission.account);
         if let Err(refusal) = session.admit(Arc::from(admission)) {
             self.refuse(conn, refusal, fx);

@@ -149,6 +149,11 @@ impl Shard {
             Op::Pong => {
                 let pings = &mut self.sessions[conn.index as usize].pings;
                 pings.outstanding = 0;
+                if pings.sent_at_ns != 0 {
+                    let now = (self.settings.fine_clock_ns)();
+                    pings.round_trip_ns = now.saturating_sub(pings.sent_at_ns).max(1);
+                    pings.sent_at_ns = 0;
+                }
                 pings.answered = true;
             }
             Op::Subscribe {

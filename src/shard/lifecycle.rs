@@ -57,13 +57,20 @@ impl Shard {
         self.log(conn.index, Level::Debug, "Client connection created", fx);
         let info = self.info(conn.index, false);
         self.reply(conn.index, &info, fx);
-        if refused {
+        let must_present = self.settings.policy.gate.must_present();
+        let share = self
+            .settings
+            .limits
+            .max_unauthenticated
+            .div_ceil(self.settings.shards);
+        if refused || (must_present && self.unauthenticated >= share) {
             let text = "maximum connections exceeded";
             self.log(conn.index, Level::Error, text, fx);
             self.close(conn, CloseReason::MaxConnectionsExceeded, Some(text), fx);
             return;
         }
-        if self.settings.policy.gate.is_required() {
+        if must_present {
+            self.unauthenticated += 1;
             let session = &mut self.sessions[index];
             session.awaits_auth = true;
             session.auth_at = self.now + auth_timeout;
@@ -102,6 +109,7 @@ impl Shard {
                 | CloseReason::ReadError
         );
         let session = &mut self.sessions[index];
+        self.unauthenticated -= usize::from(std::mem::take(&mut session.awaits_auth));
         session.closing = true;
         session.deaf = true;
         session.carry = Default::default();

@@ -60,6 +60,9 @@ pub struct Settings {
     pub shards: usize,
     /// Milliseconds from 1970 to the zero of the shard's clock.
     pub unix_at_zero_ms: Millis,
+    /// A monotonic clock in nanoseconds, for round trips and latencies: read once for each, never
+    /// to decide anything.
+    pub fine_clock_ns: fn() -> u64,
     /// Seed of the subjects' hash, the same on all shards and unknown to peers.
     pub hash_seed: u64,
 }
@@ -105,6 +108,8 @@ pub struct Shard {
     deadlines: Deadlines<Due>,
     counters: Counters,
     lame_duck: bool,
+    /// Connections that have to present something and have not been let in.
+    unauthenticated: usize,
     /// Connections whose PONG waits for other shards.
     awaiting: Vec<ConnId>,
     // Scratch, kept to not allocate per message.
@@ -135,6 +140,7 @@ impl Shard {
             deadlines: Deadlines::default(),
             counters: Counters::default(),
             lame_duck: false,
+            unauthenticated: 0,
             awaiting: Vec::new(),
             head: Head::default(),
             rest: Vec::new(),

@@ -298,6 +298,8 @@ impl Shard {
             .as_ref()
             .map(|a| a.account_name.to_string());
         let mut info = ClientInfo::of_account(account.unwrap_or_else(|| "$G".to_owned()));
+        let round_trip = session.pings.round_trip_ns;
+        info.rtt = (round_trip != 0).then_some(round_trip);
         if all {
             info.describe(
                 session.client_id,

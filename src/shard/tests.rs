@@ -26,6 +26,7 @@ impl Pair {
             limits,
             policy: Policy::open(),
             unix_at_zero_ms: 0,
+            fine_clock_ns: || 1,
             identity: ServerIdentity {
                 id: "N".repeat(56),
                 name: "pair".into(),

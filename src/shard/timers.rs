@@ -128,6 +128,7 @@ impl Shard {
             return;
         } else {
             pings.outstanding += 1;
+            pings.sent_at_ns = (self.settings.fine_clock_ns)();
             // A ping is no reply: it does not wait for other shards.
             session.out.append(&mut self.pool, b"PING\r\n");
             Self::mark_dirty(session, fx);

@@ -160,6 +160,7 @@ impl Server {
         let settings = Settings {
             policy: Policy::open(),
             unix_at_zero_ms: 0,
+            fine_clock_ns: || 1,
             identity: ServerIdentity {
                 id: "N".repeat(56),
                 name: "fuzz".into(),

@@ -54,6 +54,7 @@ impl Run {
             limits: scenario.limits.clone(),
             policy: Policy::open(),
             unix_at_zero_ms: 0,
+            fine_clock_ns: || 1,
             identity: ServerIdentity {
                 id: "N".repeat(56),
                 name: "simulated".into(),
