@@ -704,7 +704,7 @@ impl Request<'_> {
             user_name: requester.name_tag,
             permissions: client
                 .and_then(|facts| facts.permissions.as_deref())
-                .map(Permissions::new),
+                .map(|permissions| Permissions::new(permissions.rules())),
             expires: left_s.saturating_mul(1_000_000_000),
         })
     }

@@ -7,13 +7,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::auth::admission::{ClaimsFacts, Expiry, TlsFacts};
-use crate::auth::definition::{ConnectionType, PermissionRules};
+use crate::auth::definition::ConnectionType;
+use crate::auth::permissions::Permissions;
 use crate::base::deadlines::Millis;
 use crate::session::CloseReason;
 
 /// Subscriptions told of a connection that has closed; the number is exact even where there were
 /// more. What is kept of the past must be bounded.
 pub const CLOSED_SUBSCRIPTIONS_MAX: usize = 128;
+/// Their subjects, queue groups and ids together.
+pub const CLOSED_SUBSCRIPTION_BYTES_MAX: usize = 4096;
 
 /// What is asked for, besides the counts that every answer has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,7 +91,7 @@ pub struct ConnFacts {
     pub user: Option<Box<str>>,
     pub claims: Option<Arc<ClaimsFacts>>,
     /// What it may do; `None` for everything.
-    pub permissions: Option<Arc<PermissionRules>>,
+    pub permissions: Option<Arc<Permissions>>,
     pub expires: Option<Expiry>,
     /// Public key of the trusted proxy that it came through.
     pub proxy: Option<Box<str>>,

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::frame::{Frame, FrameRest, Frames};
-use super::{Batch, Close, Effects, Level, Notice, Policy, Shard};
+use super::{Batch, Close, Effects, Level, Policy, Shard};
 use crate::base::ids::{AccountId, ConnId, ShardId};
 use crate::proto::client::Bounds;
 use crate::proto::info::ConnectionFacts;
@@ -54,6 +54,7 @@ impl Shard {
             self.admit_internal(conn.index, account);
             return;
         }
+        self.past.connections += 1;
         self.log(conn.index, Level::Debug, "Client connection created", fx);
         let info = self.info(conn.index, false);
         self.reply(conn.index, &info, fx);
@@ -97,8 +98,8 @@ impl Shard {
             let text = format!("Client connection closed: {reason}");
             self.log(conn.index, Level::Debug, &text, fx);
         }
-        if self.sessions[index].entered.is_some() {
-            fx.notices.push(Notice::Disconnected { conn, reason });
+        if !self.sessions[index].internal {
+            fx.notices.push(self.notice_of_end(conn, reason));
         }
         self.drop_subscriptions(conn, fx);
         let flush = !matches!(
@@ -130,6 +131,7 @@ impl Shard {
         session.admission = None;
         session.replies = None;
         self.counters.add(session);
+        self.past.add(session);
         session.out.clear(&mut self.pool);
         session.options = None;
         session.waiting = Vec::new();
@@ -198,7 +200,10 @@ impl Shard {
                     self.mesh.acked(from, number);
                     acked = true;
                 }
-                Frame::Hold(conn) => self.hold_local(conn, true, fx),
+                Frame::Hold(conn) => {
+                    self.count_stall(conn);
+                    self.hold_local(conn, true, fx);
+                }
                 Frame::Release(conn) => self.hold_local(conn, false, fx),
             }
         }
