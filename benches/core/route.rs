@@ -8,7 +8,7 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use skein::base::ids::{ConnId, ShardId};
 use skein::config::Limits;
 use skein::proto::info::ServerIdentity;
-use skein::shard::{Effects, Event, Policy, Settings, Shard};
+use skein::shard::{Effects, Event, Opening, Policy, Settings, Shard};
 
 /// Messages in one iteration.
 const MESSAGES: usize = 1000;
@@ -26,6 +26,7 @@ pub fn settings(shards: usize) -> Settings {
             host: "127.0.0.1".into(),
             port: 4222,
             auth_required: false,
+            tls: None,
             xkey: None,
         },
         debug: false,
@@ -46,6 +47,7 @@ pub fn connect(shard: &mut Shard, fx: &mut Effects, index: u32) -> ConnId {
         client_id: u64::from(index),
         peer: SocketAddr::from(([127, 0, 0, 1], 1000)),
         refused: false,
+        opening: Opening::Plain,
         nonce: Box::default(),
         internal: None,
     };

@@ -241,7 +241,8 @@ impl Directory {
                 "there are more than {ACCOUNTS_MAX} accounts"
             )));
         }
-        let mappings = Mappings::new(&definition.mappings).map_err(|e| error(e.to_string()))?;
+        let mappings =
+            Mappings::new(&definition.mappings, None).map_err(|e| error(e.to_string()))?;
         let connections = match before.and_then(|before| before.find(&name)) {
             Some(account) => Arc::clone(&account.connections),
             None => Arc::default(),

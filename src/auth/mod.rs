@@ -6,21 +6,22 @@
 
 pub mod accounts;
 pub mod admission;
+pub mod certificate;
+pub mod claims;
 pub mod definition;
 pub mod gate;
 pub mod mapping;
+pub mod nkey;
+pub mod password;
 pub mod permissions;
 pub mod system_imports;
+pub mod templates;
+#[cfg(test)]
+mod vectors;
+pub mod xkey;
 
+pub use password::is_bcrypt;
 use subtle::ConstantTimeEq;
-
-/// Whether a configured secret is a bcrypt hash.
-pub fn is_bcrypt(secret: &str) -> bool {
-    matches!(
-        secret.as_bytes(),
-        [b'$', b'2', b'a' | b'b' | b'x' | b'y', b'$', ..]
-    )
-}
 
 /// What a client presents.
 #[derive(Clone, Copy, Debug, Default)]

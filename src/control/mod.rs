@@ -21,6 +21,7 @@ pub mod subsz;
 pub mod time;
 pub mod varz;
 pub mod view;
+pub mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -109,10 +109,10 @@ impl House for Fake {
 
 fn server() -> Arc<ServerFacts> {
     let account = |name: &str| AccountView {
-        definition: AccountDefinition {
+        definition: Arc::new(AccountDefinition {
             name: name.to_owned(),
             ..AccountDefinition::default()
-        },
+        }),
         ..AccountView::default()
     };
     Arc::new(ServerFacts {
@@ -122,7 +122,8 @@ fn server() -> Arc<ServerFacts> {
             host: "127.0.0.1".to_owned(),
             port: 4222,
             auth_required: true,
-            max_payload_bytes: 1 << 20,
+            tls: Default::default(),
+            xkey: Default::default(),
         },
         limits: Limits::DEFAULT,
         started: START,

@@ -88,7 +88,7 @@ pub struct TlsView {
 /// One account.
 #[derive(Clone, Debug, Default)]
 pub struct AccountView {
-    pub definition: AccountDefinition,
+    pub definition: Arc<AccountDefinition>,
     pub updated: UnixNanos,
     /// What people call it; its name, unless claims say otherwise.
     pub name_tag: String,

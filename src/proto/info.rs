@@ -23,8 +23,19 @@ pub struct ServerIdentity {
     pub port: u16,
     /// Whether a client must authenticate.
     pub auth_required: bool,
+    /// What it says about TLS; nothing without it.
+    pub tls: Option<TlsOffer>,
     /// Public curve key, where clients may encrypt for the server.
     pub xkey: Option<String>,
+}
+
+/// What a server says about TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlsOffer {
+    /// A client must use it, and not only may.
+    pub required: bool,
+    /// A client must show a certificate.
+    pub verify: bool,
 }
 
 /// What is said to one connection.
@@ -43,6 +54,8 @@ pub struct ConnectionFacts<'a> {
     pub account: Option<(&'a str, bool)>,
     /// Longest message of this connection.
     pub max_payload_bytes: usize,
+    /// The first INFO of a connection that is under TLS already, where TLS is not a choice.
+    pub tls_first: bool,
 }
 
 #[derive(Serialize)]
@@ -57,6 +70,12 @@ struct Info<'a> {
     headers: bool,
     #[serde(skip_serializing_if = "is_false")]
     auth_required: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    tls_required: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    tls_verify: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    tls_available: bool,
     max_payload: usize,
     client_id: u64,
     client_ip: IpAddr,
@@ -93,6 +112,9 @@ impl ServerIdentity {
             port: self.port,
             headers: true,
             auth_required: self.auth_required,
+            tls_required: facts.tls_first || self.tls.is_some_and(|tls| tls.required),
+            tls_verify: self.tls.is_some_and(|tls| tls.verify),
+            tls_available: self.tls.is_some_and(|tls| !tls.required),
             max_payload: facts.max_payload_bytes,
             client_id: facts.client_id,
             client_ip: facts.client_ip,

@@ -4,6 +4,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use super::doorway::Pass;
 use super::ring::GENERATION_MASK;
+use super::tls::stream::Stream;
 use crate::base::ids::ConnId;
 
 /// The receive operation of a connection.
@@ -44,6 +45,8 @@ pub struct Conn {
     pub receive: Receive,
     /// Whether the shard wants its input.
     pub wanted: bool,
+    /// It is not read from for a while, whether the shard wants its input or not.
+    pub paused: bool,
     /// The turn in which it was last read from.
     pub read_in_turn: u32,
     /// The peer sends nothing more; it may still read.
@@ -54,6 +57,10 @@ pub struct Conn {
     pub closing: Closing,
     /// Its place in the count of its address.
     pub pass: Option<Pass>,
+    /// It is the server's own and counts nowhere.
+    pub internal: bool,
+    /// What is between the socket and the shard, if the client uses TLS or may still do so.
+    pub tls: Option<Box<Stream>>,
 }
 
 impl Conn {
@@ -89,7 +96,7 @@ pub struct Conns {
 
 impl Conns {
     /// Gives a socket a slot.
-    pub fn insert(&mut self, socket: OwnedFd, pass: Option<Pass>) -> ConnId {
+    pub fn insert(&mut self, socket: OwnedFd, pass: Option<Pass>, internal: bool) -> ConnId {
         let index = match self.free.pop() {
             Some(index) => index,
             None => {
@@ -104,6 +111,7 @@ impl Conns {
             generation,
             wanted: true,
             pass,
+            internal,
             ..Conn::default()
         };
         ConnId { index, generation }
@@ -115,6 +123,13 @@ impl Conns {
         self.slots
             .get_mut(id.index as usize)
             .filter(|conn| conn.generation == id.generation && conn.socket.is_some())
+    }
+
+    /// Whether the slot is still this connection's.
+    pub fn has(&self, id: ConnId) -> bool {
+        self.slots
+            .get(id.index as usize)
+            .is_some_and(|conn| conn.generation == id.generation && conn.socket.is_some())
     }
 
     /// Closes the socket and frees the slot.
@@ -129,12 +144,11 @@ impl Conns {
         self.slots.len() - self.free.len()
     }
 
-    /// A connection that is not being closed.
+    /// A client's connection that is not being closed.
     pub fn any_open(&self) -> Option<ConnId> {
-        let index = self
-            .slots
-            .iter()
-            .rposition(|conn| conn.socket.is_some() && conn.closing == Closing::No)?;
+        let index = self.slots.iter().rposition(|conn| {
+            conn.socket.is_some() && conn.closing == Closing::No && !conn.internal
+        })?;
         let generation = self.slots[index].generation;
         let index = index as u32;
         Some(ConnId { index, generation })

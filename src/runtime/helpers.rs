@@ -72,7 +72,12 @@ impl Pool {
             let (queue, stopped, ending) = (queue.clone(), stopped.clone(), ending.clone());
             std::thread::Builder::new()
                 .name(format!("helper-{number}"))
-                .spawn(move || work(&queue, &stopped, ending))?;
+                .spawn(move || {
+                    work(&queue, &stopped);
+                    // In this order: who sees that all have ended finds nobody who takes jobs.
+                    drop(queue);
+                    drop(ending);
+                })?;
         }
         let helpers = Helpers { jobs };
         Ok(Self {
@@ -98,9 +103,8 @@ impl Pool {
     }
 }
 
-/// One thread. `ending` is dropped when it ends, and last.
-fn work(queue: &Receiver<Job>, stopped: &Receiver<()>, ending: Sender<()>) {
-    let _ending = ending;
+/// One thread.
+fn work(queue: &Receiver<Job>, stopped: &Receiver<()>) {
     loop {
         crossbeam_channel::select_biased! {
             recv(stopped) -> _ => return,

@@ -1,7 +1,7 @@
 //! What the server is called.
 
 use crate::config::Config;
-use crate::proto::info::ServerIdentity;
+use crate::proto::info::{ServerIdentity, TlsOffer};
 
 /// Characters of a server id, as clients and tools know them: `N` and 55 more.
 const ID_CHARACTERS: usize = 56;
@@ -16,6 +16,10 @@ pub fn of(config: &Config, random: [u64; 4]) -> ServerIdentity {
         host: config.host.clone(),
         port: 0,
         auth_required: false,
+        tls: config.tls.as_ref().map(|tls| TlsOffer {
+            required: !config.allow_non_tls,
+            verify: tls.verify || tls.verify_and_map,
+        }),
         xkey: None,
     }
 }

@@ -2,11 +2,11 @@
 //! calls; everything that touches the world is.
 
 mod buffers;
+mod clock;
 mod commands;
 mod conns;
 mod desk;
 mod doorway;
-#[allow(dead_code, reason = "handshakes and passwords come next")]
 mod helpers;
 mod host;
 mod identity;
@@ -17,9 +17,14 @@ mod listener;
 pub mod log;
 mod pid_file;
 mod ring;
+mod securing;
 mod signals;
+mod system_client;
+mod tls;
 mod turn;
+mod usage;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,8 +33,10 @@ use crossbeam_channel::Receiver;
 use glommio::{LocalExecutorBuilder, Placement};
 
 use crate::base::ids::ShardId;
-use crate::config::Config;
+use crate::config::{Config, HandshakeFirst};
+use crate::control::view::{ServerFacts, TlsView};
 use crate::shard::{Settings, Shard};
+use clock::Clock;
 use commands::{Address, Command, Mailbox, Report};
 use desk::Desk;
 use helpers::{Helpers, Pool};
@@ -38,6 +45,9 @@ use links::Links;
 use listener::Listener;
 use log::Log;
 use ring::NetRing;
+use securing::Secure;
+use system_client::{Notices, SystemClient};
+use tls::Tls;
 use turn::Turns;
 
 /// Memory that glommio registers for files, of which there are none yet; the least it takes.
@@ -75,9 +85,11 @@ struct Server {
     shards: Vec<Address>,
     reports: Receiver<Report>,
     log: Log,
-    limits: crate::config::Limits,
+    config: Config,
     connections: Links,
     helpers: Pool,
+    /// Until all shards are ready there is none.
+    system_client: Option<SystemClient>,
     running: usize,
 }
 
@@ -114,6 +126,7 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
         pid_file::write_pid_file(path).map_err(|e| StartError(e.to_string()))?;
     }
 
+    let tls = Tls::of(config).map_err(StartError)?;
     let listener = Listener::bind(&config.host, config.port.bind_number(), &config.limits)
         .map_err(|error| listen_error(config, &error))?;
     let address = listener
@@ -129,6 +142,7 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
     auth.token = config.token.clone().map(crate::auth::definition::Secret);
     let desk = Arc::new(Desk::new(&auth).map_err(StartError)?);
     identity.auth_required = desk.policy().gate.is_required();
+    let clock = Clock::start();
     let settings = Settings {
         limits: config.limits.clone(),
         policy: desk.policy(),
@@ -136,7 +150,7 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
         debug: config.debug,
         trace: config.trace,
         shards,
-        unix_at_zero_ms: desk::unix_ms(),
+        unix_at_zero_ms: clock.unix_at_zero_ms(),
         fine_clock_ns: host::fine_clock_ns,
         hash_seed: random()?,
     };
@@ -146,6 +160,8 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
     desk.know(&addresses);
     let helpers = Pool::start(helpers::THREADS, helpers::JOBS_MAX)
         .map_err(|e| StartError(format!("cannot start helper threads: {e}")))?;
+    let channels = system_client::Channels::new()
+        .map_err(|e| StartError(format!("cannot make an event descriptor: {e}")))?;
     let mut links = links::mesh(shards);
     let connections = links[0].observer();
     let mut listener = Some(listener);
@@ -154,31 +170,61 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
         let seat = Seat {
             shard: Shard::new(ShardId(own as u8), settings.clone(), random()?),
             links: links.remove(0),
+            secure: Secure::new(tls.clone(), helpers.helpers(), addresses[own].clone()),
             mailbox,
             helpers: helpers.helpers(),
             desk: Arc::clone(&desk),
             log: log.clone(),
             // The first shard accepts for all.
             listener: listener.take(),
+            clock,
+            notices: channels.notices(),
         };
         seat.spawn(cpu)?;
         log.info(format_args!("Shard {own} on core {cpu}"));
     }
-    let server = Server {
+    let mut server = Server {
         shards: addresses,
         reports,
+        system_client: None,
         log: log.clone(),
-        limits: config.limits.clone(),
+        config: config.clone(),
         connections,
         helpers,
         running: shards,
     };
     server.await_ready()?;
+    let seat = system_client::Seat {
+        channels,
+        shards: server.shards.clone(),
+        reports: report,
+        desk,
+        clock,
+        log: log.clone(),
+        server: server_facts(config, settings, &clock, cpus.len()),
+        seed: random()?,
+    };
+    let started = SystemClient::start(seat);
+    server.system_client =
+        Some(started.map_err(|e| StartError(format!("cannot serve the system account: {e}")))?);
     let host = &config.host;
     log.info(format_args!(
         "Listening for client connections on {host}:{}",
         address.port()
     ));
+    if let Some(tls) = &config.tls {
+        let kind = if config.allow_non_tls {
+            "available"
+        } else {
+            "required"
+        };
+        log.info(format_args!("TLS {kind} for client connections"));
+        if tls.handshake_first == HandshakeFirst::Yes {
+            log.warn(format_args!(
+                "Clients that are not using \"TLS Handshake First\" option will fail to connect"
+            ));
+        }
+    }
     log.info(format_args!("Server is ready"));
     Ok(server)
 }
@@ -188,10 +234,13 @@ struct Seat {
     shard: Shard,
     links: Links,
     mailbox: Mailbox,
+    secure: Secure,
     helpers: Helpers,
     desk: Arc<Desk>,
     log: Log,
     listener: Option<Listener>,
+    clock: Clock,
+    notices: Notices,
 }
 
 impl Seat {
@@ -226,7 +275,7 @@ impl Server {
                 Ok(Report::Failed(text)) => {
                     return Err(StartError(format!("cannot make a net ring: {text}")));
                 }
-                Ok(Report::Ready | Report::Stopped | Report::Signal(_)) => {}
+                Ok(Report::Ready | Report::Stopped | Report::Signal(_) | Report::Reload(_)) => {}
                 Err(_) => return Err(StartError("the shards have ended".into())),
             }
         }
@@ -248,10 +297,14 @@ impl Server {
                     match signal {
                         // It will end by itself.
                         signals::SIGTERM if lame_duck.is_some() => {}
-                        signals::SIGHUP => self.log.error(format_args!(
-                            "Failed to reload server configuration: can only reload config when a \
-                             file is provided using -c or --config"
-                        )),
+                        signals::SIGHUP if self.config.tls.is_some() => self.reload_tls(),
+                        signals::SIGHUP => {
+                            if let Err(error) = self.reload() {
+                                self.log.error(format_args!(
+                                    "Failed to reload server configuration: {error}"
+                                ));
+                            }
+                        }
                         signals::SIGUSR1 => self
                             .log
                             .info(format_args!("File log re-open ignored, not a file logger")),
@@ -261,6 +314,10 @@ impl Server {
                         signals::SIGUSR2 => {}
                         _ => break,
                     }
+                }
+                Some(Report::Reload(answer)) => {
+                    // Who has asked may have stopped waiting.
+                    let _ = answer.send(self.reload());
                 }
                 Some(Report::Ready | Report::Failed(_) | Report::Stopped) | None => {}
             }
@@ -278,26 +335,53 @@ impl Server {
         Ok(())
     }
 
+    /// Reads the files again that `tls` names. Connections that are there keep what they have.
+    fn reload_tls(&self) {
+        match Tls::of(&self.config) {
+            Ok(tls) => {
+                for shard in &self.shards {
+                    shard.send(Command::Tls(tls.clone()));
+                }
+                self.log.info(format_args!("Reloaded: tls = enabled"));
+                self.log.info(format_args!("Reloaded server configuration"));
+            }
+            Err(error) => self.log.error(format_args!(
+                "Failed to reload server configuration: {error}"
+            )),
+        }
+    }
+
+    /// Reads the configuration again.
+    fn reload(&self) -> Result<(), String> {
+        Err("can only reload config when a file is provided using -c or --config".to_owned())
+    }
+
     fn enter_lame_duck(&self) -> LameDuck {
         self.log.info(format_args!(
             "Entering lame duck mode, stop accepting new clients"
         ));
+        if let Some(system_client) = &self.system_client {
+            system_client.enter_lame_duck();
+        }
         for shard in &self.shards {
             shard.send(Command::StopAccepting);
             shard.send(Command::LameDuck);
         }
-        LameDuck::new(&self.limits, self.log.clone())
+        LameDuck::new(&self.config.limits, self.log.clone())
     }
 
     fn stop(mut self) {
         self.log.info(format_args!("Initiating Shutdown..."));
+        if let Some(system_client) = &self.system_client {
+            system_client.stop();
+        }
         for shard in &self.shards {
             shard.send(Command::Stop);
         }
         while self.running > 0 {
             match self.reports.recv_timeout(STOP_TIME) {
                 Ok(Report::Stopped) => self.running -= 1,
-                Ok(Report::Ready | Report::Failed(_) | Report::Signal(_)) => {}
+                Ok(Report::Ready | Report::Failed(_) | Report::Signal(_) | Report::Reload(_)) => {}
                 Err(_) => {
                     let text = "Some connections could not be closed in time";
                     self.log.warn(format_args!("{text}"));
@@ -308,6 +392,31 @@ impl Server {
         // What they were at concerns connections that are gone.
         self.helpers.stop(HELPERS_STOP_TIME);
         self.log.info(format_args!("Server Exiting.."));
+    }
+}
+
+/// What monitoring says of the server; the accounts are filled in later.
+fn server_facts(config: &Config, settings: Settings, clock: &Clock, cores: usize) -> ServerFacts {
+    ServerFacts {
+        identity: settings.identity,
+        limits: settings.limits,
+        started: clock.started(),
+        config_loaded: clock.started(),
+        config_digest: String::new(),
+        system_account: Arc::default(),
+        accounts: Vec::new(),
+        tags: Vec::new(),
+        metadata: BTreeMap::new(),
+        cores,
+        shards: settings.shards,
+        tls: config.tls.as_ref().map(|tls| TlsView {
+            required: !config.allow_non_tls,
+            verify: tls.verify,
+            timeout_s: tls.timeout_ms as f64 / 1000.0,
+            not_after: None,
+        }),
+        connect_urls: Vec::new(),
+        trusted_proxies: (!config.auth.proxies.is_empty()).then(|| config.auth.proxies.clone()),
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Seat;
+use super::clock::Clock;
 use super::commands::{Arrival, Command, Mailbox, Report};
 use super::conns::{Closing, Conns, Receive};
 use super::desk::Desk;
@@ -19,11 +20,15 @@ use super::links::Links;
 use super::listener::Listener;
 use super::log::Log;
 use super::ring::{Completion, Kind, NetRing};
+use super::securing::Secure;
+use super::system_client::Notices;
+use super::tls::stream::Received;
 use crate::auth::admission::{Outcome, Refused};
 use crate::base::deadlines::Millis;
 use crate::base::ids::{ConnId, ShardSet};
+use crate::control::view::Told;
 use crate::session::CloseReason;
-use crate::shard::{Effects, Event, Level, Shard};
+use crate::shard::{Effects, Event, Level, Opening, Shard};
 
 /// Completions handled before the turn's sends are started.
 const COMPLETIONS_PER_TURN: usize = 256;
@@ -40,24 +45,28 @@ const LINGER_MS: Millis = 1000;
 
 /// One shard with its sockets.
 pub struct Turns {
-    shard: Shard,
-    fx: Effects,
+    pub(super) shard: Shard,
+    pub(super) fx: Effects,
     /// Counts turns.
     turn: u32,
-    ring: NetRing,
-    conns: Conns,
+    pub(super) ring: NetRing,
+    pub(super) conns: Conns,
     links: Links,
     mailbox: Mailbox,
     /// For what would stall this shard.
     helpers: Helpers,
     /// Who decides on those whom the shard cannot.
     desk: Arc<Desk>,
-    log: Log,
-    started: Instant,
+    /// TLS of the connections.
+    pub(super) secure: Secure,
+    pub(super) log: Log,
+    clock: Clock,
+    /// Where to tell what has happened.
+    notices: Notices,
     /// Completions that came while batches were taken.
     set_aside: VecDeque<Completion>,
     /// Receives to start again, after buffers have gone back.
-    rearm: VecDeque<ConnId>,
+    pub(super) rearm: VecDeque<ConnId>,
     /// Connections being closed, and when that ends at the latest; oldest first.
     lingering: VecDeque<(Millis, ConnId)>,
     /// Peers whose ring was full.
@@ -81,10 +90,13 @@ impl Turns {
             shard,
             links,
             mailbox,
+            secure,
             helpers,
             desk,
             log,
             listener,
+            clock,
+            notices,
         } = seat;
         links.announce(ring.fd());
         Self {
@@ -95,10 +107,12 @@ impl Turns {
             conns: Conns::default(),
             links,
             mailbox,
+            secure,
             helpers,
             desk,
             log,
-            started: Instant::now(),
+            clock,
+            notices,
             set_aside: VecDeque::new(),
             rearm: VecDeque::new(),
             lingering: Default::default(),
@@ -165,6 +179,7 @@ impl Turns {
             self.shard.handle(now, Event::Tick, &mut self.fx);
             busy = true;
         }
+        self.securing_due(now);
         self.end_lingering(now);
         self.accept_again(now);
         self.execute(now);
@@ -172,7 +187,7 @@ impl Turns {
     }
 
     fn now(&self) -> Millis {
-        self.started.elapsed().as_millis() as Millis + 1
+        self.clock.millis()
     }
 
     /// Looks for a moment whether something comes, if that is likely.
@@ -194,6 +209,7 @@ impl Turns {
         let now = self.now();
         let deadline = [
             self.shard.next_deadline(),
+            self.secure.next_deadline(),
             self.lingering.front().map(|&(at, _)| at),
             self.accept_at,
         ]
@@ -232,15 +248,26 @@ impl Turns {
         let result = completion.result;
         if let Some(buffer) = completion.buffer {
             let bytes = self.ring.buffers.received(buffer, result.max(0) as usize);
+            let mut secured = Received::Nothing;
             if open && !bytes.is_empty() {
                 conn.read_in_turn = self.turn;
-                let event = Event::Received { conn: id, bytes };
-                self.shard.handle(now, event, &mut self.fx);
+                let mut deliver = |bytes: &[u8]| {
+                    let event = Event::Received { conn: id, bytes };
+                    self.shard.handle(now, event, &mut self.fx);
+                };
+                match &mut conn.tls {
+                    None => deliver(bytes),
+                    Some(stream) => secured = stream.receive(bytes, deliver),
+                }
             }
             if !completion.buffer_more {
                 self.ring.buffers.push(buffer);
             }
+            self.after_receive(now, id, secured);
         }
+        let Some(conn) = self.conns.get(id) else {
+            return;
+        };
         if completion.more {
             return;
         }
@@ -261,6 +288,9 @@ impl Turns {
             }
             error if open => {
                 conn.ended = true;
+                if self.securing_hung_up(now, id) {
+                    return;
+                }
                 let reason = match error {
                     0 | libc::ECONNRESET => CloseReason::ClientClosed,
                     _ => CloseReason::ReadError,
@@ -286,6 +316,15 @@ impl Turns {
         };
         conn.sending = false;
         let result = completion.result;
+        if conn
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.is_sending_records())
+        {
+            self.records_sent(now, id, result);
+            self.go_on_closing(now, id);
+            return;
+        }
         if result >= 0 {
             let bytes = result as usize;
             let event = Event::Sent { conn: id, bytes };
@@ -300,6 +339,8 @@ impl Turns {
         } else {
             conn.shut();
         }
+        // TLS may have had something to say behind it.
+        self.flush_records(now, id);
         self.go_on_closing(now, id);
     }
 
@@ -338,8 +379,9 @@ impl Turns {
             peer,
             refused,
             pass,
+            internal,
         } = arrival;
-        let conn = self.conns.insert(socket, pass);
+        let conn = self.conns.insert(socket, pass, internal.is_some());
         let nonce = match self.shard.needs_nonce() {
             true => host::nonce(),
             false => Box::default(),
@@ -349,11 +391,18 @@ impl Turns {
             client_id,
             peer,
             refused,
+            opening: match internal {
+                None => self.secure.opening(),
+                Some(_) => Opening::Plain,
+            },
             nonce,
-            internal: None,
+            internal,
         };
         self.shard.handle(now, event, &mut self.fx);
         self.rearm.push_back(conn);
+        if !refused && internal.is_none() {
+            self.start_securing(now, conn);
+        }
     }
 
     /// Handles sends that are done, and sets aside other completions until all batches are taken.
@@ -407,6 +456,8 @@ impl Turns {
         while let Some(command) = self.mailbox.next() {
             match command {
                 Command::Adopt(arrival) => self.adopt(now, arrival),
+                Command::Handshake(conn, step) => self.handshake_stepped(now, conn, *step),
+                Command::Tls(tls) => self.secure.tls = tls,
                 Command::Decided(conn, outcome) => {
                     let event = Event::Decided { conn, outcome };
                     self.shard.handle(now, event, &mut self.fx);
@@ -424,6 +475,31 @@ impl Turns {
                         let event = Event::CloseNow { conn, reason };
                         self.shard.handle(now, event, &mut self.fx);
                     }
+                }
+                Command::Facts(wanted, answer) => {
+                    // Who has asked may have stopped waiting; here and below.
+                    let _ = answer.send(self.shard.facts(&wanted));
+                }
+                Command::Kick(client_id, answer) => {
+                    let found = self.shard.find_client(client_id);
+                    if let Some(conn) = found {
+                        let reason = CloseReason::Kicked;
+                        let event = Event::CloseNow { conn, reason };
+                        self.shard.handle(now, event, &mut self.fx);
+                    }
+                    let _ = answer.send(found.is_some());
+                }
+                Command::TellLameDuck(client_id, answer) => {
+                    let told = match self.shard.find_client(client_id) {
+                        None => Told::NoSuchClient,
+                        Some(conn) if self.shard.understands_info(conn) => {
+                            let event = Event::TellLameDuck { conn };
+                            self.shard.handle(now, event, &mut self.fx);
+                            Told::Yes
+                        }
+                        Some(_) => Told::NotReady,
+                    };
+                    let _ = answer.send(told);
                 }
                 Command::Stop => {
                     self.stop_accepting();
@@ -468,7 +544,7 @@ impl Turns {
                 break;
             }
         }
-        self.fx.notices.clear();
+        self.notices.push(self.fx.notices.drain(..));
         for (level, text) in self.fx.log.drain(..) {
             match level {
                 Level::Error => self.log.error(format_args!("{text}")),
@@ -515,7 +591,7 @@ impl Turns {
             let Some(conn) = self.conns.get(id) else {
                 continue;
             };
-            let wanted = conn.wanted || conn.closing == Closing::Lingering;
+            let wanted = conn.wanted && !conn.paused || conn.closing == Closing::Lingering;
             if conn.receive == Receive::Idle && wanted && conn.closing != Closing::Shut {
                 conn.receive = Receive::Armed;
                 self.ring.receive(id, conn.fd());
@@ -558,6 +634,10 @@ impl Turns {
             if conn.sending || conn.closing == Closing::Shut {
                 continue;
             }
+            if conn.tls.is_some() {
+                self.flush_records(now, id);
+                continue;
+            }
             let fd = conn.fd();
             let Some(out) = self.shard.outbound(id) else {
                 continue;
@@ -580,8 +660,10 @@ impl Turns {
             let Some(conn) = self.conns.get(close.conn) else {
                 continue;
             };
-            // From now on there is room for another one.
-            self.links.count_closed();
+            if !conn.internal {
+                // From now on there is room for another one.
+                self.links.count_closed();
+            }
             if close.flush {
                 conn.closing = Closing::Flushing;
                 self.lingering.push_back((now + LINGER_MS, close.conn));
@@ -600,6 +682,12 @@ impl Turns {
         };
         if conn.closing == Closing::Flushing && !conn.sending {
             let pending = self.shard.outbound(id).map_or(0, |out| out.pending_bytes());
+            if pending == 0 && self.finish_records(now, id) {
+                return;
+            }
+            let Some(conn) = self.conns.get(id) else {
+                return;
+            };
             if pending == 0 && (self.stopping || conn.ended) {
                 conn.shut();
             } else if pending == 0 {
@@ -628,6 +716,7 @@ impl Turns {
             self.ring.cancel_receive(id);
         }
         if conn.receive == Receive::Idle && !conn.sending {
+            self.forget_stream(id);
             self.conns.remove(id);
             self.shard
                 .handle(now, Event::Closed { conn: id }, &mut self.fx);

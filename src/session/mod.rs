@@ -14,7 +14,7 @@ pub use replies::Replies;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::auth::admission::{Admission, Presented};
+use crate::auth::admission::{Admission, Presented, TlsFacts};
 use crate::auth::definition::{ConnectionType, Secret};
 use crate::auth::permissions::Permissions;
 use crate::base::deadlines::Millis;
@@ -116,6 +116,8 @@ pub struct Session {
     pub client_id: u64,
     /// Where it comes from.
     pub peer: SocketAddr,
+    /// The TLS connection, if it is one.
+    pub tls: Option<Arc<TlsFacts>>,
     /// What it asked for; none before CONNECT.
     pub options: Option<Box<ConnectOptions>>,
     /// What it was let in as; none before that.
@@ -213,6 +215,7 @@ impl Session {
             heard_at: 0,
             client_id,
             peer,
+            tls: None,
             options: None,
             admission: None,
             opened_at: 0,
@@ -265,7 +268,7 @@ impl Session {
             lang: options.lang.clone(),
             version: options.version.clone(),
             protocol: options.protocol,
-            tls: None,
+            tls: self.tls.clone(),
         })
     }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Effects, Event, Policy, Settings, Shard};
+use super::{Effects, Event, Opening, Policy, Settings, Shard};
 use crate::auth::accounts::{Directory, Imports, SYSTEM_NAME};
 use crate::auth::definition::{
     AccountDefinition, Destination, ExportDefinition, ExportKind, ImportDefinition, ImportKind,
@@ -123,6 +123,7 @@ impl House {
                 host: "127.0.0.1".into(),
                 port: 4222,
                 auth_required: false,
+                tls: None,
                 xkey: None,
             },
             debug: false,
@@ -153,6 +154,7 @@ impl House {
             client_id: number as u64,
             peer: ([127, 0, 0, 1], 1).into(),
             refused: false,
+            opening: Opening::Plain,
             nonce: Box::default(),
             internal: Some(self.directory.find(account).expect("it is there").id),
         };

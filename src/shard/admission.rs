@@ -344,6 +344,8 @@ impl Shard {
             .map(|a| Arc::clone(&a.name));
         let session = &mut self.sessions[index as usize];
         session.internal = true;
+        // The server's own answers are as long as they are.
+        session.bounds.payload_bytes = self.settings.limits.max_pending_bytes;
         session.account = account;
         session.admission = Some(Arc::new(Admission {
             account,

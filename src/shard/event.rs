@@ -1,11 +1,12 @@
 //! What a shard is told and what it wants done: the whole interface between broker and world.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::admission::Policy;
 use super::facts::Notice;
 use super::mesh::Batch;
-use crate::auth::admission::{Outcome, Presented};
+use crate::auth::admission::{Outcome, Presented, TlsFacts};
 use crate::base::ids::{AccountId, ConnId, ShardId, ShardSet};
 use crate::session::CloseReason;
 
@@ -26,6 +27,22 @@ pub enum Event<'a> {
         nonce: Box<str>,
         /// It is the server's own and belongs to this account.
         internal: Option<AccountId>,
+        /// What comes before the conversation.
+        opening: Opening,
+    },
+    /// The runtime gets on with what comes before the conversation.
+    Opening {
+        /// Where.
+        conn: ConnId,
+        /// How.
+        news: OpeningNews,
+    },
+    /// A TLS handshake is done: the conversation begins.
+    Secured {
+        /// Where.
+        conn: ConnId,
+        /// What is known of it.
+        facts: Arc<TlsFacts>,
     },
     /// Whether to let a connection in, as [`Effects::questions`] asked.
     Decided {
@@ -94,6 +111,37 @@ pub enum Event<'a> {
         conn: ConnId,
         /// Why.
         reason: CloseReason,
+    },
+}
+
+/// What comes before the conversation with a client. Nothing is received meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// Only INFO.
+    Plain,
+    /// INFO, then a TLS handshake, or nothing if the client may choose and chooses so.
+    InfoFirst,
+    /// A TLS handshake, then INFO.
+    TlsFirst,
+}
+
+/// News of a connection whose [`Opening`] is not plain.
+#[derive(Debug, PartialEq, Eq)]
+pub enum OpeningNews {
+    /// It was [`Opening::TlsFirst`] and the client waits for INFO: it gets it now.
+    Info,
+    /// The handshake has begun.
+    Handshake,
+    /// The client does without TLS: the conversation begins.
+    Plain,
+    /// There will be no conversation.
+    Failed {
+        /// What monitoring shows.
+        reason: CloseReason,
+        /// A line for the log, and its weight.
+        log: (Level, String),
+        /// What the client is told.
+        last_word: Option<&'static str>,
     },
 }
 

@@ -1,9 +1,11 @@
 //! Connections come and go; frames from other shards arrive.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::frame::{Frame, FrameRest, Frames};
-use super::{Batch, Close, Effects, Level, Policy, Shard};
+use super::{Batch, Close, Effects, Level, Opening, OpeningNews, Policy, Shard};
+use crate::auth::admission::TlsFacts;
 use crate::base::ids::{AccountId, ConnId, ShardId};
 use crate::proto::client::Bounds;
 use crate::proto::info::ConnectionFacts;
@@ -17,6 +19,7 @@ pub(super) struct Arrival {
     pub refused: bool,
     pub nonce: Box<str>,
     pub internal: Option<AccountId>,
+    pub opening: Opening,
 }
 
 impl Shard {
@@ -27,6 +30,7 @@ impl Shard {
             refused,
             nonce,
             internal,
+            opening,
         } = arrival;
         let limits = &self.settings.limits;
         let bounds = Bounds {
@@ -34,7 +38,6 @@ impl Shard {
             payload_bytes: limits.max_payload_bytes,
             headers: false,
         };
-        let auth_timeout = limits.auth_timeout_ms;
         let mut session = Session::new(conn, client_id, peer, bounds, self.high_water());
         session.nonce = nonce;
         session.opened_at = self.now;
@@ -56,14 +59,13 @@ impl Shard {
         }
         self.past.connections += 1;
         self.log(conn.index, Level::Debug, "Client connection created", fx);
-        let info = self.info(conn.index, false);
-        self.reply(conn.index, &info, fx);
+        if opening != Opening::TlsFirst {
+            let info = self.info(conn.index, false);
+            self.reply(conn.index, &info, fx);
+        }
+        let limits = &self.settings.limits;
+        let share = limits.max_unauthenticated.div_ceil(self.settings.shards);
         let must_present = self.settings.policy.gate.must_present();
-        let share = self
-            .settings
-            .limits
-            .max_unauthenticated
-            .div_ceil(self.settings.shards);
         if refused || (must_present && self.unauthenticated >= share) {
             let text = "maximum connections exceeded";
             self.log(conn.index, Level::Error, text, fx);
@@ -72,13 +74,70 @@ impl Shard {
         }
         if must_present {
             self.unauthenticated += 1;
-            let session = &mut self.sessions[index];
-            session.awaits_auth = true;
+            self.sessions[index].awaits_auth = true;
+        }
+        if opening == Opening::Plain {
+            self.begin(conn);
+        }
+    }
+
+    /// The conversation begins: the client is to present itself, and is pinged.
+    fn begin(&mut self, conn: ConnId) {
+        let auth_timeout = self.settings.limits.auth_timeout_ms;
+        let session = &mut self.sessions[conn.index as usize];
+        if session.awaits_auth {
             session.auth_at = self.now + auth_timeout;
             self.deadlines
                 .arm(session.auth_at, Due::authentication(conn));
         }
         self.start_pings(conn);
+    }
+
+    /// What comes before the conversation gets on, or fails.
+    pub(super) fn opening(&mut self, conn: ConnId, news: OpeningNews, fx: &mut Effects) {
+        if !self.is_open(conn) {
+            return;
+        }
+        match news {
+            OpeningNews::Info => {
+                let info = self.info(conn.index, false);
+                self.reply(conn.index, &info, fx);
+            }
+            OpeningNews::Handshake => {
+                let text = "Starting TLS client connection handshake";
+                self.log(conn.index, Level::Debug, text, fx);
+            }
+            OpeningNews::Plain => self.begin(conn),
+            OpeningNews::Failed {
+                reason,
+                log: (level, text),
+                last_word,
+            } => {
+                self.log(conn.index, level, &text, fx);
+                self.close(conn, reason, last_word, fx);
+            }
+        }
+    }
+
+    /// The TLS handshake is done.
+    pub(super) fn secured(&mut self, conn: ConnId, facts: Arc<TlsFacts>, fx: &mut Effects) {
+        if !self.is_open(conn) {
+            return;
+        }
+        let text = format!(
+            "TLS version {}, cipher suite {}",
+            facts.version, facts.cipher_suite
+        );
+        let first = facts.first;
+        self.sessions[conn.index as usize].tls = Some(facts);
+        if first {
+            let info = self.info(conn.index, false);
+            self.reply(conn.index, &info, fx);
+        }
+        let done = "TLS handshake complete";
+        self.log(conn.index, Level::Debug, done, fx);
+        self.log(conn.index, Level::Debug, &text, fx);
+        self.begin(conn);
     }
 
     /// Ends a conversation, with a last word if there is one. The slot stays taken until the
@@ -134,6 +193,7 @@ impl Shard {
         self.past.add(session);
         session.out.clear(&mut self.pool);
         session.options = None;
+        session.tls = None;
         session.waiting = Vec::new();
         self.connections -= 1;
         // Its pings may be due in minutes only.
@@ -171,6 +231,7 @@ impl Shard {
             nonce: &session.nonce,
             account,
             max_payload_bytes: session.bounds.payload_bytes,
+            tls_first: !connect_info && session.tls.as_ref().is_some_and(|tls| tls.first),
         })
     }
 

@@ -25,7 +25,7 @@ mod tell;
 mod timers;
 
 pub use admission::Policy;
-pub use event::{Close, Effects, Event, Level};
+pub use event::{Close, Effects, Event, Level, Opening, OpeningNews};
 pub use mesh::Batch;
 
 use std::sync::Arc;
@@ -175,6 +175,7 @@ impl Shard {
                 refused,
                 nonce,
                 internal,
+                opening,
             } => {
                 let admitted = Arrival {
                     client_id,
@@ -182,11 +183,14 @@ impl Shard {
                     refused,
                     nonce,
                     internal,
+                    opening,
                 };
                 self.opened(conn, admitted, fx);
             }
             Event::Decided { conn, outcome } => self.decided(conn, outcome, fx),
             Event::Policy(policy) => self.set_policy(policy, fx),
+            Event::Opening { conn, news } => self.opening(conn, news, fx),
+            Event::Secured { conn, facts } => self.secured(conn, facts, fx),
             Event::HungUp { conn, reason } | Event::CloseNow { conn, reason } => {
                 if !self.is_open(conn) {
                     return;

@@ -87,7 +87,8 @@ impl Shard {
             });
         match selected {
             Selected::Unchanged => self.publish_there(from, publish, whole, fx),
-            Selected::Mapped => {
+            // Its weights say that this one is lost: a subject that nobody can listen to.
+            Selected::Dropped | Selected::Mapped => {
                 let mapped = Publish {
                     subject: &subject,
                     ..*publish

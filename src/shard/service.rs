@@ -228,6 +228,7 @@ impl Shard {
         match mappings.select(&subject, random, &mut mapped) {
             Selected::Unchanged => subject,
             Selected::Mapped => mapped,
+            Selected::Dropped => Vec::new(),
         }
     }
 

@@ -185,7 +185,7 @@ impl Shard {
             name: options.and_then(|o| o.name.clone()),
             lang: options.and_then(|o| o.lang.clone()),
             version: options.and_then(|o| o.version.clone()),
-            tls: None,
+            tls: session.tls.clone(),
             account: self.account_name(session.account),
             user,
             claims: admission.and_then(|a| a.claims.clone()),
@@ -247,9 +247,7 @@ impl Shard {
 
     /// The connection with this number, if it is here and open.
     pub fn find_client(&self, client_id: u64) -> Option<ConnId> {
-        let is_it = |s: &&Session| {
-            s.live && !s.closing && !s.internal && s.client_id == client_id
-        };
+        let is_it = |s: &&Session| s.live && !s.closing && !s.internal && s.client_id == client_id;
         self.sessions.iter().find(is_it).map(|session| session.id)
     }
 

@@ -1,6 +1,6 @@
 //! What the simulator (`tests/simulation`) has found, each in its smallest form.
 
-use super::{Batch, Effects, Event, Policy, Settings, Shard};
+use super::{Batch, Effects, Event, Opening, Policy, Settings, Shard};
 use crate::base::ids::{ConnId, ShardId};
 use crate::base::limits::MESH_OUTBOX_HIGH_WATER_BYTES;
 use crate::config::Limits;
@@ -33,6 +33,7 @@ impl Pair {
                 host: "127.0.0.1".into(),
                 port: 4222,
                 auth_required: false,
+                tls: None,
                 xkey: None,
             },
             debug: false,
@@ -51,6 +52,7 @@ impl Pair {
             client_id: 1,
             peer,
             refused: false,
+            opening: Opening::Plain,
             nonce: Box::default(),
             internal: None,
         };

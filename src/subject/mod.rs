@@ -64,17 +64,20 @@ pub fn matches(pattern: &[u8], subject: &[u8]) -> bool {
     tokens.next().is_none()
 }
 
-/// Whether every subject that `pattern` matches is matched by `wider`.
+/// Whether every subject that `pattern` matches is matched by `wider`. An empty token is in none.
 pub fn is_subset(pattern: &[u8], wider: &[u8]) -> bool {
     let mut tokens = pattern.split(|&b| b == SEPARATOR);
     for wanted in wider.split(|&b| b == SEPARATOR) {
         let Some(token) = tokens.next() else {
             return false;
         };
+        if token.is_empty() {
+            return false;
+        }
         if wanted == ANY_TAIL {
             return true;
         }
-        let covered = token == wanted || (wanted == ANY_TOKEN && token != ANY_TAIL);
+        let covered = wanted == token || (wanted == ANY_TOKEN && token != ANY_TAIL);
         if !covered {
             return false;
         }
@@ -131,6 +134,33 @@ mod tests {
     fn literals() {
         for (subject, literal) in [("a.b", true), ("a.*", false), (">", false), ("a*.b>", true)] {
             assert_eq!(is_literal(subject.as_bytes()), literal, "{subject:?}");
+        }
+    }
+
+    #[test]
+    fn patterns_against_patterns() {
+        // One, the other, one within the other, the other within the one, a subject in both.
+        let cases: &[(&str, &str, bool, bool, bool)] = &[
+            ("a", "a", true, true, true),
+            ("a", "b", false, false, false),
+            ("a", "*", true, false, true),
+            ("a", ">", true, false, true),
+            ("*", ">", true, false, true),
+            ("a.*", "a.>", true, false, true),
+            ("a.*", "*.b", false, false, true),
+            ("a.*", "*.b.*", false, false, false),
+            ("a.>", "*.b.*", false, false, true),
+            ("a.>", "a", false, false, false),
+            ("a.>", "b.>", false, false, false),
+            ("a.", "a.*", false, false, true),
+            ("a..b", "a.>", false, false, true),
+        ];
+        for &(one, other, within, around, both) in cases {
+            let (a, b) = (one.as_bytes(), other.as_bytes());
+            assert_eq!(is_subset(a, b), within, "{one} within {other}");
+            assert_eq!(is_subset(b, a), around, "{other} within {one}");
+            assert_eq!(collide(a, b), both, "{one} and {other}");
+            assert_eq!(collide(b, a), both, "{other} and {one}");
         }
     }
 

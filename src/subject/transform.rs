@@ -14,6 +14,8 @@ use std::fmt;
 
 use smallvec::SmallVec;
 
+use crate::base::prng::Prng;
+
 use super::{ANY_TAIL, ANY_TOKEN, SEPARATOR, is_subset, is_valid_literal, is_valid_pattern};
 use function::Function;
 
@@ -30,9 +32,10 @@ impl TransformError {
         Self("invalid subject".into())
     }
 
-    /// Something is wrong with `token` of the destination.
+    /// Something is wrong with `token` of the destination; it is not said if it is empty.
     fn destination(reason: &str, token: &str) -> Self {
-        Self(format!("invalid mapping destination: {reason} in {token}"))
+        let at = if token.is_empty() { "" } else { " in " };
+        Self(format!("invalid mapping destination: {reason}{at}{token}"))
     }
 }
 
@@ -85,11 +88,11 @@ impl Transform {
         let source = if source.is_empty() { ">" } else { source };
         let has_tail = |subject: &str| subject.rsplit('.').next() == Some(">");
         let has_wildcard = |subject: &str| subject.split('.').any(|token| token == "*");
-        if !is_valid_pattern(source.as_bytes())
-            || !is_destination(destination)
-            || has_wildcard(destination)
-            || has_tail(source) != has_tail(destination)
-        {
+        if !is_valid_pattern(source.as_bytes()) || destination.is_empty() {
+            return Err(TransformError::subject());
+        }
+        check_tokens(destination)?;
+        if has_wildcard(destination) || has_tail(source) != has_tail(destination) {
             return Err(TransformError::subject());
         }
         let wildcards: Vec<usize> = positions_of_wildcards(source.as_bytes());
@@ -103,9 +106,6 @@ impl Transform {
             match function::parse(token)? {
                 // The tail is what the subject has there.
                 None if token.as_bytes() == ANY_TAIL => {}
-                None if token.bytes().any(|b| b == b' ' || b.is_ascii_control()) => {
-                    return Err(TransformError::destination("invalid transform", token));
-                }
                 None => pieces.literal(token.as_bytes()),
                 Some(function) => {
                     if strict && !matches!(function, Function::Wildcard(_)) {
@@ -114,7 +114,7 @@ impl Transform {
                             token,
                         ));
                     }
-                    let function = function.resolve(token, &wildcards)?;
+                    let function = function.resolve(token, &wildcards, has_tail(source))?;
                     for (used, position) in used.iter_mut().zip(&wildcards) {
                         *used |= function == Function::Wildcard(*position);
                     }
@@ -205,8 +205,8 @@ impl Transform {
                 Piece::Literal(text) => to.extend_from_slice(text),
                 Piece::Function(function) => {
                     function.apply(subject, &tokens, random, to);
-                    // Each has its own dice (the increment of splitmix64).
-                    random = random.wrapping_add(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+                    // Each has its own dice.
+                    random = Prng::new(random).next_u64();
                 }
             }
         }
@@ -255,16 +255,20 @@ impl Pieces {
     }
 }
 
-/// Whether there is no empty token, and `>` only as the last. White space is looked at later:
-/// functions may have it.
-fn is_destination(destination: &str) -> bool {
-    let mut tokens = destination.split('.').peekable();
-    while let Some(token) = tokens.next() {
-        if token.is_empty() || (token == ">" && tokens.peek().is_some()) {
-            return false;
+/// Checks that there is no empty token, `>` only as the last, and no white space but in functions.
+fn check_tokens(destination: &str) -> Result<(), TransformError> {
+    let invalid = |token| Err(TransformError::destination("invalid transform", token));
+    let mut is_after_tail = false;
+    for token in destination.split('.') {
+        if token.is_empty() || is_after_tail {
+            return invalid(token);
         }
+        if !function::is_call(token) && token.bytes().any(|b| b == b' ' || b.is_ascii_control()) {
+            return invalid("");
+        }
+        is_after_tail = token.as_bytes() == ANY_TAIL;
     }
-    true
+    Ok(())
 }
 
 fn positions_of_wildcards(source: &[u8]) -> Vec<usize> {

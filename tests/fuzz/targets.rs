@@ -8,7 +8,7 @@ use skein::config::Limits;
 use skein::proto::client::{Bounds, Step, parse};
 use skein::proto::connect::ConnectOptions;
 use skein::proto::info::ServerIdentity;
-use skein::shard::{Effects, Event, Policy, Settings, Shard};
+use skein::shard::{Effects, Event, Opening, Policy, Settings, Shard};
 
 /// Cuts tried for one operation; a longer one is cut near both ends and here and there.
 const CUTS_MAX: usize = 64;
@@ -167,6 +167,7 @@ impl Server {
                 host: "127.0.0.1".into(),
                 port: 4222,
                 auth_required: false,
+                tls: None,
                 xkey: None,
             },
             limits,
@@ -189,6 +190,7 @@ impl Server {
             client_id: 5,
             peer: SocketAddr::from(([127, 0, 0, 1], 1)),
             refused: false,
+            opening: Opening::Plain,
             nonce: Box::default(),
             internal: None,
         };

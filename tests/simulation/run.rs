@@ -61,6 +61,7 @@ impl Run {
                 host: "127.0.0.1".into(),
                 port: 4222,
                 auth_required: false,
+                tls: None,
                 xkey: None,
             },
             debug: true,

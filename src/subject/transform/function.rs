@@ -68,7 +68,7 @@ pub fn parse(token: &str) -> Result<Option<Function>, TransformError> {
         // Other things begin with `$` too.
         return Ok(integer(number).map(|n| Function::Wildcard(wildcard(n))));
     }
-    if token.len() <= 4 || !token.starts_with("{{") || !token.ends_with("}}") {
+    if !is_call(token) {
         return Ok(None);
     }
     for (name, kind) in NAMES {
@@ -80,6 +80,11 @@ pub fn parse(token: &str) -> Result<Option<Function>, TransformError> {
         }
     }
     Err(TransformError::destination(UNKNOWN, token))
+}
+
+/// Whether a token of a destination is written as the call of a function.
+pub fn is_call(token: &str) -> bool {
+    token.len() > 4 && token.starts_with("{{") && token.ends_with("}}")
 }
 
 impl Kind {
@@ -134,13 +139,31 @@ impl Function {
 
     /// Numbers of wildcards become the `positions` that they have in the source; `text` is the
     /// token that it was read from. Number 0 is the first token, wildcard or not, as in nats-server.
-    pub fn resolve(mut self, text: &str, positions: &[usize]) -> Result<Self, TransformError> {
+    pub fn resolve(
+        mut self,
+        text: &str,
+        positions: &[usize],
+        has_tail: bool,
+    ) -> Result<Self, TransformError> {
+        if positions.is_empty() && !has_tail {
+            // There are no wildcards to speak of.
+            return match self {
+                Function::Random(_) => Ok(self),
+                Function::Partition { buckets, .. } => Ok(Function::Partition {
+                    buckets,
+                    tokens: Box::default(),
+                }),
+                _ => Err(TransformError::destination(OUT_OF_RANGE, text)),
+            };
+        }
         let position = |number: &mut usize| {
             let found = match *number {
                 0 => Some(&0),
                 n => positions.get(n - 1),
             };
-            *number = *found.ok_or_else(|| TransformError::destination(OUT_OF_RANGE, text))?;
+            let out_of_range =
+                || TransformError::destination(OUT_OF_RANGE, &format!("{text}: [{number}]"));
+            *number = *found.ok_or_else(out_of_range)?;
             Ok(())
         };
         match &mut self {
