@@ -6,6 +6,7 @@
 
 pub mod accounts;
 pub mod admission;
+pub mod callout;
 pub mod certificate;
 pub mod claims;
 pub mod definition;
@@ -16,6 +17,7 @@ pub mod password;
 pub mod permissions;
 pub mod system_imports;
 pub mod templates;
+pub mod trust;
 #[cfg(test)]
 mod vectors;
 pub mod xkey;

@@ -207,6 +207,9 @@ impl Entries {
 
     /// Whether rules that allow cover this subscription. Where there are rules with a queue, they
     /// decide for those in queues, and plain ones do not.
+    ///
+    /// What is found must cover the pattern: nats-server takes its wildcards for words here too, so
+    /// that who may have `foo.*` gets all of `foo.>` there.
     fn allow_subscription(&self, pattern: &[u8], queue: &[u8]) -> bool {
         let covers = |rule: &[u8]| subject::is_subset(pattern, rule);
         let (plain, queued) = self.find(pattern, queue, covers);
@@ -243,5 +246,7 @@ fn split_rule(rule: &str, may_have_queue: bool) -> Result<(&str, Option<&str>), 
     }
 }
 
+#[cfg(test)]
+mod oracle;
 #[cfg(test)]
 mod tests;

@@ -24,7 +24,6 @@ mod tls;
 mod turn;
 mod usage;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -114,6 +113,10 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
     ));
     log.info(format_args!("  Name:     {}", identity.name));
     log.info(format_args!("  ID:       {}", identity.id));
+    if let Some(file) = &config.file {
+        let (path, digest) = (file.path.display(), &file.digest);
+        log.info(format_args!("Using configuration file: {path} ({digest})"));
+    }
     if has_plaintext_secret(config) {
         log.warn(format_args!(
             "Plaintext passwords detected, use nkeys or bcrypt"
@@ -136,12 +139,8 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
     let (report, reports) = crossbeam_channel::unbounded();
     let signals = signals::watch(report.clone());
     signals.map_err(|e| StartError(format!("cannot watch signals: {e}")))?;
-    let mut auth = config.auth.clone();
-    auth.user = config.user.clone();
-    auth.pass = config.pass.clone().map(crate::auth::definition::Secret);
-    auth.token = config.token.clone().map(crate::auth::definition::Secret);
-    let desk = Arc::new(Desk::new(&auth).map_err(StartError)?);
-    identity.auth_required = desk.policy().gate.is_required();
+    let desk = Arc::new(Desk::new(&config.auth).map_err(StartError)?);
+    identity.auth_required = desk.policy().gate.is_asked_for();
     let clock = Clock::start();
     let settings = Settings {
         limits: config.limits.clone(),
@@ -402,11 +401,15 @@ fn server_facts(config: &Config, settings: Settings, clock: &Clock, cores: usize
         limits: settings.limits,
         started: clock.started(),
         config_loaded: clock.started(),
-        config_digest: String::new(),
+        config_digest: config
+            .file
+            .as_ref()
+            .map(|file| file.digest.clone())
+            .unwrap_or_default(),
         system_account: Arc::default(),
         accounts: Vec::new(),
-        tags: Vec::new(),
-        metadata: BTreeMap::new(),
+        tags: config.server_tags.clone(),
+        metadata: config.server_metadata.clone(),
         cores,
         shards: settings.shards,
         tls: config.tls.as_ref().map(|tls| TlsView {

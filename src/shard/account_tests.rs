@@ -288,7 +288,7 @@ fn requests_go_to_the_exporter_and_come_back() {
         let request = house.heard(service);
         let reply = reply_of(&request);
         assert!(
-            request.starts_with(&format!("HMSG add.2 1 {reply} ")),
+            request.starts_with(&format!("MSG add.2 1 {reply} ")),
             "{request}"
         );
         assert!(request.ends_with("1+1\r\n"), "{request}");
@@ -356,7 +356,7 @@ fn requests_pass_chains_and_mappings() {
         house.say(service, "SUB deeper 1\r\n");
         house.say(client, "SUB in 2\r\nPUB top in 2\r\n??\r\n");
         let request = house.heard(service);
-        assert!(request.starts_with("HMSG deeper 1 _R_."), "{request}");
+        assert!(request.starts_with("MSG deeper 1 _R_."), "{request}");
         let reply = reply_of(&request);
         house.say(service, &format!("PUB {reply} 2\r\n!!\r\n"));
         assert_eq!(

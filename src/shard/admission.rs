@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::timers::Due;
 use super::{Effects, Level, Shard};
 use crate::auth::accounts::Directory;
-use crate::auth::admission::{Admission, Outcome, Presented, Refused};
+use crate::auth::admission::{Admission, Credential, Outcome, Presented, Refused};
 use crate::auth::gate::Gate;
 use crate::base::ids::{AccountId, ConnId};
 use crate::proto::quote::quote;
@@ -111,7 +111,7 @@ impl Shard {
                 let why = format!("account {key} could not be fetched");
                 self.turn_away(conn, Refused::Credentials, &why, fx);
             }
-            Outcome::NeedsCallout => {
+            Outcome::NeedsCallout(_) => {
                 let why = "the authorization service gave no answer";
                 self.turn_away(conn, Refused::Credentials, why, fx);
             }
@@ -130,7 +130,7 @@ impl Shard {
         match outcome {
             Outcome::Admitted(admission) => self.admit(conn, admission, fx),
             Outcome::Refused(refused, why) => self.turn_away(conn, refused, &why, fx),
-            Outcome::NeedsAccount(_) | Outcome::NeedsCallout => self.ask(conn, presented, fx),
+            Outcome::NeedsAccount(_) | Outcome::NeedsCallout(_) => self.ask(conn, presented, fx),
         }
     }
 
@@ -279,7 +279,7 @@ impl Shard {
     pub(super) fn set_policy(&mut self, policy: Policy, fx: &mut Effects) {
         self.router.set_directory(Arc::clone(&policy.directory));
         self.settings.policy = policy;
-        self.settings.identity.auth_required = self.settings.policy.gate.is_required();
+        self.settings.identity.auth_required = self.settings.policy.gate.is_asked_for();
         let now = self.unix_s();
         for index in 0..self.sessions.len() {
             let session = &self.sessions[index];
@@ -357,6 +357,7 @@ impl Shard {
             max_payload_bytes: None,
             expires: None,
             claims: None,
+            credential: Credential::default(),
         }));
     }
 }

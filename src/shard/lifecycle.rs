@@ -65,7 +65,7 @@ impl Shard {
         }
         let limits = &self.settings.limits;
         let share = limits.max_unauthenticated.div_ceil(self.settings.shards);
-        let must_present = self.settings.policy.gate.must_present();
+        let must_present = self.settings.policy.gate.is_required();
         if refused || (must_present && self.unauthenticated >= share) {
             let text = "maximum connections exceeded";
             self.log(conn.index, Level::Error, text, fx);

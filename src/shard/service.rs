@@ -187,7 +187,7 @@ impl Shard {
             &Publish {
                 subject: &subject,
                 reply: &reply,
-                header_len: Some(header.len()),
+                header_len: (!header.is_empty()).then_some(header.len()),
                 body: &[&header, payload].concat(),
                 rest: None,
             },
@@ -267,22 +267,20 @@ impl Shard {
         message: &Message<'_>,
     ) -> Vec<u8> {
         let block = &message.body()[..message.header_len];
-        let is_first = self.responses.depth == 1;
-        let mut block = if block.is_empty() {
-            headers::empty()
-        } else if is_first {
-            headers::without(block, REQUEST_INFO)
-        } else {
+        if self.responses.depth > 1 && !block.is_empty() {
             // The account before has put it there.
             return block.to_vec();
-        };
-        if is_first && let Some(info) = self.client_info(origin.publisher, import.share) {
-            let to_system = self.settings.policy.directory.system == Some(import.exporter);
-            let info = info
-                .with_server((import.share || to_system).then_some(&*self.settings.identity.name));
-            headers::append(&mut block, REQUEST_INFO, info.to_json().as_bytes());
         }
-        block
+        let mut changed = Vec::new();
+        let Some(info) = self.client_info(origin.publisher, import.share) else {
+            headers::without(block, REQUEST_INFO, &mut changed);
+            return changed;
+        };
+        let to_system = self.settings.policy.directory.system == Some(import.exporter);
+        let server = (import.share || to_system).then_some(&*self.settings.identity.name);
+        let info = info.with_server(server).to_json();
+        headers::set(block, REQUEST_INFO, &info, &mut changed);
+        changed
     }
 
     /// What is told of a client to services of other accounts.

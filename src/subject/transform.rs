@@ -114,6 +114,13 @@ impl Transform {
                             token,
                         ));
                     }
+                    // Number 0 is no wildcard: reversed, it would let in any token.
+                    if strict && function == Function::Wildcard(0) {
+                        return Err(TransformError::destination(
+                            "wildcard index out of range",
+                            token,
+                        ));
+                    }
                     let function = function.resolve(token, &wildcards, has_tail(source))?;
                     for (used, position) in used.iter_mut().zip(&wildcards) {
                         *used |= function == Function::Wildcard(*position);

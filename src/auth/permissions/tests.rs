@@ -79,7 +79,9 @@ fn subscriptions() {
 
 #[test]
 fn entries_that_are_no_subjects() {
-    let cases: &[(&str, Result<(), &str>, Result<(), &str>)] = &[
+    /// Whether it may stand in a list.
+    type Answer = Result<(), &'static str>;
+    let cases: &[(&str, Answer, Answer)] = &[
         ("foo", Ok(()), Ok(())),
         ("foo.>", Ok(()), Ok(())),
         (

@@ -1,9 +1,42 @@
 //! Which command lines are taken, and what they mean.
 
+use std::num::NonZeroU16;
+use std::path::Path;
+
 use super::*;
+use crate::auth::definition::AuthDefinition;
+
+/// Two files, and no environment.
+struct Files;
+
+impl Surroundings for Files {
+    fn read(&self, path: &Path) -> Result<Vec<u8>, String> {
+        match path.to_str() {
+            Some("a.conf") => Ok(CONFIG.into()),
+            Some("warning.conf") => Ok("ping_interval: 5".into()),
+            Some("limits.conf") => Ok("max_pending: 1000".into()),
+            Some("x.pem") => Ok(Vec::new()),
+            _ => Err(format!("open {}: no such file", path.display())),
+        }
+    }
+
+    fn variable(&self, _name: &str) -> Option<String> {
+        None
+    }
+}
+
+const CONFIG: &str = "port: 5\nhost: file\ndebug: true\nlogtime: false\nserver_name: file\n\
+                      authorization { user: u, password: p }\ntls { timeout: 5, verify: true }\n";
 
 fn parse_words(words: &[&str]) -> Result<Invocation, CommandLineError> {
-    parse(words.iter().map(OsString::from))
+    parse(words.iter().map(OsString::from), &Files)
+}
+
+fn started(config: Config) -> Result<Invocation, CommandLineError> {
+    Ok(Invocation::Run {
+        config: Box::new(config),
+        warnings: Vec::new(),
+    })
 }
 
 fn fixed(port: u16) -> Port {
@@ -28,7 +61,7 @@ fn accepted() {
         let words: Vec<&str> = line.split_whitespace().collect();
         assert_eq!(
             parse_words(&words),
-            Ok(Invocation::Run(Box::new(expected))),
+            started(expected),
             "{line}"
         );
     }
@@ -44,7 +77,7 @@ fn accepted() {
     ];
     assert_eq!(
         parse_words(&empty),
-        Ok(Invocation::Run(Box::new(default())))
+        started(default())
     );
 
     for line in [
@@ -207,15 +240,21 @@ fn accepted() {
     check(
         "--user a",
         Config {
-            user: Some("a".to_owned()),
+            auth: AuthDefinition {
+                user: Some("a".to_owned()),
+                ..AuthDefinition::default()
+            },
             ..default()
         },
     );
     check(
         "-user a -pass -p",
         Config {
-            user: Some("a".to_owned()),
-            pass: Some("-p".to_owned()),
+            auth: AuthDefinition {
+                user: Some("a".to_owned()),
+                pass: Some(Secret("-p".to_owned())),
+                ..AuthDefinition::default()
+            },
             ..default()
         },
     );
@@ -223,15 +262,21 @@ fn accepted() {
     check(
         "-auth t",
         Config {
-            token: Some("t".to_owned()),
+            auth: AuthDefinition {
+                token: Some(Secret("t".to_owned())),
+                ..AuthDefinition::default()
+            },
             ..default()
         },
     );
     check(
         "--auth t --user a",
         Config {
-            token: Some("t".to_owned()),
-            user: Some("a".to_owned()),
+            auth: AuthDefinition {
+                token: Some(Secret("t".to_owned())),
+                user: Some("a".to_owned()),
+                ..AuthDefinition::default()
+            },
             ..default()
         },
     );
@@ -454,7 +499,7 @@ fn refused() {
 #[test]
 fn values_that_are_not_utf8() {
     let bad = OsString::from_vec(b"a\xff".to_vec());
-    let two = |flag: &str| parse([OsString::from(flag), bad.clone()].into_iter());
+    let two = |flag: &str| parse([OsString::from(flag), bad.clone()].into_iter(), &Files);
     assert_eq!(
         two("--pass"),
         Err(CommandLineError::NotUtf8 {
@@ -471,10 +516,10 @@ fn values_that_are_not_utf8() {
         log_file: Some(PathBuf::from(bad.clone())),
         ..Config::default()
     };
-    assert_eq!(two("-l"), Ok(Invocation::Run(Box::new(expected))));
+    assert_eq!(two("-l"), started(expected));
     let flag = OsString::from_vec(b"-\xff".to_vec());
     assert_eq!(
-        parse([flag].into_iter()),
+        parse([flag].into_iter(), &Files),
         Err(CommandLineError::UnknownFlag {
             flag: "-\u{fffd}".to_owned()
         })

@@ -251,6 +251,11 @@ fn strict_ones_and_back() {
         ),
         (
             "foo.*",
+            "$0.$1",
+            Err("invalid mapping destination: wildcard index out of range in $0"),
+        ),
+        (
+            "foo.*",
             "bar.{{left(1,1)}}",
             Err(
                 "invalid mapping destination: the only mapping function allowed for import \
@@ -281,4 +286,48 @@ fn placeholders() {
     for (pattern, expected) in [("a.*.b.*.>", "a.$1.b.$2.>"), ("a", "a"), ("*", "$1")] {
         assert_eq!(with_placeholders(pattern), expected);
     }
+}
+
+#[test]
+fn only_subjects_come_out() {
+    let functions = [
+        "$1",
+        "{{split(1,-)}}",
+        "{{split(2,)}}",
+        "{{split(2,-*)}}",
+        "{{splitfromleft(1,1)}}",
+        "{{splitfromright(2,1)}}",
+        "{{slicefromleft(1,1)}}",
+        "{{slicefromright(1,2)}}",
+        "{{left(1,1)}}",
+        "{{right(2,1)}}",
+        "{{partition(3,1,2)}}",
+        "{{random(3)}}",
+    ];
+    let letters = [b'-', b'*', b'>', b'a', 0xc3, 0xa9];
+    let mut prng = Prng::new(3);
+    let mut outcomes = [0, 0];
+    for _ in 0..20_000 {
+        let mut any = |of: usize| prng.below(of as u32) as usize;
+        let destination = [functions[any(12)], functions[any(12)], ">"].join(".");
+        let transform = Transform::new("x.*.*.>", &destination).unwrap();
+        let mut token = |_| -> Vec<u8> {
+            let length = 1 + any(4);
+            (0..length).map(|_| letters[any(letters.len())]).collect()
+        };
+        let tokens: Vec<Vec<u8>> = (0..4).map(&mut token).collect();
+        let subject = [b"x.", &tokens.join(&SEPARATOR)[..]].concat();
+        if !is_valid_literal(&subject) {
+            continue;
+        }
+        let mut to = Vec::new();
+        let applies = transform.apply(&subject, prng.next_u64(), &mut to);
+        assert_eq!(applies, !to.is_empty());
+        assert!(
+            !applies || is_valid_literal(&to),
+            "{destination} {subject:?} {to:?}"
+        );
+        outcomes[usize::from(applies)] += 1;
+    }
+    assert!(outcomes.iter().all(|&times| times > 1000), "{outcomes:?}");
 }
