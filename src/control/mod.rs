@@ -48,6 +48,9 @@ const STATSZ_FIRST_NS: u64 = 250 * NANOS_PER_MS;
 const STATSZ_INTERVAL_NS: u64 = 10_000 * NANOS_PER_MS;
 /// And not more often than this, however they are asked for.
 const STATSZ_GAP_NS: u64 = 1_000 * NANOS_PER_MS;
+/// Changes of accounts' connections that follow each other faster than this are told together:
+/// counting is work for the shards.
+const ACCOUNT_GAP_NS: u64 = 50 * NANOS_PER_MS;
 /// Between two events of an account's connections, when nothing changes.
 const ACCOUNT_INTERVAL_NS: u64 = 30_000 * NANOS_PER_MS;
 
@@ -76,6 +79,8 @@ pub struct Control {
     last_statsz: UnixNanos,
     /// Accounts with connections, and when to say so again.
     accounts: BTreeMap<Arc<str>, UnixNanos>,
+    /// When accounts were last counted because of a change.
+    accounts_counted: UnixNanos,
     outgoing: Vec<Outgoing>,
 }
 
@@ -115,6 +120,7 @@ impl Control {
             statsz_interval_ns: STATSZ_FIRST_NS,
             last_statsz: UnixNanos(0),
             accounts: BTreeMap::new(),
+            accounts_counted: UnixNanos(0),
             outgoing: Vec::new(),
         }
     }
@@ -219,14 +225,34 @@ impl Control {
                 }
             }
         }
-        changed.sort();
-        changed.dedup();
         changed.retain(|account| **account != *GLOBAL_ACCOUNT);
-        if !changed.is_empty() {
-            let merged = Merged::ask(house, &Wanted::default());
-            for account in changed {
-                self.account_changed(&account, &merged, now);
-            }
+        if changed.is_empty() {
+            return;
+        }
+        let soonest = UnixNanos(self.accounts_counted.0 + ACCOUNT_GAP_NS);
+        for account in changed {
+            self.accounts.insert(account, soonest);
+        }
+        if soonest <= now {
+            self.accounts_counted = now;
+            self.tell_accounts(house, now);
+        }
+    }
+
+    /// Tells the connections of accounts of which it is time to.
+    fn tell_accounts(&mut self, house: &mut dyn House, now: UnixNanos) {
+        let due: Vec<Arc<str>> = self
+            .accounts
+            .iter()
+            .filter(|(_, at)| **at <= now)
+            .map(|(account, _)| Arc::clone(account))
+            .collect();
+        if due.is_empty() {
+            return;
+        }
+        let merged = Merged::ask(house, &Wanted::default());
+        for account in due {
+            self.account_changed(&account, &merged, now);
         }
     }
 
@@ -238,18 +264,7 @@ impl Control {
             self.statsz_at = UnixNanos(now.0 + self.statsz_interval_ns);
             self.broadcast_statsz(house);
         }
-        let due: Vec<Arc<str>> = self
-            .accounts
-            .iter()
-            .filter(|(_, at)| **at <= now)
-            .map(|(account, _)| Arc::clone(account))
-            .collect();
-        if !due.is_empty() {
-            let merged = Merged::ask(house, &Wanted::default());
-            for account in due {
-                self.account_changed(&account, &merged, now);
-            }
-        }
+        self.tell_accounts(house, now);
     }
 
     /// The server has entered lame duck mode.

@@ -204,7 +204,10 @@ impl Shard {
             queue: text(self.router.queue_of(sub)),
             sid: self.sid_text(sub).into(),
             delivered: self.router.subs[sub].delivered,
-            max: self.router.max_of(sub),
+            max: match self.router.max_of(sub) {
+                u64::MAX => 0,
+                max => max,
+            },
         }
     }
 

@@ -59,11 +59,7 @@ fn accepted() {
     #[track_caller]
     fn check(line: &str, expected: Config) {
         let words: Vec<&str> = line.split_whitespace().collect();
-        assert_eq!(
-            parse_words(&words),
-            started(expected),
-            "{line}"
-        );
+        assert_eq!(parse_words(&words), started(expected), "{line}");
     }
     let default = Config::default;
     let named = |name: &str| Config {
@@ -75,10 +71,7 @@ fn accepted() {
     let empty = [
         "-a", "", "-n", "", "-P", "", "-l", "", "--user", "", "--pass", "", "--auth", "",
     ];
-    assert_eq!(
-        parse_words(&empty),
-        started(default())
-    );
+    assert_eq!(parse_words(&empty), started(default()));
 
     for line in [
         "-p 5",
