@@ -20,6 +20,7 @@ mod ring;
 mod securing;
 mod signals;
 mod system_client;
+mod tenants;
 mod tls;
 mod turn;
 mod usage;
@@ -139,7 +140,7 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
     let (report, reports) = crossbeam_channel::unbounded();
     let signals = signals::watch(report.clone());
     signals.map_err(|e| StartError(format!("cannot watch signals: {e}")))?;
-    let desk = Arc::new(Desk::new(&config.auth).map_err(StartError)?);
+    let desk = Arc::new(Desk::new(&config.auth, log).map_err(StartError)?);
     identity.auth_required = desk.policy().gate.is_asked_for();
     let clock = Clock::start();
     let settings = Settings {

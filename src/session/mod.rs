@@ -51,6 +51,16 @@ pub struct Pings {
     pub round_trip_ns: u64,
 }
 
+impl Pings {
+    /// What was sent last is answered.
+    pub fn heard(&mut self, now_ns: u64) {
+        if self.sent_at_ns != 0 {
+            self.round_trip_ns = now_ns.saturating_sub(self.sent_at_ns).max(1);
+            self.sent_at_ns = 0;
+        }
+    }
+}
+
 /// Everything about one client connection.
 #[derive(Debug)]
 pub struct Session {
@@ -124,6 +134,8 @@ pub struct Session {
     pub admission: Option<Arc<Admission>>,
     /// When it was accepted.
     pub opened_at: Millis,
+    /// The server offers headers.
+    pub offers_headers: bool,
     /// What INFO gave it to sign; empty for nothing.
     pub nonce: Box<str>,
     /// It is the server's own: it counts nowhere and nothing is logged of it.
@@ -219,6 +231,7 @@ impl Session {
             options: None,
             admission: None,
             opened_at: 0,
+            offers_headers: true,
             nonce: Box::default(),
             internal: false,
             entered: None,
@@ -278,7 +291,7 @@ impl Session {
         if !(0..=1).contains(&options.protocol) {
             return Err(Refusal::ProtocolVersion);
         }
-        if options.no_responders && !options.headers {
+        if options.no_responders && !(options.headers && self.offers_headers) {
             return Err(Refusal::NoRespondersNeedsHeaders);
         }
         if options.new_account || options.account.as_deref().is_some_and(|a| !a.is_empty()) {
@@ -288,8 +301,8 @@ impl Session {
         self.verbose = options.verbose;
         self.pedantic = options.pedantic;
         self.echo = options.echo;
-        self.headers = options.headers;
-        self.bounds.headers = options.headers;
+        self.headers = options.headers && self.offers_headers;
+        self.bounds.headers = self.headers;
         self.no_responders = options.no_responders;
         self.awaits_auth = false;
         self.auth_at = 0;

@@ -201,6 +201,9 @@ impl Shard {
     }
 
     fn answer_connect(&mut self, conn: ConnId, fx: &mut Effects) {
+        // Until a PONG says better, the answer to INFO tells how far away the peer is.
+        let now = (self.settings.fine_clock_ns)();
+        self.sessions[conn.index as usize].pings.heard(now);
         if self.sessions[conn.index as usize].verbose {
             self.reply(conn.index, b"+OK\r\n", fx);
         }

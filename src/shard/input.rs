@@ -151,9 +151,7 @@ impl Shard {
                 let pings = &mut self.sessions[conn.index as usize].pings;
                 pings.outstanding = 0;
                 if pings.sent_at_ns != 0 {
-                    let now = (self.settings.fine_clock_ns)();
-                    pings.round_trip_ns = now.saturating_sub(pings.sent_at_ns).max(1);
-                    pings.sent_at_ns = 0;
+                    pings.heard((self.settings.fine_clock_ns)());
                 }
                 pings.answered = true;
             }
@@ -261,6 +259,17 @@ impl Shard {
         }
         if !subject::is_valid_pattern(subject) {
             self.reply_error(conn.index, "Invalid Subject", fx);
+            return;
+        }
+        let max_tokens = usize::from(self.settings.limits.max_sub_tokens);
+        if max_tokens > 0 && subject.split(|&b| b == b'.').count() > max_tokens {
+            let (subject, sid) = (quote(subject), String::from_utf8_lossy(sid));
+            let text =
+                format!("Permissions Violation for Subscription to {subject}, too many tokens");
+            self.reply_error(conn.index, &text, fx);
+            let text =
+                format!("Subscription Violation Too Many Tokens - Subject {subject}, SID {sid}");
+            self.log(conn.index, Level::Error, &text, fx);
             return;
         }
         let may = match self.sessions[index].permissions() {

@@ -41,6 +41,8 @@ impl Shard {
         let mut session = Session::new(conn, client_id, peer, bounds, self.high_water());
         session.nonce = nonce;
         session.opened_at = self.now;
+        session.pings.sent_at_ns = (self.settings.fine_clock_ns)();
+        session.offers_headers = !self.settings.limits.no_header_support;
         let index = conn.index as usize;
         if index < self.sessions.len() {
             debug_assert!(!self.sessions[index].live, "the slot is free");
@@ -229,6 +231,7 @@ impl Shard {
             client_ip: session.peer.ip(),
             lame_duck: self.lame_duck,
             nonce: &session.nonce,
+            headers: session.offers_headers,
             account,
             max_payload_bytes: session.bounds.payload_bytes,
             tls_first: !connect_info && session.tls.as_ref().is_some_and(|tls| tls.first),
