@@ -350,3 +350,7 @@ mod tests;
 
 #[cfg(test)]
 mod account_tests;
+#[cfg(test)]
+mod admission_tests;
+#[cfg(test)]
+mod house;
