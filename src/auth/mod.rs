@@ -16,6 +16,7 @@ pub mod mapping;
 pub mod nkey;
 pub mod password;
 pub mod permissions;
+pub mod system_imports;
 pub mod templates;
 pub mod trust;
 #[cfg(test)]

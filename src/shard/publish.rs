@@ -370,6 +370,7 @@ impl Shard {
         let session = &mut self.sessions[sub.conn as usize];
         sub.delivered += 1;
         session.out_messages += 1;
+        session.out_bytes += message.body_len as u64;
         let strip = message.header_len > 0 && !session.headers;
         if strip {
             self.head.set(b"MSG ", message.subject);
@@ -840,6 +841,7 @@ fn deliver_ordinary(
     }
     sub.delivered += 1;
     session.out_messages += 1;
+    session.out_bytes += message.body_len as u64;
     session
         .out
         .append_message(pool, head, sub.sid, message.rest);

@@ -50,6 +50,20 @@ impl Server {
             command.arg("-c").arg(&path);
             config = Some(path);
         }
+        Self::launch(command, config, &format!("{flags}` and `{set}"))
+    }
+
+    /// The same with a configuration file of this text.
+    pub fn configured(text: &str) -> Result<Self, String> {
+        let path = write_config(text);
+        let mut command = command();
+        command
+            .args(["-a", "127.0.0.1", "-p", "-1", "-c"])
+            .arg(&path);
+        Self::launch(command, Some(path), text)
+    }
+
+    fn launch(mut command: Command, config: Option<PathBuf>, what: &str) -> Result<Self, String> {
         let mut child = command
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -87,7 +101,7 @@ impl Server {
             Some(address) => server.address = address,
             None => {
                 return Err(format!(
-                    "server with `{flags}` and `{set}` does not start:\n{}\n",
+                    "server with `{what}` does not start:\n{}\n",
                     server.log_text()
                 ));
             }
