@@ -311,6 +311,7 @@ fn refuse_what_is_not_obeyed(config: &Config) -> Result<(), StartError> {
         (!auth.trusted_keys.is_empty(), "trusted_keys"),
         (auth.resolver.is_some(), "resolver"),
         (auth.proxy_required, "proxy_required"),
+        (!auth.proxies.is_empty(), "proxies"),
     ];
     match parts.iter().find(|(is_set, _)| *is_set) {
         Some((_, part)) => Err(StartError(format!("not supported yet: {part}"))),
