@@ -8,6 +8,7 @@ mod encode;
 mod matching;
 mod mesh;
 mod parse;
+mod permit;
 mod route;
 
 use criterion::{criterion_group, criterion_main};
@@ -16,6 +17,7 @@ criterion_group!(
     benches,
     parse::benches,
     matching::benches,
+    permit::benches,
     route::benches,
     encode::benches,
     mesh::benches

@@ -5,11 +5,10 @@ use std::hint::black_box;
 use std::net::SocketAddr;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use skein::auth::Authenticator;
 use skein::base::ids::{ConnId, ShardId};
 use skein::config::Limits;
 use skein::proto::info::ServerIdentity;
-use skein::shard::{Effects, Event, Settings, Shard};
+use skein::shard::{Effects, Event, Opening, Policy, Settings, Shard};
 
 /// Messages in one iteration.
 const MESSAGES: usize = 1000;
@@ -18,14 +17,17 @@ const MESSAGES: usize = 1000;
 pub fn settings(shards: usize) -> Settings {
     Settings {
         limits: Limits::default(),
-        auth: Authenticator::Open,
+        policy: Policy::open(),
+        unix_at_zero_ms: 0,
+        fine_clock_ns: || 1,
         identity: ServerIdentity {
             id: "N".into(),
             name: "bench".into(),
             host: "127.0.0.1".into(),
             port: 4222,
             auth_required: false,
-            max_payload_bytes: 1 << 20,
+            tls: None,
+            xkey: None,
         },
         debug: false,
         trace: false,
@@ -45,6 +47,9 @@ pub fn connect(shard: &mut Shard, fx: &mut Effects, index: u32) -> ConnId {
         client_id: u64::from(index),
         peer: SocketAddr::from(([127, 0, 0, 1], 1000)),
         refused: false,
+        opening: Opening::Plain,
+        nonce: Box::default(),
+        internal: None,
     };
     shard.handle(1, event, fx);
     receive(

@@ -7,7 +7,10 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use super::claims::AccountClaims;
 
 /// Text that must not be shown: a password, a token, a seed. Neither `Debug` nor `Display` say it.
 #[derive(Clone, PartialEq, Eq)]
@@ -191,6 +194,8 @@ pub struct ImportDefinition {
     /// The subject here, where it differs, with `$1` or `{{Wildcard(1)}}` for wildcards. A `prefix`
     /// of a configuration file has become `prefix.subject`.
     pub to: Option<String>,
+    /// A valid activation token came with it (claims only).
+    pub activated: bool,
     pub kind: ImportKind,
 }
 
@@ -244,6 +249,9 @@ pub struct AccountDefinition {
     pub mappings: Vec<MappingDefinition>,
     pub limits: AccountLimits,
     pub trace: Option<TraceDefinition>,
+    /// The operator's claims that it was made from, with all that concerns its users; `None` for
+    /// an account of the configuration file.
+    pub claims: Option<Arc<AccountClaims>>,
 }
 
 /// Somebody else decides who may connect (ADR-26).

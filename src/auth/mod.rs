@@ -4,10 +4,24 @@
 //! Secrets are compared in constant time: how long a refusal takes says nothing about how much of
 //! a guess was right.
 
+pub mod accounts;
 pub mod admission;
+pub mod callout;
+pub mod certificate;
+pub mod claims;
 pub mod definition;
+pub mod gate;
+pub mod mapping;
+pub mod nkey;
+pub mod password;
 pub mod permissions;
+pub mod templates;
+pub mod trust;
+#[cfg(test)]
+mod vectors;
+pub mod xkey;
 
+pub use password::is_bcrypt;
 use subtle::ConstantTimeEq;
 
 /// What a client presents.

@@ -35,6 +35,14 @@ pub const STALL_PROGRESS_MS: u64 = 50;
 /// A carry buffer larger than this is given back once it is empty.
 pub const CARRY_KEPT_MAX_BYTES: usize = 1024;
 
+/// Accounts of one server; a subscription names its account in 16 bits.
+pub const ACCOUNTS_MAX: usize = 65_535;
+/// Accounts that a message may pass through imports of imports.
+pub const IMPORT_CHAIN_MAX: usize = 16;
+/// Requests to other accounts' services that a shard waits for responses to. More are not
+/// forwarded: their senders are told that nobody responds.
+pub const SERVICE_RESPONSES_MAX: usize = 1 << 20;
+
 /// Slots of the per-shard cache from subject to delivery plan.
 pub const PLAN_CACHE_SLOTS: usize = 8192;
 

@@ -21,6 +21,8 @@ pub struct Limits {
     pub write_deadline_ms: u64,
     /// Most tokens of a subscription's subject; 0 is unlimited.
     pub max_sub_tokens: u8,
+    /// Headers are not offered to clients.
+    pub no_header_support: bool,
     /// Bytes of a message that a trace shows; 0 is all.
     pub max_traced_bytes: usize,
     /// Closed connections that monitoring remembers.
@@ -31,6 +33,10 @@ pub struct Limits {
     pub ping_max: u32,
     /// Time a client has to send its CONNECT.
     pub auth_timeout_ms: u64,
+    /// Connections from one address; 0 for any number. Skein's own.
+    pub max_connections_per_address: usize,
+    /// Connections that have not been let in yet, where there is something to present. Skein's own.
+    pub max_unauthenticated: usize,
     /// Time over which a server in lame duck mode closes its clients.
     pub lame_duck_duration_ms: u64,
     /// Wait before the first of them is closed; below `lame_duck_duration_ms`.
@@ -46,11 +52,14 @@ impl Limits {
         max_subscriptions: 0,
         write_deadline_ms: 10_000,
         max_sub_tokens: 0,
+        no_header_support: false,
         max_traced_bytes: 0,
         max_closed_clients: 10_000,
         ping_interval_ms: 120_000,
         ping_max: 2,
         auth_timeout_ms: 2_000,
+        max_connections_per_address: 0,
+        max_unauthenticated: 8_192,
         lame_duck_duration_ms: 120_000,
         lame_duck_grace_period_ms: 10_000,
     };

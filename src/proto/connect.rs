@@ -33,6 +33,14 @@ pub struct ConnectOptions {
     pub lang: Option<Box<str>>,
     /// The client's version.
     pub version: Option<Box<str>>,
+    /// Public user key.
+    pub nkey: Option<Box<str>>,
+    /// User claims.
+    pub jwt: Option<Box<str>>,
+    /// The nonce, signed.
+    pub sig: Option<Box<str>>,
+    /// The nonce, signed by a proxy.
+    pub proxy_sig: Option<Box<str>>,
     /// An account by name, which servers refuse.
     pub account: Option<Box<str>>,
     /// A new account, which servers refuse.
@@ -55,6 +63,10 @@ impl Default for ConnectOptions {
             name: None,
             lang: None,
             version: None,
+            nkey: None,
+            jwt: None,
+            sig: None,
+            proxy_sig: None,
             account: None,
             new_account: false,
         }
@@ -122,8 +134,8 @@ impl ConnectOptions {
                 "protocol" => {
                     self.protocol = value.as_i64().ok_or_else(|| wrong("an integer"))?;
                 }
-                // Options of later chapters are checked for form only.
-                "jwt" | "nkey" | "sig" | "remote_account" | "proxy_sig" if !value.is_string() => {
+                // Of other kinds of peers; checked for form only.
+                "remote_account" if !value.is_string() => {
                     return Err(wrong("a string"));
                 }
                 _ => {}
@@ -153,6 +165,10 @@ impl ConnectOptions {
             "name" => &mut self.name,
             "lang" => &mut self.lang,
             "version" => &mut self.version,
+            "nkey" => &mut self.nkey,
+            "jwt" => &mut self.jwt,
+            "sig" => &mut self.sig,
+            "proxy_sig" => &mut self.proxy_sig,
             "account" => &mut self.account,
             _ => return None,
         })

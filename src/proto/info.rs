@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 /// The version of nats-server whose behaviour clients may count on; they switch features on it.
 pub const PROTOCOL_VERSION: &str = "2.15.1";
 
+/// Level of the JetStream API (ADR-44), which clients are told with or without JetStream.
+const JETSTREAM_API_LEVEL: u8 = 5;
+
 /// What is the same for all connections of a server.
 #[derive(Clone, Debug)]
 pub struct ServerIdentity {
@@ -20,21 +23,41 @@ pub struct ServerIdentity {
     pub port: u16,
     /// Whether a client must authenticate.
     pub auth_required: bool,
-    /// Longest message.
-    pub max_payload_bytes: usize,
+    /// What it says about TLS; nothing without it.
+    pub tls: Option<TlsOffer>,
+    /// Public curve key, where clients may encrypt for the server.
+    pub xkey: Option<String>,
+}
+
+/// What a server says about TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlsOffer {
+    /// A client must use it, and not only may.
+    pub required: bool,
+    /// A client must show a certificate.
+    pub verify: bool,
 }
 
 /// What is said to one connection.
 #[derive(Clone, Copy, Debug)]
-pub struct ConnectionFacts {
+pub struct ConnectionFacts<'a> {
     /// Number of the connection, unique in the server's life.
     pub client_id: u64,
     /// Where it comes from.
     pub client_ip: IpAddr,
     /// The server is in lame duck mode: clients should go elsewhere.
     pub lame_duck: bool,
-    /// This is the second INFO, after CONNECT: it names the account.
-    pub connect_info: bool,
+    /// What the client is to sign; empty for nothing.
+    pub nonce: &'a str,
+    /// This is the second INFO, after CONNECT: the account's name, and whether it is the system
+    /// account.
+    pub account: Option<(&'a str, bool)>,
+    /// Headers are offered.
+    pub headers: bool,
+    /// Longest message of this connection.
+    pub max_payload_bytes: usize,
+    /// The first INFO of a connection that is under TLS already, where TLS is not a choice.
+    pub tls_first: bool,
 }
 
 #[derive(Serialize)]
@@ -49,15 +72,28 @@ struct Info<'a> {
     headers: bool,
     #[serde(skip_serializing_if = "is_false")]
     auth_required: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    tls_required: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    tls_verify: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    tls_available: bool,
     max_payload: usize,
     client_id: u64,
     client_ip: IpAddr,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    nonce: &'a str,
     #[serde(skip_serializing_if = "is_false")]
     ldm: bool,
     #[serde(skip_serializing_if = "is_false")]
     connect_info: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     remote_account: Option<&'a str>,
+    #[serde(skip_serializing_if = "is_false")]
+    acc_is_sys: bool,
+    api_lvl: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    xkey: Option<&'a str>,
 }
 
 fn is_false(value: &bool) -> bool {
@@ -66,7 +102,7 @@ fn is_false(value: &bool) -> bool {
 
 impl ServerIdentity {
     /// `INFO {…} \r\n`, with the space that nats-server writes before the line end.
-    pub fn info(&self, facts: &ConnectionFacts) -> Vec<u8> {
+    pub fn info(&self, facts: &ConnectionFacts<'_>) -> Vec<u8> {
         let info = Info {
             server_id: &self.id,
             server_name: &self.name,
@@ -76,14 +112,21 @@ impl ServerIdentity {
             go: "",
             host: &self.host,
             port: self.port,
-            headers: true,
+            headers: facts.headers,
             auth_required: self.auth_required,
-            max_payload: self.max_payload_bytes,
+            tls_required: facts.tls_first || self.tls.is_some_and(|tls| tls.required),
+            tls_verify: self.tls.is_some_and(|tls| tls.verify),
+            tls_available: self.tls.is_some_and(|tls| !tls.required),
+            max_payload: facts.max_payload_bytes,
             client_id: facts.client_id,
             client_ip: facts.client_ip,
+            nonce: facts.nonce,
             ldm: facts.lame_duck,
-            connect_info: facts.connect_info,
-            remote_account: facts.connect_info.then_some("$G"),
+            connect_info: facts.account.is_some(),
+            remote_account: facts.account.map(|(name, _)| name),
+            acc_is_sys: facts.account.is_some_and(|(_, system)| system),
+            api_lvl: JETSTREAM_API_LEVEL,
+            xkey: self.xkey.as_deref(),
         };
         let json = serde_json::to_string(&info).expect("plain fields always serialise");
         format!("INFO {json} \r\n").into_bytes()

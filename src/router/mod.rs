@@ -12,17 +12,22 @@
 //! 48 bytes here, 16 for the interest, 5–6 in the table by id, and what the index takes
 //! (`subject::index`): together about 140 with a subject of 20 bytes.
 
+mod links;
 pub mod plan;
 mod queues;
 
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
+use std::sync::Arc;
+
+use crate::auth::accounts::Directory;
 use crate::base::ids::{AccountId, ShardId};
 use crate::base::sid::Sid;
 use crate::base::slab::Slab;
 use crate::subject::{EntryId, Index, SubjectHash};
-pub use plan::{GroupPick, Plan, PlanCache, PlanId};
+use links::Links;
+pub use plan::{GroupPick, Part, Plan, PlanCache, PlanId, ServiceLeg};
 pub use queues::{QueueId, Queues};
 
 /// A subscription's place in its shard.
@@ -42,8 +47,10 @@ pub struct Sub {
     pub entry: EntryId,
     /// The queue group, or [`NONE`].
     pub group: GroupId,
-    /// Whether `Router::max_of` knows a maximum.
-    pub has_max: bool,
+    /// Whether `Router::max_of` knows a maximum, or `checked`: it takes the long way.
+    pub special: bool,
+    /// Each message is checked before it is delivered: some are denied, or its replies count.
+    pub checked: bool,
     /// The account of pattern and group.
     pub account: u16,
     /// The client's id for it.
@@ -120,6 +127,51 @@ pub struct InterestChange {
 struct Account {
     index: Index,
     interest: Vec<Interest>,
+    /// What it exports and imports; most accounts of most servers do neither.
+    links: Option<Box<Links>>,
+}
+
+impl Account {
+    fn new(hash: &SubjectHash) -> Self {
+        Self {
+            index: Index::new(hash.clone()),
+            interest: Vec::new(),
+            links: None,
+        }
+    }
+}
+
+/// What a plan is made from.
+#[derive(Clone, Copy)]
+struct Tables<'a> {
+    accounts: &'a [Account],
+    subs: &'a Slab<Sub>,
+    groups: &'a Slab<Group>,
+    directory: &'a Directory,
+    hasher: &'a SubjectHash,
+}
+
+impl Tables<'_> {
+    /// Adds everybody who has subscribed to `subject` in `account` to `part`.
+    fn fill(&self, part: &mut Part, account: AccountId, subject: &[u8], hash: u64) {
+        let Account {
+            index, interest, ..
+        } = &self.accounts[account.0 as usize];
+        index.for_each_match(subject, hash, |entry| {
+            let interest = &interest[entry as usize];
+            part.remote |= interest.remote;
+            let mut sub = interest.first;
+            while sub != NONE {
+                part.plain.push(sub);
+                sub = self.subs[sub].peer_next;
+            }
+            let mut group = interest.groups;
+            while group != NONE {
+                part.add_group(self.groups[group].queue, group);
+                group = self.groups[group].next;
+            }
+        });
+    }
 }
 
 /// The interest of all accounts.
@@ -127,6 +179,7 @@ struct Account {
 pub struct Router {
     hash: SubjectHash,
     accounts: Vec<Account>,
+    directory: Arc<Directory>,
     /// Subscriptions of this shard's connections.
     pub subs: Slab<Sub>,
     /// Queue groups with a member anywhere.
@@ -141,13 +194,11 @@ pub struct Router {
 }
 
 impl Router {
-    /// No interest yet, in the global account only.
+    /// No interest yet.
     pub fn new(hash: SubjectHash) -> Self {
         Self {
-            accounts: vec![Account {
-                index: Index::new(hash.clone()),
-                interest: Vec::new(),
-            }],
+            accounts: vec![Account::new(&hash)],
+            directory: Arc::new(Directory::bare()),
             hash,
             subs: Slab::default(),
             groups: Slab::default(),
@@ -191,7 +242,8 @@ impl Router {
             conn,
             entry,
             group: NONE,
-            has_max: false,
+            special: false,
+            checked: false,
             account: account.0 as u16,
             sid: sid_kept,
             delivered: 0,
@@ -254,7 +306,7 @@ impl Router {
         if let Some(place) = sid.long_place() {
             self.long_sids.remove(place);
         }
-        if self.subs[sub].has_max {
+        if self.subs[sub].special {
             self.maxima.remove(&sub);
         }
         let left = if group == NONE {
@@ -312,11 +364,17 @@ impl Router {
 
     /// Ends the subscription after `max` deliveries, counted from its start.
     pub fn set_max(&mut self, sub: SubId, max: u64) {
-        self.subs[sub].has_max = true;
+        self.subs[sub].special = true;
         self.maxima.insert(sub, max);
     }
 
-    /// Deliveries after which a subscription with `has_max` ends.
+    /// Has each delivery to the subscription checked.
+    pub fn set_checked(&mut self, sub: SubId) {
+        self.subs[sub].special = true;
+        self.subs[sub].checked = true;
+    }
+
+    /// Deliveries after which a subscription ends.
     #[cold]
     pub fn max_of(&self, sub: SubId) -> u64 {
         self.maxima.get(&sub).copied().unwrap_or(u64::MAX)
@@ -331,6 +389,14 @@ impl Router {
     pub fn subject_of(&self, sub: SubId) -> &[u8] {
         let Sub { account, entry, .. } = self.subs[sub];
         self.accounts[usize::from(account)].index.text(entry)
+    }
+
+    /// The queue of a subscription; empty for a plain one.
+    pub fn queue_of(&self, sub: SubId) -> &[u8] {
+        match self.subs[sub].group {
+            NONE => &[],
+            group => self.queues.name(self.groups[group].queue),
+        }
     }
 
     /// The text of an id that is not stored in place.
@@ -367,11 +433,14 @@ impl Router {
 
     #[inline(never)]
     fn make_plan(&mut self, account: AccountId, subject: &[u8], hash: u64, seat: PlanId) {
+        self.ensure(account);
         let Self {
             accounts,
             subs,
             groups,
             plans,
+            directory,
+            hash: hasher,
             ..
         } = self;
         let plan = plans.begin(seat, account, subject, hash);
@@ -379,21 +448,24 @@ impl Router {
         if has_empty_token(subject) {
             return;
         }
-        let Account { index, interest } = &accounts[account.0 as usize];
-        index.for_each_match(subject, hash, |entry| {
-            let interest = &interest[entry as usize];
-            plan.remote |= interest.remote;
-            let mut sub = interest.first;
-            while sub != NONE {
-                plan.plain.push(sub);
-                sub = subs[sub].peer_next;
-            }
-            let mut group = interest.groups;
-            while group != NONE {
-                plan.add_group(groups[group].queue, group);
-                group = groups[group].next;
-            }
-        });
+        let tables = Tables {
+            accounts,
+            subs,
+            groups,
+            directory,
+            hasher,
+        };
+        tables.fill(&mut plan.first, account, subject, hash);
+        if accounts[account.0 as usize].links.is_some() {
+            tables.follow_links(plan, account, subject, hash);
+        }
+    }
+
+    /// Makes room for an account that has not been spoken of before.
+    fn ensure(&mut self, account: AccountId) {
+        while self.accounts.len() <= account.0 as usize {
+            self.accounts.push(Account::new(&self.hash));
+        }
     }
 
     fn account(&self, account: AccountId) -> &Account {
@@ -405,7 +477,10 @@ impl Router {
     }
 
     fn entry_or_new(&mut self, account: AccountId, subject: &[u8]) -> EntryId {
-        let Account { index, interest } = &mut self.accounts[account.0 as usize];
+        self.ensure(account);
+        let Account {
+            index, interest, ..
+        } = &mut self.accounts[account.0 as usize];
         let (entry, _) = index.insert(subject);
         let place = entry as usize;
         if place >= interest.len() {
@@ -426,11 +501,16 @@ impl Router {
     /// Forgets the plans that a change of this pattern may touch: its own subject's when it is
     /// literal, and all of them otherwise.
     fn forget_plans(&mut self, account: AccountId, entry: EntryId) {
-        let index = &self.accounts[account.0 as usize].index;
-        if index.is_literal(entry) {
-            self.plans.forget(self.hash.of(index.text(entry)));
-        } else {
+        let Account { index, links, .. } = &self.accounts[account.0 as usize];
+        if !index.is_literal(entry) {
             self.plans.forget_all();
+            return;
+        }
+        let subject = index.text(entry);
+        self.plans.forget(account, self.hash.of(subject));
+        if links.as_ref().is_some_and(|links| links.has_imports()) {
+            let subject = subject.to_vec();
+            self.forget_exporters(account, &subject, 0);
         }
     }
 

@@ -29,22 +29,39 @@ pub struct GroupPick {
     pub groups: SmallVec<[GroupId; 2]>,
 }
 
-/// Who gets a message.
-#[derive(Clone, Debug, Default)]
-pub struct Plan {
+/// Who gets a message in one account.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The account whose subscribers these are.
+    pub account: AccountId,
+    /// The subject there, where it is not the one published: they see it through an import.
+    pub subject: Option<Box<[u8]>>,
+    /// That subject's hash.
+    pub hash: u64,
     /// Plain subscriptions of this shard: each gets it.
     pub plain: Vec<SubId>,
     /// Queue groups: one member of each gets it, on whichever shard.
     pub groups: Vec<GroupPick>,
     /// Other shards with plain subscriptions.
     pub remote: u64,
-    /// The subject's hash.
-    pub hash: u64,
     /// The start of a delivery without headers, equal for all messages on the subject.
     pub head: Head,
 }
 
-impl Plan {
+impl Part {
+    /// A part without anybody.
+    pub(super) fn new(account: AccountId, subject: Option<Box<[u8]>>, hash: u64) -> Self {
+        Self {
+            account,
+            subject,
+            hash,
+            plain: Vec::new(),
+            groups: Vec::new(),
+            remote: 0,
+            head: Head::default(),
+        }
+    }
+
     /// Adds a group, to the others of its name if there are any.
     pub(super) fn add_group(&mut self, queue: QueueId, group: GroupId) {
         match self.groups.iter_mut().find(|pick| pick.queue == queue) {
@@ -56,11 +73,59 @@ impl Plan {
         }
     }
 
+    /// Whether it has nobody.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.plain.is_empty() && self.groups.is_empty() && self.remote == 0
+    }
+}
+
+/// A request that another account answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceLeg {
+    /// The import, by its place in the directory.
+    pub import: u32,
+}
+
+/// Sets of permissions that a seat remembers to allow its subject.
+const ALLOWED_KEPT: usize = 2;
+
+/// Who gets a message.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The publisher's own account; where nobody there gets it, the first importing one.
+    pub first: Part,
+    /// Accounts that import it.
+    pub more: Vec<Part>,
+    /// Accounts that answer it.
+    pub services: SmallVec<[ServiceLeg; 1]>,
+    /// Sets of permissions that allow publishing it, the last one first; 0 for none.
+    allowed: [u64; ALLOWED_KEPT],
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            first: Part::new(AccountId::GLOBAL, None, 0),
+            more: Vec::new(),
+            services: SmallVec::new(),
+            allowed: [0; ALLOWED_KEPT],
+        }
+    }
+}
+
+impl Plan {
     /// The subscription that gets it, if that is one plain one of this shard.
     #[inline]
     pub fn only_plain(&self) -> Option<SubId> {
-        match &self.plain[..] {
-            &[sub] if self.groups.is_empty() && self.remote == 0 => Some(sub),
+        let Part {
+            plain,
+            groups,
+            remote,
+            ..
+        } = &self.first;
+        match &plain[..] {
+            &[sub] if groups.is_empty() && *remote == 0 && self.is_alone() => Some(sub),
             _ => None,
         }
     }
@@ -69,22 +134,65 @@ impl Plan {
     /// else does.
     #[inline]
     pub fn only_group(&self) -> Option<GroupId> {
-        match (&self.groups[..], &self.plain[..]) {
-            ([pick], []) if self.remote == 0 && pick.groups.len() == 1 => Some(pick.groups[0]),
+        let Part {
+            plain,
+            groups,
+            remote,
+            ..
+        } = &self.first;
+        match (&groups[..], &plain[..]) {
+            ([pick], []) if *remote == 0 && pick.groups.len() == 1 && self.is_alone() => {
+                Some(pick.groups[0])
+            }
             _ => None,
         }
+    }
+
+    /// Whether there is nobody beside the first part.
+    #[inline]
+    pub fn is_alone(&self) -> bool {
+        self.more.is_empty() && self.services.is_empty()
     }
 
     /// Whether nobody gets it.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.plain.is_empty() && self.groups.is_empty() && self.remote == 0
+        self.first.is_empty() && self.is_alone()
     }
 
-    fn clear(&mut self) {
-        self.plain.clear();
-        self.groups.clear();
-        self.remote = 0;
+    /// The parts' number.
+    pub fn parts(&self) -> usize {
+        1 + self.more.len()
+    }
+
+    /// One of the parts.
+    #[inline]
+    pub fn part(&self, number: usize) -> &Part {
+        match number {
+            0 => &self.first,
+            n => &self.more[n - 1],
+        }
+    }
+
+    fn part_mut(&mut self, number: usize) -> &mut Part {
+        match number {
+            0 => &mut self.first,
+            n => &mut self.more[n - 1],
+        }
+    }
+
+    /// Whether a set of permissions is known to allow publishing this subject.
+    #[inline]
+    pub fn is_allowed(&self, permissions: u64) -> bool {
+        self.allowed[0] == permissions || self.allowed[1] == permissions
+    }
+
+    /// Takes the first importing account to the front, where nobody else is: what is published in
+    /// one account and heard in one other is as common as both in one.
+    pub(super) fn settle(&mut self) {
+        if self.first.is_empty() && !self.more.is_empty() {
+            self.first = self.more.remove(0);
+        }
     }
 }
 
@@ -136,14 +244,22 @@ impl PlanCache {
         &self.seats[plan as usize].plan
     }
 
-    /// Takes the queue groups out of a plan, to be put back before the router is used again.
-    pub fn take_groups(&mut self, plan: PlanId) -> Vec<GroupPick> {
-        std::mem::take(&mut self.seats[plan as usize].plan.groups)
+    /// Takes the queue groups out of a part, to be put back before the router is used again.
+    pub fn take_groups(&mut self, plan: PlanId, part: usize) -> Vec<GroupPick> {
+        std::mem::take(&mut self.seats[plan as usize].plan.part_mut(part).groups)
     }
 
     /// Puts the queue groups back.
-    pub fn put_groups(&mut self, plan: PlanId, groups: Vec<GroupPick>) {
-        self.seats[plan as usize].plan.groups = groups;
+    pub fn put_groups(&mut self, plan: PlanId, part: usize, groups: Vec<GroupPick>) {
+        self.seats[plan as usize].plan.part_mut(part).groups = groups;
+    }
+
+    /// Remembers that a set of permissions allows publishing the plan's subject.
+    pub fn allow(&mut self, plan: PlanId, permissions: u64) {
+        if plan != SCRATCH {
+            let allowed = &mut self.seats[plan as usize].plan.allowed;
+            *allowed = [permissions, allowed[0]];
+        }
     }
 
     /// Whether `plan` is this subject's, and still good.
@@ -163,6 +279,7 @@ impl PlanCache {
         subject: &[u8],
         hash: u64,
     ) -> Result<PlanId, PlanId> {
+        let hash = seat_hash(account, hash);
         let place = hash as usize & (PLAN_CACHE_SLOTS - 1);
         let tag = &mut self.tags[place];
         if tag.generation != self.generation {
@@ -199,15 +316,23 @@ impl PlanCache {
             account: whose,
             plan,
         } = &mut self.seats[seat as usize];
-        plan.clear();
-        plan.hash = hash;
-        plan.head.set(b"MSG ", subject);
+        let first = &mut plan.first;
+        first.account = account;
+        first.subject = None;
+        first.hash = hash;
+        first.plain.clear();
+        first.groups.clear();
+        first.remote = 0;
+        first.head.set(b"MSG ", subject);
+        plan.more.clear();
+        plan.services.clear();
+        plan.allowed = [0; ALLOWED_KEPT];
         if seat != SCRATCH {
             seated.clear();
             seated.extend_from_slice(subject);
             *whose = account.0;
             self.tags[seat as usize] = Tag {
-                hash,
+                hash: seat_hash(account, hash),
                 contender: 0,
                 generation: self.generation,
             };
@@ -216,7 +341,8 @@ impl PlanCache {
     }
 
     /// Forgets the plan of the subject with this hash.
-    pub(super) fn forget(&mut self, hash: u64) {
+    pub(super) fn forget(&mut self, account: AccountId, hash: u64) {
+        let hash = seat_hash(account, hash);
         let tag = &mut self.tags[hash as usize & (PLAN_CACHE_SLOTS - 1)];
         if tag.hash == hash {
             tag.generation = 0;
@@ -227,4 +353,10 @@ impl PlanCache {
     pub(super) fn forget_all(&mut self) {
         self.generation = self.generation.wrapping_add(1).max(1);
     }
+}
+
+/// Accounts use the same subjects; their plans have seats of their own.
+#[inline]
+fn seat_hash(account: AccountId, hash: u64) -> u64 {
+    hash ^ u64::from(account.0).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

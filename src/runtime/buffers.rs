@@ -111,7 +111,7 @@ impl ReadBuffers {
 
     /// The `len` bytes that a completion has added to a buffer.
     #[inline]
-    pub fn received(&mut self, buffer: u16, len: usize) -> &[u8] {
+    pub fn received(&mut self, buffer: u16, len: usize) -> &mut [u8] {
         let used = &mut self.used[usize::from(buffer)];
         let from = *used;
         *used += len;
@@ -120,8 +120,8 @@ impl ReadBuffers {
             "the kernel fills what it was given"
         );
         // SAFETY: the kernel has filled these bytes and goes on behind them, if at all; the buffer
-        // is given back with `&mut self` only.
-        unsafe { std::slice::from_raw_parts(self.address(buffer).add(from), len) }
+        // is given back, and other bytes of it are handed out, with `&mut self` only.
+        unsafe { std::slice::from_raw_parts_mut(self.address(buffer).add(from), len) }
     }
 
     /// Gives a buffer back, from the next [`Self::publish`] on.

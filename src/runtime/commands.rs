@@ -8,7 +8,12 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::base::ids::ShardId;
+use super::doorway::Pass;
+use super::tls::Tls;
+use super::tls::handshake::Step;
+use crate::auth::admission::Outcome;
+use crate::base::ids::{ConnId, ShardId};
+use crate::shard::Policy;
 
 /// A connection that was accepted.
 #[derive(Debug)]
@@ -21,6 +26,8 @@ pub struct Arrival {
     pub peer: SocketAddr,
     /// There are too many: it is told so and closed.
     pub refused: bool,
+    /// Its place in the count of its address.
+    pub pass: Option<Pass>,
 }
 
 /// To a shard.
@@ -28,6 +35,14 @@ pub struct Arrival {
 pub enum Command {
     /// Take over a connection.
     Adopt(Arrival),
+    /// A helper is done with a handshake.
+    Handshake(ConnId, Box<Step>),
+    /// New connections use TLS by these options.
+    Tls(Option<Arc<Tls>>),
+    /// Let a connection in, or not: its shard has asked.
+    Decided(ConnId, Outcome),
+    /// Who may connect, and the accounts, have changed.
+    Policy(Policy),
     /// Close the listening socket.
     StopAccepting,
     /// Tell clients that the server is in lame duck mode.
@@ -87,6 +102,11 @@ impl Mailbox {
     /// The next command.
     pub fn next(&self) -> Option<Command> {
         self.commands.try_recv().ok()
+    }
+
+    /// Where commands for a shard go.
+    pub fn address(&self, shard: ShardId) -> Address {
+        self.peers[shard.index()].clone()
     }
 
     /// Sends a command to another shard.

@@ -2,7 +2,9 @@
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
+use super::doorway::Pass;
 use super::ring::GENERATION_MASK;
+use super::tls::stream::Stream;
 use crate::base::ids::ConnId;
 
 /// The receive operation of a connection.
@@ -43,6 +45,8 @@ pub struct Conn {
     pub receive: Receive,
     /// Whether the shard wants its input.
     pub wanted: bool,
+    /// It is not read from for a while, whether the shard wants its input or not.
+    pub paused: bool,
     /// The turn in which it was last read from.
     pub read_in_turn: u32,
     /// The peer sends nothing more; it may still read.
@@ -51,6 +55,10 @@ pub struct Conn {
     pub sending: bool,
     /// How far closing has come.
     pub closing: Closing,
+    /// Its place in the count of its address.
+    pub pass: Option<Pass>,
+    /// What is between the socket and the shard, if the client uses TLS or may still do so.
+    pub tls: Option<Box<Stream>>,
 }
 
 impl Conn {
@@ -86,7 +94,7 @@ pub struct Conns {
 
 impl Conns {
     /// Gives a socket a slot.
-    pub fn insert(&mut self, socket: OwnedFd) -> ConnId {
+    pub fn insert(&mut self, socket: OwnedFd, pass: Option<Pass>) -> ConnId {
         let index = match self.free.pop() {
             Some(index) => index,
             None => {
@@ -100,6 +108,7 @@ impl Conns {
             socket: Some(socket),
             generation,
             wanted: true,
+            pass,
             ..Conn::default()
         };
         ConnId { index, generation }
@@ -113,9 +122,17 @@ impl Conns {
             .filter(|conn| conn.generation == id.generation && conn.socket.is_some())
     }
 
+    /// Whether the slot is still this connection's.
+    pub fn has(&self, id: ConnId) -> bool {
+        self.slots
+            .get(id.index as usize)
+            .is_some_and(|conn| conn.generation == id.generation && conn.socket.is_some())
+    }
+
     /// Closes the socket and frees the slot.
     pub fn remove(&mut self, id: ConnId) {
         self.slots[id.index as usize].socket = None;
+        self.slots[id.index as usize].pass = None;
         self.free.push(id.index);
     }
 

@@ -94,6 +94,28 @@ fn raise_limit(resource: libc::__rlimit_resource_t, wanted: u64) -> u64 {
     limit.rlim_cur
 }
 
+/// Nanoseconds of the system's monotonic clock.
+pub fn fine_clock_ns() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the structure is valid; the monotonic clock is always there.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// What a client is to sign: 15 characters of base64 for 11 random bytes, as nats-server's.
+pub fn nonce() -> Box<str> {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut bytes = [0u8; 15];
+    // SAFETY: the buffer is valid for its length.
+    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    assert!(got == bytes.len() as isize, "the kernel has random numbers");
+    let text = bytes.map(|byte| DIGITS[usize::from(byte & 63)]);
+    String::from_utf8_lossy(&text).into()
+}
+
 /// A number that peers cannot guess.
 pub fn random_u64() -> io::Result<u64> {
     let mut bytes = [0u8; 8];

@@ -1,7 +1,7 @@
 //! What the server is called.
 
 use crate::config::{Config, split_advertise};
-use crate::proto::info::ServerIdentity;
+use crate::proto::info::{ServerIdentity, TlsOffer};
 
 /// Characters of a server id, as clients and tools know them: `N` and 55 more.
 const ID_CHARACTERS: usize = 56;
@@ -16,8 +16,12 @@ pub fn of(config: &Config, random: [u64; 4]) -> ServerIdentity {
         id,
         host: host.to_owned(),
         port: port.unwrap_or(0),
-        auth_required: config.auth.user.is_some() || config.auth.token.is_some(),
-        max_payload_bytes: config.limits.max_payload_bytes,
+        auth_required: false,
+        tls: config.tls.as_ref().map(|tls| TlsOffer {
+            required: !config.allow_non_tls,
+            verify: tls.verify || tls.verify_and_map,
+        }),
+        xkey: None,
     }
 }
 

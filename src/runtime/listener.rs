@@ -11,9 +11,11 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use super::commands::Arrival;
+use super::doorway::Doorway;
 use super::links::Links;
 use super::log::Log;
 use crate::base::ids::ShardId;
+use crate::config::Limits;
 
 /// nats-server gives the first client number 5; numbers before it are its own.
 const FIRST_CLIENT_ID: u64 = 5;
@@ -33,6 +35,7 @@ const PORT_WAIT: Duration = Duration::from_millis(500);
 pub struct Listener {
     socket: TcpListener,
     max_connections: usize,
+    doorway: Doorway,
     next_client_id: u64,
     last_shard: ShardId,
     last_error: i32,
@@ -40,7 +43,7 @@ pub struct Listener {
 
 impl Listener {
     /// Listens on `host` and `port`; port 0 is any free one.
-    pub fn bind(host: &str, port: u16, max_connections: usize) -> io::Result<Self> {
+    pub fn bind(host: &str, port: u16, limits: &Limits) -> io::Result<Self> {
         let addresses: Vec<SocketAddr> = (host, port).to_socket_addrs()?.collect();
         let socket = bind_patiently(&addresses)?;
         // SAFETY: the descriptor is open and listening; this only sets its backlog.
@@ -49,7 +52,8 @@ impl Listener {
         }
         Ok(Self {
             socket,
-            max_connections,
+            max_connections: limits.max_connections,
+            doorway: Doorway::new(limits.max_connections_per_address),
             next_client_id: FIRST_CLIENT_ID,
             last_shard: ShardId(0),
             last_error: 0,
@@ -72,7 +76,9 @@ impl Listener {
         self.last_error = 0;
         set_option(fd, libc::TCP_NODELAY, 1);
         set_option(fd, libc::TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX);
-        let refused = links.connections() >= self.max_connections;
+        let peer = peer_of(fd);
+        let pass = self.doorway.enter(peer.ip());
+        let refused = pass.is_err() || links.connections() >= self.max_connections;
         let shard = links.least_loaded(self.last_shard);
         links.count_opened(shard);
         self.last_shard = shard;
@@ -81,8 +87,9 @@ impl Listener {
         let arrival = Arrival {
             socket,
             client_id,
-            peer: peer_of(fd),
+            peer,
             refused,
+            pass: pass.ok().flatten(),
         };
         (shard, arrival)
     }

@@ -4,6 +4,9 @@
 mod buffers;
 mod commands;
 mod conns;
+mod desk;
+mod doorway;
+mod helpers;
 mod host;
 mod identity;
 mod idle;
@@ -13,31 +16,40 @@ mod listener;
 pub mod log;
 mod pid_file;
 mod ring;
+mod securing;
 mod signals;
+mod tenants;
+mod tls;
 mod turn;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use glommio::{LocalExecutorBuilder, Placement};
 
-use crate::auth::Authenticator;
 use crate::base::ids::ShardId;
-use crate::config::Config;
+use crate::config::{Config, HandshakeFirst};
 use crate::shard::{Settings, Shard};
 use commands::{Address, Command, Mailbox, Report};
+use desk::Desk;
+use helpers::{Helpers, Pool};
 use lame_duck::LameDuck;
 use links::Links;
 use listener::Listener;
 use log::Log;
 use ring::NetRing;
+use securing::Secure;
+use tls::Tls;
 use turn::Turns;
 
 /// Memory that glommio registers for files, of which there are none yet; the least it takes.
 const FILE_MEMORY_BYTES: usize = 64 * 1024;
 /// How long connections may take to be closed when the server stops.
 const STOP_TIME: Duration = Duration::from_secs(5);
+/// How long helpers may take to finish what they are at after that.
+const HELPERS_STOP_TIME: Duration = Duration::from_millis(100);
 
 /// Why the server did not start.
 #[derive(Debug)]
@@ -67,13 +79,13 @@ struct Server {
     shards: Vec<Address>,
     reports: Receiver<Report>,
     log: Log,
-    limits: crate::config::Limits,
+    config: Config,
     connections: Links,
+    helpers: Pool,
     running: usize,
 }
 
 fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
-    refuse_what_is_not_obeyed(config)?;
     let cpus = config.cpus.clone().unwrap_or_else(host::usable_cpus);
     let shards = config.shards.unwrap_or(cpus.len());
     if shards > crate::config::SHARDS_MAX {
@@ -98,7 +110,7 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
         let (path, digest) = (file.path.display(), &file.digest);
         log.info(format_args!("Using configuration file: {path} ({digest})"));
     }
-    if config.auth.pass.is_some() || config.auth.token.is_some() {
+    if has_plaintext_secret(config) {
         log.warn(format_args!(
             "Plaintext passwords detected, use nkeys or bcrypt"
         ));
@@ -110,7 +122,8 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
         pid_file::write_pid_file(path).map_err(|e| StartError(e.to_string()))?;
     }
 
-    let listener = Listener::bind(&config.host, config.port.bind_number(), connections)
+    let tls = Tls::of(config).map_err(StartError)?;
+    let listener = Listener::bind(&config.host, config.port.bind_number(), &config.limits)
         .map_err(|error| listen_error(config, &error))?;
     let address = listener
         .address()
@@ -118,21 +131,28 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
     if identity.port == 0 {
         identity.port = address.port();
     }
+    let (report, reports) = crossbeam_channel::unbounded();
+    let signals = signals::watch(report.clone());
+    signals.map_err(|e| StartError(format!("cannot watch signals: {e}")))?;
+    let desk = Arc::new(Desk::new(&config.auth, log).map_err(StartError)?);
+    identity.auth_required = desk.policy().gate.is_asked_for();
     let settings = Settings {
         limits: config.limits.clone(),
-        auth: authenticator(config),
+        policy: desk.policy(),
         identity,
         debug: config.debug,
         trace: config.trace,
         shards,
+        unix_at_zero_ms: desk::unix_ms(),
+        fine_clock_ns: host::fine_clock_ns,
         hash_seed: random()?,
     };
 
-    let (report, reports) = crossbeam_channel::unbounded();
-    let signals = signals::watch(report.clone());
-    signals.map_err(|e| StartError(format!("cannot watch signals: {e}")))?;
     let (addresses, mailboxes) = commands::mailboxes(shards, &report)
         .map_err(|e| StartError(format!("cannot make event descriptors: {e}")))?;
+    desk.know(&addresses);
+    let helpers = Pool::start(helpers::THREADS, helpers::JOBS_MAX)
+        .map_err(|e| StartError(format!("cannot start helper threads: {e}")))?;
     let mut links = links::mesh(shards);
     let connections = links[0].observer();
     let mut listener = Some(listener);
@@ -141,7 +161,10 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
         let seat = Seat {
             shard: Shard::new(ShardId(own as u8), settings.clone(), random()?),
             links: links.remove(0),
+            secure: Secure::new(tls.clone(), helpers.helpers(), addresses[own].clone()),
             mailbox,
+            helpers: helpers.helpers(),
+            desk: Arc::clone(&desk),
             log: log.clone(),
             // The first shard accepts for all.
             listener: listener.take(),
@@ -153,8 +176,9 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
         shards: addresses,
         reports,
         log: log.clone(),
-        limits: config.limits.clone(),
+        config: config.clone(),
         connections,
+        helpers,
         running: shards,
     };
     server.await_ready()?;
@@ -163,6 +187,19 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
         "Listening for client connections on {host}:{}",
         address.port()
     ));
+    if let Some(tls) = &config.tls {
+        let kind = if config.allow_non_tls {
+            "available"
+        } else {
+            "required"
+        };
+        log.info(format_args!("TLS {kind} for client connections"));
+        if tls.handshake_first == HandshakeFirst::Yes {
+            log.warn(format_args!(
+                "Clients that are not using \"TLS Handshake First\" option will fail to connect"
+            ));
+        }
+    }
     log.info(format_args!("Server is ready"));
     Ok(server)
 }
@@ -172,6 +209,9 @@ struct Seat {
     shard: Shard,
     links: Links,
     mailbox: Mailbox,
+    secure: Secure,
+    helpers: Helpers,
+    desk: Arc<Desk>,
     log: Log,
     listener: Option<Listener>,
 }
@@ -193,14 +233,7 @@ impl Seat {
         // On this thread, which is the one that may submit.
         match NetRing::new() {
             Ok(ring) => {
-                let turns = Turns::new(
-                    self.shard,
-                    ring,
-                    self.links,
-                    self.mailbox,
-                    self.log,
-                    self.listener,
-                );
+                let turns = Turns::new(self, ring);
                 turns.run().await;
             }
             Err(error) => self.mailbox.report(Report::Failed(error.to_string())),
@@ -237,6 +270,7 @@ impl Server {
                     match signal {
                         // It will end by itself.
                         signals::SIGTERM if lame_duck.is_some() => {}
+                        signals::SIGHUP if self.config.tls.is_some() => self.reload_tls(),
                         signals::SIGHUP => self.log.error(format_args!(
                             "Failed to reload server configuration: can only reload config when a \
                              file is provided using -c or --config"
@@ -267,6 +301,22 @@ impl Server {
         Ok(())
     }
 
+    /// Reads the files again that `tls` names. Connections that are there keep what they have.
+    fn reload_tls(&self) {
+        match Tls::of(&self.config) {
+            Ok(tls) => {
+                for shard in &self.shards {
+                    shard.send(Command::Tls(tls.clone()));
+                }
+                self.log.info(format_args!("Reloaded: tls = enabled"));
+                self.log.info(format_args!("Reloaded server configuration"));
+            }
+            Err(error) => self.log.error(format_args!(
+                "Failed to reload server configuration: {error}"
+            )),
+        }
+    }
+
     fn enter_lame_duck(&self) -> LameDuck {
         self.log.info(format_args!(
             "Entering lame duck mode, stop accepting new clients"
@@ -275,7 +325,7 @@ impl Server {
             shard.send(Command::StopAccepting);
             shard.send(Command::LameDuck);
         }
-        LameDuck::new(&self.limits, self.log.clone())
+        LameDuck::new(&self.config.limits, self.log.clone())
     }
 
     fn stop(mut self) {
@@ -294,45 +344,21 @@ impl Server {
                 }
             }
         }
+        // What they were at concerns connections that are gone.
+        self.helpers.stop(HELPERS_STOP_TIME);
         self.log.info(format_args!("Server Exiting.."));
     }
 }
 
-/// Parts that are read from the configuration but not obeyed: starting without them would let everybody in.
-fn refuse_what_is_not_obeyed(config: &Config) -> Result<(), StartError> {
+/// Whether somebody's password or token stands in the configuration as it is.
+fn has_plaintext_secret(config: &Config) -> bool {
     let auth = &config.auth;
-    let parts = [
-        (config.tls.is_some(), "tls"),
-        (!auth.users.is_empty(), "users"),
-        (!auth.accounts.is_empty(), "accounts"),
-        (!auth.mappings.is_empty(), "mappings"),
-        (auth.callout.is_some(), "auth_callout"),
-        (!auth.operators.is_empty(), "operator"),
-        (!auth.trusted_keys.is_empty(), "trusted_keys"),
-        (auth.resolver.is_some(), "resolver"),
-        (auth.proxy_required, "proxy_required"),
-        (!auth.proxies.is_empty(), "proxies"),
-    ];
-    match parts.iter().find(|(is_set, _)| *is_set) {
-        Some((_, part)) => Err(StartError(format!("not supported yet: {part}"))),
-        None => Ok(()),
-    }
-}
-
-fn authenticator(config: &Config) -> Authenticator {
-    let auth = &config.auth;
-    match (&auth.token, &auth.user) {
-        // As in nats-server, a token makes users count for nothing.
-        (Some(token), _) => Authenticator::Token(token.0.clone()),
-        (None, Some(user)) => Authenticator::User {
-            name: user.clone(),
-            pass: auth
-                .pass
-                .as_ref()
-                .map_or_else(String::new, |pass| pass.0.clone()),
-        },
-        (None, None) => Authenticator::Open,
-    }
+    let users = auth.users.iter().filter_map(|user| user.pass.as_ref());
+    [auth.pass.as_ref(), auth.token.as_ref()]
+        .into_iter()
+        .flatten()
+        .chain(users)
+        .any(|secret| !crate::auth::is_bcrypt(&secret.0))
 }
 
 fn listen_error(config: &Config, error: &std::io::Error) -> StartError {

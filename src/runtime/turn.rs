@@ -5,15 +5,23 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::Seat;
 use super::commands::{Arrival, Command, Mailbox, Report};
 use super::conns::{Closing, Conns, Receive};
+use super::desk::Desk;
+use super::helpers::Helpers;
+use super::host;
 use super::idle::{Idle, SPIN};
 use super::links::Links;
 use super::listener::Listener;
 use super::log::Log;
 use super::ring::{Completion, Kind, NetRing};
+use super::securing::Secure;
+use super::tls::stream::Received;
+use crate::auth::admission::{Outcome, Refused};
 use crate::base::deadlines::Millis;
 use crate::base::ids::{ConnId, ShardSet};
 use crate::session::CloseReason;
@@ -34,20 +42,26 @@ const LINGER_MS: Millis = 1000;
 
 /// One shard with its sockets.
 pub struct Turns {
-    shard: Shard,
-    fx: Effects,
+    pub(super) shard: Shard,
+    pub(super) fx: Effects,
     /// Counts turns.
     turn: u32,
-    ring: NetRing,
-    conns: Conns,
+    pub(super) ring: NetRing,
+    pub(super) conns: Conns,
     links: Links,
     mailbox: Mailbox,
-    log: Log,
+    /// For what would stall this shard.
+    helpers: Helpers,
+    /// Who decides on those whom the shard cannot.
+    desk: Arc<Desk>,
+    /// TLS of the connections.
+    pub(super) secure: Secure,
+    pub(super) log: Log,
     started: Instant,
     /// Completions that came while batches were taken.
     set_aside: VecDeque<Completion>,
     /// Receives to start again, after buffers have gone back.
-    rearm: VecDeque<ConnId>,
+    pub(super) rearm: VecDeque<ConnId>,
     /// Connections being closed, and when that ends at the latest; oldest first.
     lingering: VecDeque<(Millis, ConnId)>,
     /// Peers whose ring was full.
@@ -66,14 +80,17 @@ pub struct Turns {
 
 impl Turns {
     /// Must be made on the thread that will run it.
-    pub fn new(
-        shard: Shard,
-        ring: NetRing,
-        links: Links,
-        mailbox: Mailbox,
-        log: Log,
-        listener: Option<Listener>,
-    ) -> Self {
+    pub fn new(seat: Seat, ring: NetRing) -> Self {
+        let Seat {
+            shard,
+            links,
+            mailbox,
+            secure,
+            helpers,
+            desk,
+            log,
+            listener,
+        } = seat;
         links.announce(ring.fd());
         Self {
             shard,
@@ -83,6 +100,9 @@ impl Turns {
             conns: Conns::default(),
             links,
             mailbox,
+            secure,
+            helpers,
+            desk,
             log,
             started: Instant::now(),
             set_aside: VecDeque::new(),
@@ -151,6 +171,7 @@ impl Turns {
             self.shard.handle(now, Event::Tick, &mut self.fx);
             busy = true;
         }
+        self.securing_due(now);
         self.end_lingering(now);
         self.accept_again(now);
         self.execute(now);
@@ -180,6 +201,7 @@ impl Turns {
         let now = self.now();
         let deadline = [
             self.shard.next_deadline(),
+            self.secure.next_deadline(),
             self.lingering.front().map(|&(at, _)| at),
             self.accept_at,
         ]
@@ -218,15 +240,26 @@ impl Turns {
         let result = completion.result;
         if let Some(buffer) = completion.buffer {
             let bytes = self.ring.buffers.received(buffer, result.max(0) as usize);
+            let mut secured = Received::Nothing;
             if open && !bytes.is_empty() {
                 conn.read_in_turn = self.turn;
-                let event = Event::Received { conn: id, bytes };
-                self.shard.handle(now, event, &mut self.fx);
+                let mut deliver = |bytes: &[u8]| {
+                    let event = Event::Received { conn: id, bytes };
+                    self.shard.handle(now, event, &mut self.fx);
+                };
+                match &mut conn.tls {
+                    None => deliver(bytes),
+                    Some(stream) => secured = stream.receive(bytes, deliver),
+                }
             }
             if !completion.buffer_more {
                 self.ring.buffers.push(buffer);
             }
+            self.after_receive(now, id, secured);
         }
+        let Some(conn) = self.conns.get(id) else {
+            return;
+        };
         if completion.more {
             return;
         }
@@ -247,6 +280,9 @@ impl Turns {
             }
             error if open => {
                 conn.ended = true;
+                if self.securing_hung_up(now, id) {
+                    return;
+                }
                 let reason = match error {
                     0 | libc::ECONNRESET => CloseReason::ClientClosed,
                     _ => CloseReason::ReadError,
@@ -272,6 +308,15 @@ impl Turns {
         };
         conn.sending = false;
         let result = completion.result;
+        if conn
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.is_sending_records())
+        {
+            self.records_sent(now, id, result);
+            self.go_on_closing(now, id);
+            return;
+        }
         if result >= 0 {
             let bytes = result as usize;
             let event = Event::Sent { conn: id, bytes };
@@ -286,6 +331,8 @@ impl Turns {
         } else {
             conn.shut();
         }
+        // TLS may have had something to say behind it.
+        self.flush_records(now, id);
         self.go_on_closing(now, id);
     }
 
@@ -323,16 +370,27 @@ impl Turns {
             client_id,
             peer,
             refused,
+            pass,
         } = arrival;
-        let conn = self.conns.insert(socket);
+        let conn = self.conns.insert(socket, pass);
+        let nonce = match self.shard.needs_nonce() {
+            true => host::nonce(),
+            false => Box::default(),
+        };
         let event = Event::Opened {
             conn,
             client_id,
             peer,
             refused,
+            opening: self.secure.opening(),
+            nonce,
+            internal: None,
         };
         self.shard.handle(now, event, &mut self.fx);
         self.rearm.push_back(conn);
+        if !refused {
+            self.start_securing(now, conn);
+        }
     }
 
     /// Handles sends that are done, and sets aside other completions until all batches are taken.
@@ -386,6 +444,15 @@ impl Turns {
         while let Some(command) = self.mailbox.next() {
             match command {
                 Command::Adopt(arrival) => self.adopt(now, arrival),
+                Command::Handshake(conn, step) => self.handshake_stepped(now, conn, *step),
+                Command::Tls(tls) => self.secure.tls = tls,
+                Command::Decided(conn, outcome) => {
+                    let event = Event::Decided { conn, outcome };
+                    self.shard.handle(now, event, &mut self.fx);
+                }
+                Command::Policy(policy) => {
+                    self.shard.handle(now, Event::Policy(policy), &mut self.fx);
+                }
                 Command::StopAccepting => self.stop_accepting(),
                 Command::LameDuck => {
                     self.shard.handle(now, Event::LameDuck, &mut self.fx);
@@ -430,6 +497,7 @@ impl Turns {
     /// Does what the broker wants.
     fn execute(&mut self, now: Millis) {
         loop {
+            self.ask_desk(now);
             self.execute_reads();
             self.flush_mesh(now);
             self.flush_sends(now);
@@ -439,12 +507,30 @@ impl Turns {
                 break;
             }
         }
+        self.fx.notices.clear();
         for (level, text) in self.fx.log.drain(..) {
             match level {
                 Level::Error => self.log.error(format_args!("{text}")),
                 Level::Info => self.log.info(format_args!("{text}")),
                 Level::Debug => self.log.debug(format_args!("{text}")),
                 Level::Trace => self.log.trace(format_args!("{text}")),
+            }
+        }
+    }
+
+    /// Has the desk decide on connections, on a helper thread.
+    fn ask_desk(&mut self, now: Millis) {
+        for (conn, presented) in std::mem::take(&mut self.fx.questions) {
+            let desk = Arc::clone(&self.desk);
+            let here = self.mailbox.address(self.links.own());
+            let job = Box::new(move || {
+                here.send(Command::Decided(conn, desk.decide(&presented)));
+            });
+            if self.helpers.submit(job).is_err() {
+                let why = "too many connections wait to be let in".to_owned();
+                let outcome = Outcome::Refused(Refused::Credentials, why);
+                let event = Event::Decided { conn, outcome };
+                self.shard.handle(now, event, &mut self.fx);
             }
         }
     }
@@ -468,7 +554,7 @@ impl Turns {
             let Some(conn) = self.conns.get(id) else {
                 continue;
             };
-            let wanted = conn.wanted || conn.closing == Closing::Lingering;
+            let wanted = conn.wanted && !conn.paused || conn.closing == Closing::Lingering;
             if conn.receive == Receive::Idle && wanted && conn.closing != Closing::Shut {
                 conn.receive = Receive::Armed;
                 self.ring.receive(id, conn.fd());
@@ -509,6 +595,10 @@ impl Turns {
             };
             // One that is sending is marked again when that is done.
             if conn.sending || conn.closing == Closing::Shut {
+                continue;
+            }
+            if conn.tls.is_some() {
+                self.flush_records(now, id);
                 continue;
             }
             let fd = conn.fd();
@@ -553,6 +643,12 @@ impl Turns {
         };
         if conn.closing == Closing::Flushing && !conn.sending {
             let pending = self.shard.outbound(id).map_or(0, |out| out.pending_bytes());
+            if pending == 0 && self.finish_records(now, id) {
+                return;
+            }
+            let Some(conn) = self.conns.get(id) else {
+                return;
+            };
             if pending == 0 && (self.stopping || conn.ended) {
                 conn.shut();
             } else if pending == 0 {
@@ -581,6 +677,7 @@ impl Turns {
             self.ring.cancel_receive(id);
         }
         if conn.receive == Receive::Idle && !conn.sending {
+            self.forget_stream(id);
             self.conns.remove(id);
             self.shard
                 .handle(now, Event::Closed { conn: id }, &mut self.fx);

@@ -37,6 +37,22 @@ pub enum CloseReason {
     ServerShutdown,
     /// `no_responders` without `headers`.
     NoRespondersRequiresHeaders,
+    /// The TLS handshake failed or took too long.
+    TlsHandshakeFailure,
+    /// More connections than its account may have.
+    MaxAccountConnectionsExceeded,
+    /// Its claims, or those of its account, have expired.
+    AuthenticationExpired,
+    /// Its claims were revoked, or its user is no longer configured.
+    CredentialsRevoked,
+    /// Its account is gone.
+    MissingAccount,
+    /// An operator wants it gone.
+    Kicked,
+    /// It came through a proxy that is not trusted.
+    ProxyNotTrusted,
+    /// It had to come through a proxy.
+    ProxyRequired,
 }
 
 impl fmt::Display for CloseReason {
@@ -58,6 +74,14 @@ impl fmt::Display for CloseReason {
             CloseReason::MaxControlLineExceeded => "Maximum Control Line Exceeded",
             CloseReason::ServerShutdown => "Server Shutdown",
             CloseReason::NoRespondersRequiresHeaders => "No Responders Requires Headers",
+            CloseReason::TlsHandshakeFailure => "TLS Handshake Failure",
+            CloseReason::MaxAccountConnectionsExceeded => "Maximum Account Connections Exceeded",
+            CloseReason::AuthenticationExpired => "Authentication Expired",
+            CloseReason::CredentialsRevoked => "Credentials Revoked",
+            CloseReason::MissingAccount => "Missing Account",
+            CloseReason::Kicked => "Kicked",
+            CloseReason::ProxyNotTrusted => "Proxy Not Trusted",
+            CloseReason::ProxyRequired => "Proxy Required",
         })
     }
 }

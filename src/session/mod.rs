@@ -5,13 +5,18 @@
 
 mod carry;
 pub mod close;
+mod replies;
 
 pub use carry::Carry;
 pub use close::CloseReason;
+pub use replies::Replies;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use crate::auth::{Authenticator, Credentials};
+use crate::auth::admission::{Admission, Presented, TlsFacts};
+use crate::auth::definition::{ConnectionType, Secret};
+use crate::auth::permissions::Permissions;
 use crate::base::deadlines::Millis;
 use crate::base::ids::{AccountId, ConnId, ShardId};
 use crate::base::outbound::Outbound;
@@ -40,6 +45,20 @@ pub struct Pings {
     pub published: u64,
     /// A PONG has come since CONNECT, so the round trip is known.
     pub answered: bool,
+    /// When the last one was sent, on the fine clock; 0 when it was answered.
+    pub sent_at_ns: u64,
+    /// How long the last answer took; 0 before the first.
+    pub round_trip_ns: u64,
+}
+
+impl Pings {
+    /// What was sent last is answered.
+    pub fn heard(&mut self, now_ns: u64) {
+        if self.sent_at_ns != 0 {
+            self.round_trip_ns = now_ns.saturating_sub(self.sent_at_ns).max(1);
+            self.sent_at_ns = 0;
+        }
+    }
 }
 
 /// Everything about one client connection.
@@ -85,6 +104,10 @@ pub struct Session {
     pub no_responders: bool,
     /// It has to authenticate first.
     pub awaits_auth: bool,
+    /// What it publishes may be mapped: its account has mappings.
+    pub mapped: bool,
+    /// Which permissions its publishes are checked against; 0 for none.
+    pub permissions_id: u64,
     /// Messages published.
     pub in_messages: u64,
     /// Bytes published.
@@ -99,8 +122,30 @@ pub struct Session {
     pub client_id: u64,
     /// Where it comes from.
     pub peer: SocketAddr,
+    /// The TLS connection, if it is one.
+    pub tls: Option<Arc<TlsFacts>>,
     /// What it asked for; none before CONNECT.
     pub options: Option<Box<ConnectOptions>>,
+    /// What it was let in as; none before that.
+    pub admission: Option<Arc<Admission>>,
+    /// When it was accepted.
+    pub opened_at: Millis,
+    /// The server offers headers.
+    pub offers_headers: bool,
+    /// What INFO gave it to sign; empty for nothing.
+    pub nonce: Box<str>,
+    /// It is the server's own: it counts nowhere and nothing is logged of it.
+    pub internal: bool,
+    /// The account that counts it.
+    pub entered: Option<AccountId>,
+    /// Whether to let it in is being decided elsewhere.
+    pub deciding: bool,
+    /// When its admission ends; 0 for never.
+    pub expires_at: Millis,
+    /// Subscriptions that it may have; 0 for any number.
+    pub max_subscriptions: usize,
+    /// Replies it may publish to because it was asked.
+    pub replies: Option<Box<Replies>>,
     /// First of its subscriptions, or `router::NONE`.
     pub first_sub: u32,
     /// How many it has.
@@ -131,13 +176,9 @@ pub struct Session {
     pub lagging: bool,
 }
 
-/// Why a CONNECT is refused.
+/// Why a CONNECT is refused, other than by who decides on credentials.
 #[derive(Debug)]
 pub enum Refusal {
-    /// The text cannot be read.
-    Unreadable(ConnectError),
-    /// Wrong or missing credentials.
-    Credentials,
     /// A protocol version that there is none of.
     ProtocolVersion,
     /// `no_responders` without `headers`.
@@ -170,13 +211,26 @@ impl Session {
             pedantic: options.pedantic,
             no_responders: false,
             awaits_auth: false,
+            mapped: false,
+            permissions_id: 0,
             in_messages: 0,
             in_bytes: 0,
             carry: Carry::default(),
             holds: 0,
             client_id,
             peer,
+            tls: None,
             options: None,
+            admission: None,
+            opened_at: 0,
+            offers_headers: true,
+            nonce: Box::default(),
+            internal: false,
+            entered: None,
+            deciding: false,
+            expires_at: 0,
+            max_subscriptions: 0,
+            replies: None,
             first_sub: u32::MAX,
             subs: 0,
             barrier: 0,
@@ -194,24 +248,41 @@ impl Session {
         }
     }
 
-    /// Takes over the options of a CONNECT, if they are in order and the credentials will do.
-    pub fn connect(&mut self, json: &[u8], auth: &Authenticator) -> Result<(), Refusal> {
+    /// Takes over the options of a CONNECT, and says what it presents.
+    pub fn connect(&mut self, json: &[u8]) -> Result<Presented, ConnectError> {
         let mut options = self.options.take().unwrap_or_default();
         let merged = options.merge(json);
         let options = self.options.insert(options);
-        merged.map_err(Refusal::Unreadable)?;
-        let credentials = Credentials {
-            user: options.user.as_deref(),
-            pass: options.pass.as_deref(),
-            token: options.auth_token.as_deref(),
-        };
-        if !auth.accepts(&credentials) {
-            return Err(Refusal::Credentials);
-        }
+        merged?;
+        let secret = |text: &Option<Box<str>>| text.as_deref().map(|t| Secret(t.to_owned()));
+        Ok(Presented {
+            user: options.user.clone(),
+            pass: secret(&options.pass),
+            token: secret(&options.auth_token),
+            nkey: options.nkey.clone(),
+            jwt: options.jwt.clone(),
+            sig: options.sig.clone(),
+            proxy_sig: options.proxy_sig.clone(),
+            nonce: self.nonce.clone(),
+            connection_type: ConnectionType::Standard,
+            peer: self.peer.ip(),
+            port: self.peer.port(),
+            client_id: self.client_id,
+            name: options.name.clone(),
+            lang: options.lang.clone(),
+            version: options.version.clone(),
+            protocol: options.protocol,
+            tls: self.tls.clone(),
+        })
+    }
+
+    /// Lets it in, if the rest of its CONNECT is in order.
+    pub fn admit(&mut self, admission: Arc<Admission>) -> Result<(), Refusal> {
+        let options = self.options.get_or_insert_default();
         if !(0..=1).contains(&options.protocol) {
             return Err(Refusal::ProtocolVersion);
         }
-        if options.no_responders && !options.headers {
+        if options.no_responders && !(options.headers && self.offers_headers) {
             return Err(Refusal::NoRespondersNeedsHeaders);
         }
         if options.new_account || options.account.as_deref().is_some_and(|a| !a.is_empty()) {
@@ -221,12 +292,22 @@ impl Session {
         self.verbose = options.verbose;
         self.pedantic = options.pedantic;
         self.echo = options.echo;
-        self.headers = options.headers;
-        self.bounds.headers = options.headers;
+        self.headers = options.headers && self.offers_headers;
+        self.bounds.headers = self.headers;
         self.no_responders = options.no_responders;
         self.awaits_auth = false;
         self.auth_at = 0;
+        self.account = admission.account;
+        self.permissions_id = admission.permissions.as_ref().map_or(0, |p| p.id());
+        let responses = admission.permissions.as_ref().and_then(|p| p.responses());
+        self.replies = responses.map(|rules| Box::new(Replies::new(rules)));
+        self.admission = Some(admission);
         Ok(())
+    }
+
+    /// What it may do, if that is bounded.
+    pub fn permissions(&self) -> Option<&Arc<Permissions>> {
+        self.admission.as_ref()?.permissions.as_ref()
     }
 
     /// Whether the slot is in use, and by this connection.
@@ -252,6 +333,12 @@ impl Session {
         .collect();
         if !parts.is_empty() {
             label.push_str(&format!(" - \"{}\"", parts.join(":")));
+        }
+        if let Some(admission) = &self.admission {
+            if let Some(whom) = &admission.label {
+                label.push_str(&format!(" - \"{}/{whom}\"", admission.account_name));
+            }
+            return label;
         }
         match (&options.user, &options.auth_token) {
             (Some(user), _) if !user.is_empty() => {

@@ -1,9 +1,12 @@
 //! What a shard is told and what it wants done: the whole interface between broker and world.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use super::admission::Policy;
 use super::mesh::Batch;
-use crate::base::ids::{ConnId, ShardId, ShardSet};
+use crate::auth::admission::{Outcome, Presented, TlsFacts};
+use crate::base::ids::{AccountId, ConnId, ShardId, ShardSet};
 use crate::session::CloseReason;
 
 /// Something has happened.
@@ -19,7 +22,36 @@ pub enum Event<'a> {
         peer: SocketAddr,
         /// The server has too many: it is told so and closed.
         refused: bool,
+        /// What it is given to sign; empty where nobody signs.
+        nonce: Box<str>,
+        /// It is the server's own and belongs to this account.
+        internal: Option<AccountId>,
+        /// What comes before the conversation.
+        opening: Opening,
     },
+    /// The runtime gets on with what comes before the conversation.
+    Opening {
+        /// Where.
+        conn: ConnId,
+        /// How.
+        news: OpeningNews,
+    },
+    /// A TLS handshake is done: the conversation begins.
+    Secured {
+        /// Where.
+        conn: ConnId,
+        /// What is known of it.
+        facts: Arc<TlsFacts>,
+    },
+    /// Whether to let a connection in, as [`Effects::questions`] asked.
+    Decided {
+        /// Which.
+        conn: ConnId,
+        /// What was decided.
+        outcome: Outcome,
+    },
+    /// Who may connect, and the accounts, have changed.
+    Policy(Policy),
     /// Bytes were received.
     Received {
         /// From whom.
@@ -76,6 +108,37 @@ pub enum Event<'a> {
     },
 }
 
+/// What comes before the conversation with a client. Nothing is received meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// Only INFO.
+    Plain,
+    /// INFO, then a TLS handshake, or nothing if the client may choose and chooses so.
+    InfoFirst,
+    /// A TLS handshake, then INFO.
+    TlsFirst,
+}
+
+/// News of a connection whose [`Opening`] is not plain.
+#[derive(Debug, PartialEq, Eq)]
+pub enum OpeningNews {
+    /// It was [`Opening::TlsFirst`] and the client waits for INFO: it gets it now.
+    Info,
+    /// The handshake has begun.
+    Handshake,
+    /// The client does without TLS: the conversation begins.
+    Plain,
+    /// There will be no conversation.
+    Failed {
+        /// What monitoring shows.
+        reason: CloseReason,
+        /// A line for the log, and its weight.
+        log: (Level, String),
+        /// What the client is told.
+        last_word: Option<&'static str>,
+    },
+}
+
 /// How to close a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Close {
@@ -98,6 +161,30 @@ pub enum Level {
     Trace,
 }
 
+/// Something that others than the peers may want to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A connection was let in.
+    Connected {
+        /// Which.
+        conn: ConnId,
+    },
+    /// A connection that was let in is being closed.
+    Disconnected {
+        /// Which.
+        conn: ConnId,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// A connection was not let in.
+    AuthenticationFailed {
+        /// Which.
+        conn: ConnId,
+        /// Why.
+        reason: CloseReason,
+    },
+}
+
 /// What is to be done after a turn. Kept and cleared, not made anew.
 #[derive(Debug, Default)]
 pub struct Effects {
@@ -109,6 +196,10 @@ pub struct Effects {
     pub reads: Vec<(ConnId, bool)>,
     /// Peer shards with batches waiting.
     pub mesh: ShardSet,
+    /// Connections that somebody else must decide on, with what they present.
+    pub questions: Vec<(ConnId, Box<Presented>)>,
+    /// What has happened to connections. They are still to be looked at when this is read.
+    pub notices: Vec<Notice>,
     /// Lines for the log.
     pub log: Vec<(Level, String)>,
 }

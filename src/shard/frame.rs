@@ -16,6 +16,7 @@ const RELEASE: u8 = 5;
 const FLAG_PLAIN: u8 = 1;
 const FLAG_REPLANNED: u8 = 2;
 const FLAG_SHARED: u8 = 4;
+const FLAG_RESPONSE: u8 = 8;
 
 /// Bytes of a publish frame before its names and its message.
 const PUBLISH_HEAD_BYTES: usize = 48;
@@ -35,6 +36,8 @@ pub struct PublishFrame<'a> {
     pub plain: bool,
     /// It was sent on by a shard whose queue member had just left.
     pub replanned: bool,
+    /// It is the response to a request that was sent from there to another account's service.
+    pub response: bool,
     /// Names of the queue groups of which a member there gets it.
     pub queues: QueueNames<'a>,
     /// Length of the reply subject at the start of `rest`.
@@ -115,6 +118,9 @@ pub fn encode_publish(to: &mut Vec<u8>, frame: &PublishFrame<'_>) {
     }
     if frame.replanned {
         flags |= FLAG_REPLANNED;
+    }
+    if frame.response {
+        flags |= FLAG_RESPONSE;
     }
     let mut head = [0u8; PUBLISH_HEAD_BYTES];
     head[0] = PUBLISH;
@@ -223,6 +229,7 @@ impl<'a> Frames<'a> {
             subject,
             plain: flags & FLAG_PLAIN != 0,
             replanned: flags & FLAG_REPLANNED != 0,
+            response: flags & FLAG_RESPONSE != 0,
             queues,
             reply_len: u32_at(32) as usize,
             header_len: u32_at(36) as usize,
@@ -286,6 +293,7 @@ mod tests {
             subject: b"a.b",
             plain: true,
             replanned: false,
+            response: true,
             queues: QueueNames(&names),
             reply_len: 2,
             header_len: 0,

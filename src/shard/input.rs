@@ -3,14 +3,15 @@
 use bytes::Bytes;
 
 use super::{Effects, Level, Shard};
+use crate::auth::permissions::MaySubscribe;
 use crate::base::ids::ConnId;
 use crate::base::limits::{CARRY_KEPT_MAX_BYTES, SHARE_PAYLOAD_MIN_BYTES};
 use crate::proto::client::{Op, Step, Violation, kept_len, parse};
 use crate::proto::info;
 use crate::proto::quote::quote;
 use crate::router::NONE;
-use crate::session::{CloseReason, Refusal};
-use crate::subject::{self, SEPARATOR};
+use crate::session::CloseReason;
+use crate::subject;
 
 /// The queue name that nats-server keeps for itself.
 const RESERVED_QUEUE: &[u8] = b"_sys_";
@@ -41,9 +42,12 @@ impl Shard {
                 return;
             }
             if session.awaits_auth && !first.eq_ignore_ascii_case(&b'c') {
-                self.authorization_violation(conn, fx);
-                return;
+                self.admit_unasked(conn, fx);
+                if self.sessions[index].closing || self.keep_for_later(conn, input) {
+                    return;
+                }
             }
+            let session = &mut self.sessions[index];
             match parse(input, &session.bounds) {
                 Ok(Step::Op(Op::Publish(publish), used)) => {
                     self.publish(conn.index, &publish, None, fx);
@@ -145,6 +149,9 @@ impl Shard {
             Op::Pong => {
                 let pings = &mut self.sessions[conn.index as usize].pings;
                 pings.outstanding = 0;
+                if pings.sent_at_ns != 0 {
+                    pings.heard((self.settings.fine_clock_ns)());
+                }
                 pings.answered = true;
             }
             Op::Subscribe {
@@ -166,66 +173,6 @@ impl Shard {
                 }
             }
         }
-    }
-
-    fn connect(&mut self, conn: ConnId, json: &[u8], fx: &mut Effects) {
-        let index = conn.index as usize;
-        let session = &mut self.sessions[index];
-        let again = session.options.is_some();
-        if let Err(refusal) = session.connect(json, &self.settings.auth) {
-            self.refuse(conn, refusal, fx);
-            return;
-        }
-        self.sessions[index].wordy |= self.settings.trace;
-        if again {
-            // As in nats-server, a second CONNECT starts afresh.
-            self.drop_subscriptions(conn, fx);
-        }
-        if self.sessions[index].verbose {
-            self.reply(conn.index, b"+OK\r\n", fx);
-        }
-        self.restart_pings(conn);
-    }
-
-    fn refuse(&mut self, conn: ConnId, refusal: Refusal, fx: &mut Effects) {
-        let (text, reason) = match refusal {
-            Refusal::Credentials | Refusal::Account => {
-                self.authorization_violation(conn, fx);
-                return;
-            }
-            Refusal::Unreadable(error) => {
-                self.log(conn.index, Level::Error, &error.to_string(), fx);
-                self.close(conn, CloseReason::ProtocolViolation, None, fx);
-                return;
-            }
-            Refusal::ProtocolVersion => (
-                "invalid client protocol",
-                CloseReason::BadClientProtocolVersion,
-            ),
-            Refusal::NoRespondersNeedsHeaders => (
-                "no responders requires headers support",
-                CloseReason::NoRespondersRequiresHeaders,
-            ),
-        };
-        self.log(conn.index, Level::Error, text, fx);
-        self.close(conn, reason, Some(text), fx);
-    }
-
-    fn authorization_violation(&mut self, conn: ConnId, fx: &mut Effects) {
-        let options = self.sessions[conn.index as usize].options.as_ref();
-        let whom = match options.map(|o| (&o.user, &o.auth_token)) {
-            Some((Some(user), _)) => format!(" - User {}", quote(user.as_bytes())),
-            Some((None, Some(_))) => " - Token \"[REDACTED]\"".to_owned(),
-            Some((None, None)) | None => String::new(),
-        };
-        let text = format!("authentication error{whom}");
-        self.log(conn.index, Level::Error, &text, fx);
-        self.close(
-            conn,
-            CloseReason::AuthenticationFailure,
-            Some("Authorization Violation"),
-            fx,
-        );
     }
 
     /// Answers at once, or when all shards know what this connection has subscribed to. Until then
@@ -266,11 +213,16 @@ impl Shard {
             let backlog = self.sessions[conn.index as usize].backlog.take();
             self.pong(conn, fx);
             self.hold_local(conn, false, fx);
-            self.received(conn, &backlog.unwrap_or_default(), fx);
-            let session = &self.sessions[conn.index as usize];
-            if session.ends_after_backlog && session.backlog.is_none() && !session.closing {
-                self.close(conn, CloseReason::ClientClosed, None, fx);
-            }
+            self.go_on(conn, backlog.unwrap_or_default(), fx);
+        }
+    }
+
+    /// Goes on with the input that has waited.
+    pub(super) fn go_on(&mut self, conn: ConnId, backlog: Vec<u8>, fx: &mut Effects) {
+        self.received(conn, &backlog, fx);
+        let session = &self.sessions[conn.index as usize];
+        if session.ends_after_backlog && session.backlog.is_none() && !session.closing {
+            self.close(conn, CloseReason::ClientClosed, None, fx);
         }
     }
 
@@ -295,8 +247,8 @@ impl Shard {
         fx: &mut Effects,
     ) {
         let index = conn.index as usize;
-        let max_subscriptions = self.settings.limits.max_subscriptions;
         let session = &mut self.sessions[index];
+        let max_subscriptions = session.max_subscriptions;
         session.pings.active_at = self.now;
         if max_subscriptions > 0 && session.subs as usize >= max_subscriptions {
             let text = "maximum subscriptions exceeded";
@@ -309,29 +261,27 @@ impl Shard {
             return;
         }
         let max_tokens = usize::from(self.settings.limits.max_sub_tokens);
-        if max_tokens > 0 && subject.split(|byte| *byte == SEPARATOR).count() > max_tokens {
+        if max_tokens > 0 && subject.split(|&b| b == b'.').count() > max_tokens {
             let (subject, sid) = (quote(subject), String::from_utf8_lossy(sid));
-            let text =
-                format!("Subscription Violation Too Many Tokens - Subject {subject}, SID {sid}");
-            self.log(conn.index, Level::Error, &text, fx);
             let text =
                 format!("Permissions Violation for Subscription to {subject}, too many tokens");
             self.reply_error(conn.index, &text, fx);
+            let text =
+                format!("Subscription Violation Too Many Tokens - Subject {subject}, SID {sid}");
+            self.log(conn.index, Level::Error, &text, fx);
             return;
         }
-        if queue == RESERVED_QUEUE {
-            let (subject, queue) = (quote(subject), quote(queue));
-            let text = format!(
-                "Subscription Violation - Subject {subject}, Queue: {queue}, SID {}",
-                String::from_utf8_lossy(sid)
-            );
-            self.log(conn.index, Level::Error, &text, fx);
-            let text =
-                format!("Permissions Violation for Subscription to {subject} using queue {queue}");
-            self.reply_error(conn.index, &text, fx);
+        let may = match self.sessions[index].permissions() {
+            _ if queue == RESERVED_QUEUE => MaySubscribe::No,
+            Some(permissions) => permissions.may_subscribe(subject, queue),
+            None => MaySubscribe::All,
+        };
+        if may == MaySubscribe::No {
+            self.subscription_violation(conn, subject, queue, sid, fx);
             return;
         }
         let session = &mut self.sessions[index];
+        let checked = may == MaySubscribe::Some || session.replies.is_some();
         // A known id is answered like a new one and changes nothing.
         if session.first_sub == NONE || self.router.find(conn.index, sid).is_none() {
             session.subs += 1;
@@ -343,6 +293,9 @@ impl Shard {
                 queue,
                 sid,
             );
+            if checked {
+                self.router.set_checked(session.first_sub);
+            }
             if let Some(change) = change {
                 self.mesh.broadcast(&change);
                 fx.mesh.0 |= self.mesh.peers().0;
@@ -354,6 +307,32 @@ impl Shard {
         if self.sessions[index].verbose {
             self.reply(conn.index, b"+OK\r\n", fx);
         }
+    }
+
+    #[cold]
+    fn subscription_violation(
+        &mut self,
+        conn: ConnId,
+        subject: &[u8],
+        queue: &[u8],
+        sid: &[u8],
+        fx: &mut Effects,
+    ) {
+        let (subject, sid) = (quote(subject), String::from_utf8_lossy(sid));
+        let (log, text) = if queue.is_empty() {
+            (
+                format!("Subscription Violation - Subject {subject}, SID {sid}"),
+                format!("Permissions Violation for Subscription to {subject}"),
+            )
+        } else {
+            let queue = quote(queue);
+            (
+                format!("Subscription Violation - Subject {subject}, Queue: {queue}, SID {sid}"),
+                format!("Permissions Violation for Subscription to {subject} using queue {queue}"),
+            )
+        };
+        self.reply_error(conn.index, &text, fx);
+        self.log(conn.index, Level::Error, &log, fx);
     }
 
     fn unsubscribe(&mut self, conn: ConnId, sid: &[u8], max: u64, fx: &mut Effects) {

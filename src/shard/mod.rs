@@ -10,19 +10,24 @@
 //! when the subject is that of the publisher's last message), one copy. To another shard: a copy
 //! into the batch of that shard and one out of it there.
 
+mod admission;
 mod event;
 mod flow;
 mod frame;
 mod input;
 mod lifecycle;
 mod mesh;
+mod permit;
 mod publish;
+mod service;
 mod timers;
 
-pub use event::{Close, Effects, Event, Level};
+pub use admission::Policy;
+pub use event::{Close, Effects, Event, Level, Notice, Opening, OpeningNews};
 pub use mesh::Batch;
 
-use crate::auth::Authenticator;
+use std::sync::Arc;
+
 use crate::base::deadlines::{Deadlines, Millis};
 use crate::base::ids::{ConnId, ShardId, ShardSet};
 use crate::base::outbound::{ChunkPool, Head, Outbound};
@@ -32,7 +37,9 @@ use crate::proto::info::ServerIdentity;
 use crate::router::{Router, SubId};
 use crate::session::{CloseReason, Session};
 use crate::subject::SubjectHash;
+use lifecycle::Arrival;
 use mesh::Mesh;
+use service::Responses;
 use timers::Due;
 
 /// What a shard needs to know of the server; the same for all.
@@ -40,8 +47,8 @@ use timers::Due;
 pub struct Settings {
     /// What an operator bounds.
     pub limits: Limits,
-    /// Who may connect.
-    pub auth: Authenticator,
+    /// Who may connect, and the accounts.
+    pub policy: Policy,
     /// What INFO says.
     pub identity: ServerIdentity,
     /// Lines about the lives of connections are wanted.
@@ -50,6 +57,11 @@ pub struct Settings {
     pub trace: bool,
     /// How many shards there are.
     pub shards: usize,
+    /// Milliseconds from 1970 to the zero of the shard's clock.
+    pub unix_at_zero_ms: Millis,
+    /// A monotonic clock in nanoseconds, for round trips and latencies: read once for each, never
+    /// to decide anything.
+    pub fine_clock_ns: fn() -> u64,
     /// Seed of the subjects' hash, the same on all shards and unknown to peers.
     pub hash_seed: u64,
 }
@@ -95,6 +107,8 @@ pub struct Shard {
     deadlines: Deadlines<Due>,
     counters: Counters,
     lame_duck: bool,
+    /// Connections that have to present something and have not been let in.
+    unauthenticated: usize,
     /// Connections whose PONG waits for other shards.
     awaiting: Vec<ConnId>,
     // Scratch, kept to not allocate per message.
@@ -103,29 +117,37 @@ pub struct Shard {
     full: Vec<u32>,
     spent: Vec<SubId>,
     queue_names: Vec<u8>,
+    imported_subject: Vec<u8>,
+    /// Requests to other accounts' services whose responses are awaited here.
+    responses: Responses,
 }
 
 impl Shard {
     /// A shard without connections. `seed` drives its choice of queue members.
     pub fn new(id: ShardId, settings: Settings, seed: u64) -> Self {
+        let mut router = Router::new(SubjectHash::new(settings.hash_seed));
+        router.set_directory(Arc::clone(&settings.policy.directory));
         Self {
             id,
             now: 1,
             sessions: Vec::new(),
             connections: 0,
-            router: Router::new(SubjectHash::new(settings.hash_seed)),
+            router,
             mesh: Mesh::new(id, settings.shards),
             pool: ChunkPool::default(),
             prng: Prng::new(seed),
             deadlines: Deadlines::default(),
             counters: Counters::default(),
             lame_duck: false,
+            unauthenticated: 0,
             awaiting: Vec::new(),
             head: Head::default(),
             rest: Vec::new(),
             full: Vec::new(),
             spent: Vec::new(),
             queue_names: Vec::new(),
+            imported_subject: Vec::new(),
+            responses: Responses::default(),
             settings,
         }
     }
@@ -146,7 +168,24 @@ impl Shard {
                 client_id,
                 peer,
                 refused,
-            } => self.opened(conn, client_id, peer, refused, fx),
+                nonce,
+                internal,
+                opening,
+            } => {
+                let admitted = Arrival {
+                    client_id,
+                    peer,
+                    refused,
+                    nonce,
+                    internal,
+                    opening,
+                };
+                self.opened(conn, admitted, fx);
+            }
+            Event::Decided { conn, outcome } => self.decided(conn, outcome, fx),
+            Event::Policy(policy) => self.set_policy(policy, fx),
+            Event::Opening { conn, news } => self.opening(conn, news, fx),
+            Event::Secured { conn, facts } => self.secured(conn, facts, fx),
             Event::HungUp { conn, reason } | Event::CloseNow { conn, reason } => {
                 if !self.is_open(conn) {
                     return;
@@ -165,7 +204,15 @@ impl Shard {
 
     /// The earliest time at which [`Event::Tick`] is due.
     pub fn next_deadline(&self) -> Option<Millis> {
-        self.deadlines.next()
+        [self.deadlines.next(), self.responses.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Whether clients are given something to sign.
+    pub fn needs_nonce(&self) -> bool {
+        self.settings.policy.gate.needs_nonce()
     }
 
     /// What is to be sent to a connection; `None` when its slot is free.
@@ -291,3 +338,10 @@ impl Shard {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod account_tests;
+#[cfg(test)]
+mod admission_tests;
+#[cfg(test)]
+mod house;

@@ -4,12 +4,13 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::frame::{self, FrameRest, PublishFrame, QueueNames};
+use super::service::is_response;
 use super::{Effects, Level, Shard};
 use crate::base::ids::{AccountId, ShardId};
 use crate::base::outbound::{ChunkPool, Head};
 use crate::proto::client::Publish;
 use crate::proto::quote::quote;
-use crate::router::{Group, GroupPick, NONE, Plan, PlanId, Sub, SubId};
+use crate::router::{Group, GroupPick, NONE, Part, Plan, PlanId, Sub, SubId};
 use crate::session::{Publisher, Session};
 use crate::subject;
 
@@ -36,11 +37,11 @@ impl<'a> Message<'a> {
         }
     }
 
-    fn reply(&self) -> &'a [u8] {
+    pub(super) fn reply(&self) -> &'a [u8] {
         &self.rest[..self.reply_len]
     }
 
-    fn body(&self) -> &'a [u8] {
+    pub(super) fn body(&self) -> &'a [u8] {
         let end = self.rest.len() - 2;
         &self.rest[end - self.body_len..end]
     }
@@ -70,18 +71,45 @@ impl Shard {
         let session = &mut self.sessions[from as usize];
         session.in_messages += 1;
         session.in_bytes += publish.body.len() as u64;
-        if is_special(publish.subject) || is_special(publish.reply) || session.wordy {
-            // Rare, and possibly the end of it.
-            if !self.check_publish(from, publish, fx) {
-                return;
-            }
+        if session.mapped {
+            self.publish_mapped(from, publish, whole, fx);
+        } else {
+            self.publish_there(from, publish, whole, fx);
         }
+    }
+
+    /// Publishes to a subject that mappings have nothing to say about any more.
+    #[inline]
+    pub(super) fn publish_there(
+        &mut self,
+        from: u32,
+        publish: &Publish<'_>,
+        whole: Option<&Bytes>,
+        fx: &mut Effects,
+    ) {
         let session = &mut self.sessions[from as usize];
         let account = session.account;
-        let plan = self
+        let permissions = session.permissions_id;
+        let mut plan = self
             .router
             .route(account, publish.subject, session.plan_hint);
         session.plan_hint = plan;
+        if permissions != 0 && !self.router.plans.get(plan).is_allowed(permissions) {
+            if !self.check_permissions(from, publish, plan, fx) {
+                return;
+            }
+            // What the client was told may have filled it up: plans can have changed.
+            plan = self.router.route(account, publish.subject, plan);
+        }
+        let session = &self.sessions[from as usize];
+        if is_special(publish.subject) || is_special(publish.reply) || session.wordy {
+            // Rare, and possibly the end of it.
+            if !self.check_publish(from, publish, whole, fx) {
+                return;
+            }
+            plan = self.router.route(account, publish.subject, plan);
+        }
+        let session = &self.sessions[from as usize];
         let answer = session.no_responders && !publish.reply.is_empty();
         if self.router.plans.get(plan).is_empty() {
             if answer {
@@ -104,12 +132,12 @@ impl Shard {
             Some(rest) => {
                 let shared = whole.map(|whole| whole.slice_ref(rest));
                 let message = message(publish, rest, shared.as_ref());
-                self.send_to_plan(&origin, account, plan, &message, fx)
+                self.send_to_plan(&origin, plan, &message, fx)
             }
             None => {
                 let rest = normalised(publish);
                 let message = message(publish, &rest, None);
-                self.send_to_plan(&origin, account, plan, &message, fx)
+                self.send_to_plan(&origin, plan, &message, fx)
             }
         };
         if answer && !delivered {
@@ -153,7 +181,7 @@ impl Shard {
         let message = message(publish, rest, None);
         let max_pending = self.settings.limits.max_pending_bytes;
         let (pool, full) = (&mut self.pool, (&mut self.full, max_pending));
-        if !deliver_ordinary(sub, session, pool, &plan.head, &message, full, fx) {
+        if !deliver_ordinary(sub, session, pool, &plan.first.head, &message, full, fx) {
             return false;
         }
         if !self.full.is_empty() {
@@ -164,24 +192,73 @@ impl Shard {
 
     /// Delivers to everybody in the plan, here and elsewhere; whether there was anybody.
     #[inline]
-    fn send_to_plan(
+    pub(super) fn send_to_plan(
         &mut self,
         origin: &Origin,
-        account: AccountId,
-        plan_id: PlanId,
+        plan: PlanId,
         message: &Message<'_>,
         fx: &mut Effects,
     ) -> bool {
-        let mut delivered = self.deliver_plain(origin, plan_id, message, fx);
-        let plan = self.router.plans.get(plan_id);
-        if plan.remote == 0 && plan.groups.is_empty() {
+        let Plan {
+            first, services, ..
+        } = self.router.plans.get(plan);
+        let alone = self.router.plans.get(plan).is_alone();
+        if alone && first.subject.is_none() {
+            return self.send_to_part(origin, plan, 0, message, fx);
+        }
+        let services = services.clone();
+        self.send_to_importers(origin, plan, message, fx)
+            | self.send_to_services(origin, &services, message, fx)
+    }
+
+    /// Delivers to each part of a plan, with the subject that it has there.
+    fn send_to_importers(
+        &mut self,
+        origin: &Origin,
+        plan: PlanId,
+        message: &Message<'_>,
+        fx: &mut Effects,
+    ) -> bool {
+        let mut delivered = false;
+        let mut subject = std::mem::take(&mut self.imported_subject);
+        for number in 0..self.router.plans.get(plan).parts() {
+            let message = match &self.router.plans.get(plan).part(number).subject {
+                None => *message,
+                Some(there) => {
+                    subject.clear();
+                    subject.extend_from_slice(there);
+                    Message {
+                        subject: &subject,
+                        ..*message
+                    }
+                }
+            };
+            delivered |= self.send_to_part(origin, plan, number, &message, fx);
+        }
+        self.imported_subject = subject;
+        delivered
+    }
+
+    /// Delivers to everybody of one account, here and elsewhere; whether there was anybody.
+    #[inline]
+    fn send_to_part(
+        &mut self,
+        origin: &Origin,
+        plan_id: PlanId,
+        number: usize,
+        message: &Message<'_>,
+        fx: &mut Effects,
+    ) -> bool {
+        let mut delivered = self.deliver_plain(origin, plan_id, number, message, fx);
+        let part = self.router.plans.get(plan_id).part(number);
+        if part.remote == 0 && part.groups.is_empty() {
             return delivered;
         }
-        let (remote, hash) = (plan.remote, plan.hash);
+        let (remote, hash, account) = (part.remote, part.hash, part.account);
         let mut chosen: SmallVec<[(ShardId, u32); 4]> = SmallVec::new();
-        if !plan.groups.is_empty() {
+        if !part.groups.is_empty() {
             // Taken out while deliveries change sessions and subscriptions, and put back.
-            let picks = self.router.plans.take_groups(plan_id);
+            let picks = self.router.plans.take_groups(plan_id, number);
             for pick in &picks {
                 match self.pick(pick) {
                     Pick::Here(start) => {
@@ -195,7 +272,7 @@ impl Shard {
                     Pick::Nobody => {}
                 }
             }
-            self.router.plans.put_groups(plan_id, picks);
+            self.router.plans.put_groups(plan_id, number, picks);
         }
         let mut shards = remote;
         for &(shard, _) in &chosen {
@@ -219,6 +296,7 @@ impl Shard {
         &mut self,
         origin: &Origin,
         plan: PlanId,
+        part: usize,
         message: &Message<'_>,
         fx: &mut Effects,
     ) -> bool {
@@ -232,7 +310,7 @@ impl Shard {
             ..
         } = self;
         let max_pending = settings.limits.max_pending_bytes;
-        let Plan { plain, head, .. } = router.plans.get(plan);
+        let Part { plain, head, .. } = router.plans.get(plan).part(part);
         if plain.is_empty() {
             return false;
         }
@@ -260,7 +338,7 @@ impl Shard {
             self.deliver_odd(sub, message, fx);
         }
         if self.settings.trace {
-            self.trace_deliveries(plan, origin, message, fx);
+            self.trace_deliveries((plan, part), origin, message, fx);
         }
         self.settle(origin, fx);
         delivered
@@ -275,7 +353,10 @@ impl Shard {
             // Another of its subscriptions has had too much of the same message.
             return;
         }
-        if self.router.subs[sub_id].has_max {
+        if self.router.subs[sub_id].checked && !self.check_delivery(sub_id, message) {
+            return;
+        }
+        if self.router.subs[sub_id].special {
             let max = self.router.max_of(sub_id);
             let delivered = self.router.subs[sub_id].delivered + 1;
             if delivered > max {
@@ -452,6 +533,7 @@ impl Shard {
             subject: message.subject,
             plain,
             replanned: origin.replanned,
+            response: false,
             queues: QueueNames(&self.queue_names),
             reply_len: message.reply_len,
             header_len: message.header_len,
@@ -494,11 +576,19 @@ impl Shard {
             no_echo: self.no_echo_of(frame.publisher),
             replanned: true,
         };
+        if frame.response {
+            self.respond(&origin, frame.account, &message, fx);
+            return;
+        }
         let plan = self
             .router
             .route_hashed(frame.account, frame.subject, frame.hash);
+        if self.router.plans.get(plan).first.subject.is_some() {
+            // Those for whom it was meant have left; who imports it was served by its own shard.
+            return;
+        }
         if frame.plain {
-            self.deliver_plain(&origin, plan, &message, fx);
+            self.deliver_plain(&origin, plan, 0, &message, fx);
         }
         for name in frame.queues {
             self.deliver_frame_queue(frame, name, plan, &origin, &message, fx);
@@ -532,7 +622,7 @@ impl Shard {
         let Some(queue) = self.router.queues.find(name) else {
             return;
         };
-        let groups = &self.router.plans.get(plan).groups;
+        let groups = &self.router.plans.get(plan).first.groups;
         let Some(pick) = groups.iter().find(|pick| pick.queue == queue).cloned() else {
             return;
         };
@@ -562,15 +652,21 @@ impl Shard {
     /// Checks that only some subjects and some clients need; false when the message is refused.
     #[cold]
     #[inline(never)]
-    fn check_publish(&mut self, from: u32, publish: &Publish<'_>, fx: &mut Effects) -> bool {
+    fn check_publish(
+        &mut self,
+        from: u32,
+        publish: &Publish<'_>,
+        whole: Option<&Bytes>,
+        fx: &mut Effects,
+    ) -> bool {
         let Publish { subject, reply, .. } = *publish;
-        let refused = if is_reserved_subject(subject) {
-            let log = format!("Publish Violation - Subject {}", quote(subject));
-            let subject = quote(subject);
-            Some((
-                log,
-                format!("Permissions Violation for Publish to {subject}"),
-            ))
+        let is_system =
+            self.settings.policy.directory.system == Some(self.sessions[from as usize].account);
+        let refused = if is_reserved_subject(subject, is_system) {
+            self.publish_violation(from, subject, fx);
+            return false;
+        } else if self.sessions[from as usize].internal {
+            None
         } else if is_reserved_reply(reply) {
             let log = format!("Publish Violation - Reply {}", quote(reply));
             let reply = quote(reply);
@@ -593,7 +689,20 @@ impl Shard {
         if self.sessions[from as usize].verbose {
             self.reply(from, b"+OK\r\n", fx);
         }
+        if is_response(subject) {
+            self.publish_response(from, publish, whole, fx);
+            return false;
+        }
         true
+    }
+
+    #[cold]
+    pub(super) fn publish_violation(&mut self, from: u32, subject: &[u8], fx: &mut Effects) {
+        let subject = quote(subject);
+        let text = format!("Publish Violation - Subject {subject}");
+        self.log(from, Level::Error, &text, fx);
+        let text = format!("Permissions Violation for Publish to {subject}");
+        self.reply_error(from, &text, fx);
     }
 
     /// Tells a requester that nobody listens: status 503 on its reply subject, with the subject
@@ -657,12 +766,12 @@ impl Shard {
     #[cold]
     fn trace_deliveries(
         &mut self,
-        plan: PlanId,
+        (plan, part): (PlanId, usize),
         origin: &Origin,
         message: &Message<'_>,
         fx: &mut Effects,
     ) {
-        for sub in self.router.plans.get(plan).plain.clone() {
+        for sub in self.router.plans.get(plan).part(part).plain.clone() {
             if self.router.subs[sub].conn != origin.no_echo {
                 self.trace_delivery(sub, message, fx);
             }
@@ -722,7 +831,7 @@ fn deliver_ordinary(
     (full, max_pending): (&mut Vec<u32>, usize),
     fx: &mut Effects,
 ) -> bool {
-    let ordinary = !sub.has_max
+    let ordinary = !sub.special
         && sub.sid.long_place().is_none()
         && message.shared.is_none()
         && (message.header_len == 0 || session.headers);
@@ -757,7 +866,11 @@ enum Pick {
 }
 
 #[inline]
-fn message<'a>(publish: &Publish<'a>, rest: &'a [u8], shared: Option<&'a Bytes>) -> Message<'a> {
+pub(super) fn message<'a>(
+    publish: &Publish<'a>,
+    rest: &'a [u8],
+    shared: Option<&'a Bytes>,
+) -> Message<'a> {
     Message {
         subject: publish.subject,
         rest,
@@ -770,7 +883,7 @@ fn message<'a>(publish: &Publish<'a>, rest: &'a [u8], shared: Option<&'a Bytes>)
 
 /// What a delivery says after the subscription id, for a publish that was spelled otherwise.
 #[cold]
-fn normalised(publish: &Publish<'_>) -> Vec<u8> {
+pub(super) fn normalised(publish: &Publish<'_>) -> Vec<u8> {
     let mut rest = Vec::with_capacity(publish.reply.len() + publish.body.len() + 32);
     if !publish.reply.is_empty() {
         rest.extend_from_slice(publish.reply);
@@ -804,10 +917,12 @@ fn is_special(subject: &[u8]) -> bool {
     matches!(subject, [b'$' | b'_', ..])
 }
 
-fn is_reserved_subject(subject: &[u8]) -> bool {
-    [&b"$NRG."[..], b"$GR.", b"_GR_."]
-        .iter()
-        .any(|prefix| subject.starts_with(prefix))
+fn is_reserved_subject(subject: &[u8], is_system: bool) -> bool {
+    let reserved: &[&[u8]] = match is_system {
+        true => &[b"$GR.", b"_GR_."],
+        false => &[b"$NRG.", b"$GR.", b"_GR_."],
+    };
+    reserved.iter().any(|prefix| subject.starts_with(prefix))
 }
 
 fn is_reserved_reply(reply: &[u8]) -> bool {

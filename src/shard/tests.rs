@@ -1,7 +1,6 @@
 //! What the simulator (`tests/simulation`) has found, each in its smallest form.
 
-use super::{Batch, Effects, Event, Settings, Shard};
-use crate::auth::Authenticator;
+use super::{Batch, Effects, Event, Opening, Policy, Settings, Shard};
 use crate::base::ids::{ConnId, ShardId};
 use crate::base::limits::MESH_OUTBOX_HIGH_WATER_BYTES;
 use crate::config::Limits;
@@ -25,14 +24,17 @@ impl Pair {
     fn new(limits: Limits) -> Self {
         let settings = Settings {
             limits,
-            auth: Authenticator::Open,
+            policy: Policy::open(),
+            unix_at_zero_ms: 0,
+            fine_clock_ns: || 1,
             identity: ServerIdentity {
                 id: "N".repeat(56),
                 name: "pair".into(),
                 host: "127.0.0.1".into(),
                 port: 4222,
                 auth_required: false,
-                max_payload_bytes: 1024,
+                tls: None,
+                xkey: None,
             },
             debug: false,
             trace: false,
@@ -50,6 +52,9 @@ impl Pair {
             client_id: 1,
             peer,
             refused: false,
+            opening: Opening::Plain,
+            nonce: Box::default(),
+            internal: None,
         };
         pair.first.handle(1, event, &mut pair.fx);
         pair.send(usize::MAX);

@@ -19,6 +19,7 @@ pub(super) struct Due {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum What {
     Authentication,
+    Expiry,
     Ping,
     Write,
     Stall,
@@ -27,6 +28,11 @@ enum What {
 impl Due {
     pub fn authentication(conn: ConnId) -> Self {
         let what = What::Authentication;
+        Self { conn, what }
+    }
+
+    pub fn expiry(conn: ConnId) -> Self {
+        let what = What::Expiry;
         Self { conn, what }
     }
 
@@ -52,6 +58,7 @@ impl Due {
 
 impl Shard {
     pub(super) fn tick(&mut self, fx: &mut Effects) {
+        self.responses.expire(self.now);
         while let Some((at, Due { conn, what })) = self.deadlines.pop_due(self.now) {
             if !self.is_open(conn) {
                 continue;
@@ -66,10 +73,11 @@ impl Shard {
                         fx,
                     );
                 }
+                What::Expiry if session.expires_at == at => self.expire(conn, fx),
                 What::Ping if session.pings.at == at => self.ping_due(conn, fx),
                 What::Write if session.write_check_at == at => self.write_due(conn, fx),
                 What::Stall if session.stall_until == at => self.stall_timed_out(conn.index, fx),
-                What::Authentication | What::Ping | What::Write | What::Stall => {}
+                What::Authentication | What::Expiry | What::Ping | What::Write | What::Stall => {}
             }
         }
     }
@@ -120,6 +128,7 @@ impl Shard {
             return;
         } else {
             pings.outstanding += 1;
+            pings.sent_at_ns = (self.settings.fine_clock_ns)();
             // A ping is no reply: it does not wait for other shards.
             session.out.append(&mut self.pool, b"PING\r\n");
             Self::mark_dirty(session, fx);

@@ -8,7 +8,7 @@ pub mod index;
 pub mod transform;
 
 pub use index::{EntryId, Index, SubjectHash};
-pub use transform::{Transform, TransformError};
+pub use transform::{Transform, TransformError, with_placeholders};
 
 /// Separates tokens.
 pub const SEPARATOR: u8 = b'.';
@@ -64,6 +64,42 @@ pub fn matches(pattern: &[u8], subject: &[u8]) -> bool {
     tokens.next().is_none()
 }
 
+/// Whether every subject that `pattern` matches is matched by `wider`. An empty token is in none.
+pub fn is_subset(pattern: &[u8], wider: &[u8]) -> bool {
+    let mut tokens = pattern.split(|&b| b == SEPARATOR);
+    for wanted in wider.split(|&b| b == SEPARATOR) {
+        let Some(token) = tokens.next() else {
+            return false;
+        };
+        if token.is_empty() {
+            return false;
+        }
+        if wanted == ANY_TAIL {
+            return true;
+        }
+        let covered = wanted == token || (wanted == ANY_TOKEN && token != ANY_TAIL);
+        if !covered {
+            return false;
+        }
+    }
+    tokens.next().is_none()
+}
+
+/// Whether there is a subject that both patterns match.
+pub fn collide(one: &[u8], other: &[u8]) -> bool {
+    let mut ones = one.split(|&b| b == SEPARATOR);
+    let mut others = other.split(|&b| b == SEPARATOR);
+    loop {
+        match (ones.next(), others.next()) {
+            (None, None) => return true,
+            (None, _) | (_, None) => return false,
+            (Some(a), Some(b)) if a == ANY_TAIL || b == ANY_TAIL => return true,
+            (Some(a), Some(b)) if a == b || a == ANY_TOKEN || b == ANY_TOKEN => {}
+            _ => return false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,6 +134,33 @@ mod tests {
     fn literals() {
         for (subject, literal) in [("a.b", true), ("a.*", false), (">", false), ("a*.b>", true)] {
             assert_eq!(is_literal(subject.as_bytes()), literal, "{subject:?}");
+        }
+    }
+
+    #[test]
+    fn patterns_against_patterns() {
+        // One, the other, one within the other, the other within the one, a subject in both.
+        let cases: &[(&str, &str, bool, bool, bool)] = &[
+            ("a", "a", true, true, true),
+            ("a", "b", false, false, false),
+            ("a", "*", true, false, true),
+            ("a", ">", true, false, true),
+            ("*", ">", true, false, true),
+            ("a.*", "a.>", true, false, true),
+            ("a.*", "*.b", false, false, true),
+            ("a.*", "*.b.*", false, false, false),
+            ("a.>", "*.b.*", false, false, true),
+            ("a.>", "a", false, false, false),
+            ("a.>", "b.>", false, false, false),
+            ("a.", "a.*", false, false, true),
+            ("a..b", "a.>", false, false, true),
+        ];
+        for &(one, other, within, around, both) in cases {
+            let (a, b) = (one.as_bytes(), other.as_bytes());
+            assert_eq!(is_subset(a, b), within, "{one} within {other}");
+            assert_eq!(is_subset(b, a), around, "{other} within {one}");
+            assert_eq!(collide(a, b), both, "{one} and {other}");
+            assert_eq!(collide(b, a), both, "{other} and {one}");
         }
     }
 

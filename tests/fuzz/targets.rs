@@ -3,13 +3,12 @@
 
 use std::net::SocketAddr;
 
-use skein::auth::Authenticator;
 use skein::base::ids::{ConnId, ShardId};
 use skein::config::Limits;
 use skein::proto::client::{Bounds, Step, parse};
 use skein::proto::connect::ConnectOptions;
 use skein::proto::info::ServerIdentity;
-use skein::shard::{Effects, Event, Settings, Shard};
+use skein::shard::{Effects, Event, Opening, Policy, Settings, Shard};
 
 /// Cuts tried for one operation; a longer one is cut near both ends and here and there.
 const CUTS_MAX: usize = 64;
@@ -159,14 +158,17 @@ impl Server {
             ..Limits::DEFAULT
         };
         let settings = Settings {
-            auth: Authenticator::Open,
+            policy: Policy::open(),
+            unix_at_zero_ms: 0,
+            fine_clock_ns: || 1,
             identity: ServerIdentity {
                 id: "N".repeat(56),
                 name: "fuzz".into(),
                 host: "127.0.0.1".into(),
                 port: 4222,
                 auth_required: false,
-                max_payload_bytes: limits.max_payload_bytes,
+                tls: None,
+                xkey: None,
             },
             limits,
             debug: true,
@@ -188,6 +190,9 @@ impl Server {
             client_id: 5,
             peer: SocketAddr::from(([127, 0, 0, 1], 1)),
             refused: false,
+            opening: Opening::Plain,
+            nonce: Box::default(),
+            internal: None,
         };
         self.handle(shard, event);
     }

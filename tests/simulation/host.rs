@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use skein::base::ids::{ConnId, ShardId, ShardSet};
 use skein::base::prng::Prng;
 use skein::session::CloseReason;
-use skein::shard::{Batch, Effects, Event, Shard};
+use skein::shard::{Batch, Effects, Event, Opening, Shard};
 
 use super::client::{Client, Mark};
 use super::oracle::Oracle;
@@ -537,6 +537,9 @@ impl Host {
                 client_id: client as u64,
                 peer: ([127, 0, 0, 1], 1000 + client as u16).into(),
                 refused: false,
+                opening: Opening::Plain,
+                nonce: Box::default(),
+                internal: None,
             },
         );
         self.rearm.push(conn);

@@ -1,11 +1,10 @@
 //! One run: clients at random, shards in random order, and a judge.
 
-use skein::auth::Authenticator;
 use skein::base::ids::ShardId;
 use skein::base::limits::{MESH_BATCH_BYTES, MESH_OUTBOX_HIGH_WATER_BYTES};
 use skein::base::prng::Prng;
 use skein::proto::info::ServerIdentity;
-use skein::shard::{Counters, Settings, Shard};
+use skein::shard::{Counters, Policy, Settings, Shard};
 
 use super::client::{Answer, Barrier, Client, Mark, Reader};
 use super::host::{Host, Link, Seen, World};
@@ -53,14 +52,17 @@ impl Run {
     fn new(scenario: Scenario, mut prng: Prng, print: bool) -> Self {
         let settings = Settings {
             limits: scenario.limits.clone(),
-            auth: Authenticator::Open,
+            policy: Policy::open(),
+            unix_at_zero_ms: 0,
+            fine_clock_ns: || 1,
             identity: ServerIdentity {
                 id: "N".repeat(56),
                 name: "simulated".into(),
                 host: "127.0.0.1".into(),
                 port: 4222,
                 auth_required: false,
-                max_payload_bytes: scenario.limits.max_payload_bytes,
+                tls: None,
+                xkey: None,
             },
             debug: true,
             trace: false,

@@ -310,6 +310,7 @@ fn import(node: &Node, reader: &mut Reader<'_>) -> Option<ImportDefinition> {
             account: account.clone(),
             subject: subject.clone(),
             to: to.map(|(to, _)| to),
+            activated: false,
             kind: ImportKind::Service { share },
         });
     }
@@ -337,6 +338,7 @@ fn import(node: &Node, reader: &mut Reader<'_>) -> Option<ImportDefinition> {
         account,
         subject,
         to,
+        activated: false,
         kind: ImportKind::Stream {
             allow_trace: allow_trace.is_some_and(|(on, _)| on),
         },

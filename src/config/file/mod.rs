@@ -219,6 +219,14 @@ impl Top<'_> {
                 let number = number.map(|number| usize::try_from(number).unwrap_or(0));
                 set_some(&mut limits.max_subscriptions, number);
             }
+            "max_connections_per_address" => {
+                let number = reader.integer(key, node);
+                let number = number.map(|number| usize::try_from(number).unwrap_or(0));
+                set_some(&mut limits.max_connections_per_address, number);
+            }
+            "max_unauthenticated" => {
+                set_not_0(&mut limits.max_unauthenticated, reader.number(key, node));
+            }
             "max_sub_tokens" | "max_subscription_tokens" => match reader.integer(key, node) {
                 None => {}
                 Some(..=0) => {
@@ -237,7 +245,10 @@ impl Top<'_> {
             "max_closed_clients" => {
                 set_not_0(&mut limits.max_closed_clients, reader.number(key, node));
             }
-            "no_fast_producer_stall" | "no_header_support" => {
+            "no_header_support" => {
+                set_some(&mut limits.no_header_support, reader.boolean(key, node));
+            }
+            "no_fast_producer_stall" => {
                 if reader.boolean(key, node) == Some(true) {
                     reader.not_supported_yet(key, &node.place);
                 }

@@ -180,9 +180,9 @@ fn every_key() {
             "not supported yet: no_fast_producer_stall (a.conf:1:0)",
         ),
         (
-            "no_header_support: false",
             "no_header_support: true",
-            "not supported yet: no_header_support (a.conf:1:0)",
+            "no_header_support: 1",
+            "no_header_support: expected a boolean",
         ),
         (
             "write_deadline: \"5s\"",
@@ -709,7 +709,7 @@ fn limits() {
         assert_eq!(&config(text).limits, expected, "{text}");
     }
     let all = "max_payload: 1k, max_control_line: 512, max_pending: 2k, max_connections: 0, max_subs: 3,\
-               max_sub_tokens: 4, write_deadline: 5s, ping_interval: \"1m\", ping_max: 6, max_traced_msg_len: 7,\
+               max_sub_tokens: 4, no_header_support: on, write_deadline: 5s, ping_interval: \"1m\", ping_max: 6, max_traced_msg_len: 7,\
                max_closed_clients: 8, lame_duck_duration: 40s, lame_duck_grace_period: 1s, authorization { timeout: 0.5 }";
     check(
         all,
@@ -720,6 +720,7 @@ fn limits() {
             max_connections: 0,
             max_subscriptions: 3,
             max_sub_tokens: 4,
+            no_header_support: true,
             write_deadline_ms: 5000,
             ping_interval_ms: 60_000,
             ping_max: 6,

@@ -1,0 +1,476 @@
+//! Requests that another account answers, and their way back.
+//!
+//! A request through a service import is published in the exporting account with a reply subject
+//! of this shard's making, `_R_.` and twelve characters: one for the shard, eleven for the entry
+//! in its table. Whoever publishes to it, on whichever shard, has the message sent here, where
+//! the entry says to whom it belongs. No interest is told to other shards for a request.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::frame::{FrameRest, PublishFrame, QueueNames};
+use super::publish::{self, Message, Origin};
+use super::{Effects, Shard};
+use crate::auth::accounts::ServiceImport;
+use crate::auth::definition::ResponseType;
+use crate::auth::mapping::Selected;
+use crate::base::deadlines::Millis;
+use crate::base::ids::{AccountId, ShardId};
+use crate::base::limits::{IMPORT_CHAIN_MAX, SERVICE_RESPONSES_MAX};
+use crate::proto::client::Publish;
+use crate::proto::client_info::{ClientInfo, REQUEST_INFO};
+use crate::proto::headers;
+use crate::router::{NONE, ServiceLeg};
+use crate::session::Publisher;
+
+/// Where responses to requests through service imports go.
+const PREFIX: &[u8] = b"_R_.";
+/// Digits of what follows it.
+const DIGITS: &[u8; 64] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_";
+/// Digits of an entry's number.
+const NUMBER_LEN: usize = 11;
+const REPLY_LEN: usize = PREFIX.len() + 1 + NUMBER_LEN;
+/// Replies that consumers acknowledge with: they keep their meaning in other accounts.
+const JETSTREAM_ACK: &[u8] = b"$JS.ACK.";
+
+/// A request whose response is awaited.
+#[derive(Debug)]
+struct Awaited {
+    /// The account that asked.
+    to: AccountId,
+    /// The account that answers.
+    from: AccountId,
+    /// Where the response goes.
+    reply: Box<[u8]>,
+    response: ResponseType,
+    threshold_ms: Millis,
+    expires_at: Millis,
+}
+
+/// All of a shard.
+#[derive(Debug, Default)]
+pub(super) struct Responses {
+    awaited: HashMap<u64, Awaited>,
+    /// When to look at which; an entry may have been prolonged.
+    expiries: BinaryHeap<Reverse<(Millis, u64)>>,
+    /// Service imports passed by the message under way.
+    depth: usize,
+}
+
+impl Responses {
+    /// When the first one expires.
+    pub(super) fn next_deadline(&self) -> Option<Millis> {
+        self.expiries.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// Forgets those that were waited for long enough.
+    pub(super) fn expire(&mut self, now: Millis) {
+        while let Some(&Reverse((at, number))) = self.expiries.peek()
+            && at <= now
+        {
+            self.expiries.pop();
+            match self.awaited.get(&number).map(|awaited| awaited.expires_at) {
+                Some(later) if later > now => self.expiries.push(Reverse((later, number))),
+                Some(_) => {
+                    self.awaited.remove(&number);
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn add(&mut self, number: u64, awaited: Awaited) {
+        self.expiries.push(Reverse((awaited.expires_at, number)));
+        self.awaited.insert(number, awaited);
+    }
+}
+
+/// Whether a subject is one of a response.
+pub(super) fn is_response(subject: &[u8]) -> bool {
+    subject.len() == REPLY_LEN && subject.starts_with(PREFIX)
+}
+
+fn reply_subject(shard: ShardId, number: u64) -> [u8; REPLY_LEN] {
+    let mut subject = [0; REPLY_LEN];
+    let (prefix, rest) = subject.split_at_mut(PREFIX.len());
+    prefix.copy_from_slice(PREFIX);
+    rest[0] = DIGITS[shard.index()];
+    let mut left = number;
+    for digit in &mut rest[1..] {
+        *digit = DIGITS[(left & 63) as usize];
+        left >>= 6;
+    }
+    subject
+}
+
+/// The shard and the entry that a response subject names.
+fn parse_reply(subject: &[u8]) -> Option<(ShardId, u64)> {
+    let (shard, digits) = subject.strip_prefix(PREFIX)?.split_first()?;
+    if digits.len() != NUMBER_LEN {
+        return None;
+    }
+    let value = |digit: u8| DIGITS.iter().position(|&d| d == digit);
+    let mut number: u64 = 0;
+    for (place, &digit) in digits.iter().enumerate() {
+        number |= (value(digit)? as u64).checked_shl(6 * place as u32)?;
+    }
+    Some((ShardId(value(*shard)? as u8), number))
+}
+
+impl Shard {
+    /// Sends a message to the accounts that answer it; whether anybody got it.
+    pub(super) fn send_to_services(
+        &mut self,
+        origin: &Origin,
+        services: &[ServiceLeg],
+        message: &Message<'_>,
+        fx: &mut Effects,
+    ) -> bool {
+        if services.is_empty() || self.responses.depth >= IMPORT_CHAIN_MAX {
+            return false;
+        }
+        self.responses.depth += 1;
+        let directory = Arc::clone(&self.settings.policy.directory);
+        let mut delivered = false;
+        for leg in services {
+            let Some(import) = directory.services.get(leg.import as usize) else {
+                continue;
+            };
+            delivered |= self.serve(origin, import, message, fx);
+        }
+        self.responses.depth -= 1;
+        delivered
+    }
+
+    /// Publishes a request in the account that answers it.
+    fn serve(
+        &mut self,
+        origin: &Origin,
+        import: &ServiceImport,
+        message: &Message<'_>,
+        fx: &mut Effects,
+    ) -> bool {
+        let mut subject = Vec::new();
+        match &import.there {
+            Some(there) if !there.apply(message.subject, 0, &mut subject) => return false,
+            Some(_) => {}
+            None if import.from == import.to => subject.extend_from_slice(message.subject),
+            None => subject.extend_from_slice(&import.to),
+        }
+        let subject = self.mapped_in(import.exporter, subject);
+        let mut awaited = None;
+        let reply: SmallVec<[u8; 64]> = if message.reply_len == 0 {
+            SmallVec::new()
+        } else if message.reply().starts_with(JETSTREAM_ACK) {
+            SmallVec::from_slice(message.reply())
+        } else {
+            let Some(number) = self.await_response(
+                (import.importer, import.exporter),
+                message.reply(),
+                import.response,
+                import.threshold.as_millis() as Millis,
+            ) else {
+                return false;
+            };
+            awaited = Some(number);
+            SmallVec::from_slice(&reply_subject(self.id, number))
+        };
+        let header = self.with_request_info(origin, import, message);
+        let payload = &message.body()[message.header_len..];
+        let delivered = self.publish_in(
+            origin,
+            import.exporter,
+            &Publish {
+                subject: &subject,
+                reply: &reply,
+                header_len: (!header.is_empty()).then_some(header.len()),
+                body: &[&header, payload].concat(),
+                rest: None,
+            },
+            fx,
+        );
+        if !delivered && let Some(number) = awaited {
+            self.responses.awaited.remove(&number);
+        }
+        delivered
+    }
+
+    /// Sends a message to everybody in an account.
+    pub(super) fn publish_in(
+        &mut self,
+        origin: &Origin,
+        account: AccountId,
+        publish: &Publish<'_>,
+        fx: &mut Effects,
+    ) -> bool {
+        let rest = publish::normalised(publish);
+        let message = publish::message(publish, &rest, None);
+        let hash = self.router.hasher().of(publish.subject);
+        let plan = self.router.route_hashed(account, publish.subject, hash);
+        if self.router.plans.get(plan).is_empty() {
+            return false;
+        }
+        self.send_to_plan(origin, plan, &message, fx)
+    }
+
+    /// Where an account's mappings lead from a subject.
+    fn mapped_in(&mut self, account: AccountId, subject: Vec<u8>) -> Vec<u8> {
+        let directory = Arc::clone(&self.settings.policy.directory);
+        let Some(mappings) = directory.get(account).and_then(|a| a.mappings.as_ref()) else {
+            return subject;
+        };
+        let random = self.prng.next_u64();
+        let mut mapped = Vec::new();
+        match mappings.select(&subject, random, &mut mapped) {
+            Selected::Unchanged => subject,
+            Selected::Mapped => mapped,
+            Selected::Dropped => Vec::new(),
+        }
+    }
+
+    /// Notes that a response is awaited; its number, or `None` when there are too many.
+    fn await_response(
+        &mut self,
+        (to, from): (AccountId, AccountId),
+        reply: &[u8],
+        response: ResponseType,
+        threshold_ms: Millis,
+    ) -> Option<u64> {
+        if self.responses.awaited.len() >= SERVICE_RESPONSES_MAX {
+            return None;
+        }
+        let mut number = self.prng.next_u64();
+        while self.responses.awaited.contains_key(&number) {
+            number = self.prng.next_u64();
+        }
+        let awaited = Awaited {
+            to,
+            from,
+            reply: reply.into(),
+            response,
+            threshold_ms,
+            expires_at: self.now + threshold_ms,
+        };
+        self.responses.add(number, awaited);
+        Some(number)
+    }
+
+    /// The message's header block with who asks in it, whatever the client wrote there.
+    fn with_request_info(
+        &self,
+        origin: &Origin,
+        import: &ServiceImport,
+        message: &Message<'_>,
+    ) -> Vec<u8> {
+        let block = &message.body()[..message.header_len];
+        if self.responses.depth > 1 && !block.is_empty() {
+            // The account before has put it there.
+            return block.to_vec();
+        }
+        let mut changed = Vec::new();
+        let Some(info) = self.client_info(origin.publisher, import.share) else {
+            headers::without(block, REQUEST_INFO, &mut changed);
+            return changed;
+        };
+        let to_system = self.settings.policy.directory.system == Some(import.exporter);
+        let server = (import.share || to_system).then_some(&*self.settings.identity.name);
+        let info = info.with_server(server).to_json();
+        headers::set(block, REQUEST_INFO, &info, &mut changed);
+        changed
+    }
+
+    /// What is told of a client to services of other accounts.
+    fn client_info(&self, publisher: Publisher, all: bool) -> Option<ClientInfo> {
+        if publisher.shard != self.id {
+            return None;
+        }
+        let session = self.sessions.get(publisher.conn.index as usize)?;
+        if !session.is_live(publisher.conn) || session.internal {
+            return None;
+        }
+        let account = session
+            .admission
+            .as_ref()
+            .map(|a| a.account_name.to_string());
+        let mut info = ClientInfo::of_account(account.unwrap_or_else(|| "$G".to_owned()));
+        let round_trip = session.pings.round_trip_ns;
+        info.rtt = (round_trip != 0).then_some(round_trip);
+        if all {
+            info.describe(
+                session.client_id,
+                session.peer.ip().to_string(),
+                session.opened_at + self.settings.unix_at_zero_ms,
+            );
+            if let Some(options) = &session.options {
+                info.name = options.name.as_deref().map(str::to_owned);
+                info.lang = options.lang.as_deref().map(str::to_owned);
+                info.ver = options.version.as_deref().map(str::to_owned);
+            }
+            if let Some(admission) = &session.admission {
+                info.user = admission.user.as_deref().map(str::to_owned);
+                if let Some(claims) = &admission.claims {
+                    info.issuer_key = Some(claims.issuer_key.to_string());
+                    info.name_tag = Some(claims.name_tag.to_string());
+                    info.tags = claims.tags.iter().map(|tag| tag.to_string()).collect();
+                }
+            }
+        }
+        Some(info)
+    }
+
+    /// A client of this shard publishes a response.
+    pub(super) fn publish_response(
+        &mut self,
+        from: u32,
+        publish: &Publish<'_>,
+        whole: Option<&Bytes>,
+        fx: &mut Effects,
+    ) {
+        let session = &self.sessions[from as usize];
+        let account = session.account;
+        let origin = Origin {
+            publisher: Publisher {
+                shard: self.id,
+                conn: session.id,
+            },
+            no_echo: NONE,
+            replanned: false,
+        };
+        let (rest, shared);
+        let message = match publish.rest {
+            Some(rest) => {
+                shared = whole.map(|whole| whole.slice_ref(rest));
+                publish::message(publish, rest, shared.as_ref())
+            }
+            None => {
+                rest = publish::normalised(publish);
+                publish::message(publish, &rest, None)
+            }
+        };
+        self.respond_anywhere(&origin, account, &message, fx);
+    }
+
+    /// Takes a response to the shard that awaits it.
+    fn respond_anywhere(
+        &mut self,
+        origin: &Origin,
+        account: AccountId,
+        message: &Message<'_>,
+        fx: &mut Effects,
+    ) {
+        let Some((shard, _)) = parse_reply(message.subject) else {
+            return;
+        };
+        if shard == self.id {
+            self.respond(origin, account, message, fx);
+            return;
+        }
+        if self.mesh.peers().0 & shard.bit() == 0 {
+            return;
+        }
+        let frame = PublishFrame {
+            publisher: origin.publisher,
+            account,
+            hash: 0,
+            subject: message.subject,
+            plain: false,
+            replanned: true,
+            response: true,
+            queues: QueueNames(&[]),
+            reply_len: message.reply_len,
+            header_len: message.header_len,
+            body_len: message.body_len,
+            rest: match message.shared {
+                Some(_) => FrameRest::Shared,
+                None => FrameRest::Inline(message.rest),
+            },
+        };
+        self.mesh.publish(shard, &frame, message.shared);
+        fx.mesh.0 |= shard.bit();
+    }
+
+    /// A response from `account` to a request that left from here.
+    pub(super) fn respond(
+        &mut self,
+        origin: &Origin,
+        account: AccountId,
+        message: &Message<'_>,
+        fx: &mut Effects,
+    ) {
+        let now = self.now;
+        let Some((_, number)) = parse_reply(message.subject) else {
+            return;
+        };
+        let Some(awaited) = self.responses.awaited.get_mut(&number) else {
+            return;
+        };
+        // Another account has no say in it, even if it knows the subject.
+        if awaited.from != account || self.responses.depth >= IMPORT_CHAIN_MAX {
+            return;
+        }
+        let is_last = match awaited.response {
+            ResponseType::Singleton => true,
+            ResponseType::Stream | ResponseType::Chunked => message.body_len == 0,
+        };
+        awaited.expires_at = now + awaited.threshold_ms;
+        let (to, threshold_ms) = (awaited.to, awaited.threshold_ms);
+        let there = awaited.reply.clone();
+        if is_last {
+            self.responses.awaited.remove(&number);
+        }
+        // Who gets the response may respond in turn.
+        let mut reply: SmallVec<[u8; 64]> = SmallVec::from_slice(message.reply());
+        if !reply.is_empty() && !reply.starts_with(JETSTREAM_ACK) {
+            let back = (account, to);
+            let response = ResponseType::Singleton;
+            let Some(number) = self.await_response(back, message.reply(), response, threshold_ms)
+            else {
+                return;
+            };
+            reply = SmallVec::from_slice(&reply_subject(self.id, number));
+        }
+        self.responses.depth += 1;
+        let publish = Publish {
+            subject: &there,
+            reply: &reply,
+            header_len: (message.header_len > 0).then_some(message.header_len),
+            body: message.body(),
+            rest: None,
+        };
+        if is_response(&there) {
+            let rest = publish::normalised(&publish);
+            let message = publish::message(&publish, &rest, None);
+            self.respond_anywhere(origin, to, &message, fx);
+        } else {
+            self.publish_in(origin, to, &publish, fx);
+        }
+        self.responses.depth -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subjects_name_their_shard_and_entry() {
+        for (shard, number) in [(0, 0), (1, 1), (63, u64::MAX), (7, 0x0123_4567_89ab_cdef)] {
+            let subject = reply_subject(ShardId(shard), number);
+            assert!(is_response(&subject));
+            assert_eq!(parse_reply(&subject), Some((ShardId(shard), number)));
+        }
+        for subject in [
+            "_R_.",
+            "_R_.short",
+            "_R_.000000000000.",
+            "_R_.0!0000000000",
+            "_R_x000000000000",
+        ] {
+            assert_eq!(parse_reply(subject.as_bytes()), None, "{subject}");
+        }
+    }
+}
