@@ -37,7 +37,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "base", "proto", "subject", "auth", "config", "session", "shard",
         ],
     ),
-    // Level 5. It makes the `Authenticator` of the configuration and speaks of `CloseReason`, and
+    // Level 5. It makes the `Gate` of the configuration and speaks of `CloseReason`, and
     // sits on top of everything but the router and the index.
     (
         "runtime",

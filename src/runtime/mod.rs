@@ -2,6 +2,8 @@
 //! calls; everything that touches the world is.
 
 mod buffers;
+pub mod claims_fetch;
+pub mod claims_store;
 mod clock;
 mod commands;
 mod conns;
@@ -136,7 +138,9 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
     let address = listener
         .address()
         .map_err(|error| listen_error(config, &error))?;
-    identity.port = address.port();
+    if identity.port == 0 {
+        identity.port = address.port();
+    }
     let (report, reports) = crossbeam_channel::unbounded();
     let signals = signals::watch(report.clone());
     signals.map_err(|e| StartError(format!("cannot watch signals: {e}")))?;
