@@ -82,8 +82,10 @@ struct Client {
 
 impl Client {
     fn connect(address: SocketAddr, user: &str, name: &str) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let stream = TcpStream::connect(address).expect("the server listens");
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("there is such an option");
         let mut client = Self {
             stream,
             input: Vec::new(),
@@ -98,7 +100,9 @@ impl Client {
     }
 
     fn say(&mut self, text: &str) {
-        self.stream.write_all(text.as_bytes()).unwrap();
+        self.stream
+            .write_all(text.as_bytes())
+            .expect("the server reads");
     }
 
     /// Waits until the server has done all that was said.
@@ -156,7 +160,7 @@ impl Client {
             .expect("a message comes");
         let words: Vec<&str> = line.split(' ').collect();
         let sizes = if words[0] == "MSG" { 1 } else { 2 };
-        let number = |word: &str| word.parse::<usize>().unwrap();
+        let number = |word: &str| word.parse::<usize>().expect("a size");
         let total = number(words[words.len() - 1]);
         let headers = if sizes == 2 {
             number(words[words.len() - 2])
@@ -240,22 +244,27 @@ impl Scene {
         gone.say("PUB foo.2 2\r\n12\r\n");
         gone.flush();
         drop(gone);
-        let mut wrong = TcpStream::connect(address).unwrap();
+        let mut wrong = TcpStream::connect(address).expect("the server listens");
         wrong
             .write_all(
                 b"CONNECT {\"user\":\"alice\",\"pass\":\"no\",\"name\":\"wrong\",\"lang\":\"test\",\"version\":\"1\"}\r\nPING\r\n",
             )
-            .unwrap();
+            .expect("the server reads");
         // Whatever comes, until the end.
         let _ = wrong.read_to_end(&mut Vec::new());
         drop(wrong);
 
         let mut sys = Client::connect(address, "sys", "system");
-        let id = sys.request("sys", "$SYS.REQ.SERVER.PING.IDZ", "").unwrap();
-        let id = id.json()["id"].as_str().unwrap().to_owned();
+        let id = sys
+            .request("sys", "$SYS.REQ.SERVER.PING.IDZ", "")
+            .expect("an answer");
+        let id = id.json()["id"].as_str().expect("an id").to_owned();
         let wanted: BTreeSet<String> = recorded("events")
             .iter()
-            .map(|e| e["subject"].as_str().unwrap().replace("{id}", &id))
+            .map(|e| {
+                let subject = e["subject"].as_str().expect("a subject");
+                subject.replace("{id}", &id)
+            })
             .collect();
         let mut events: Vec<Message> = Vec::new();
         let until = Instant::now() + PATIENCE;
@@ -292,8 +301,8 @@ impl Scene {
 }
 
 fn recorded(what: &str) -> Vec<Value> {
-    let all: Value = serde_json::from_str(RECORDED).unwrap();
-    all[what].as_array().unwrap().clone()
+    let all: Value = serde_json::from_str(RECORDED).expect("the recording is JSON");
+    all[what].as_array().expect("a list").clone()
 }
 
 /// Every field with its kind; elements of lists are taken together.

@@ -5,6 +5,8 @@
 //! attribute into (CVE-2026-33248). Where text is compared, because users are configured that way,
 //! it is escaped first and in the spelling and order of nats-server.
 
+use data_encoding::HEXLOWER;
+use sha2::{Digest, Sha256};
 use x509_parser::asn1_rs::{Any, Tag};
 use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate, X509Name};
 
@@ -46,6 +48,30 @@ impl Identity {
         };
         let nameless = identity.alternative_names.is_empty() && identity.subject_texts.is_empty();
         (!nameless).then_some(identity)
+    }
+}
+
+/// What monitoring shows of a certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// The subject as text, in the spelling of nats-server.
+    pub subject: String,
+    /// SHA-256 of the public key's info and of the whole, in lower-case hex.
+    pub public_key_sha256: String,
+    pub sha256: String,
+}
+
+impl Summary {
+    /// Reads a certificate (DER); `None` if it is none.
+    pub fn of(certificate: &[u8]) -> Option<Self> {
+        let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+        let digest = |bytes: &[u8]| HEXLOWER.encode(&Sha256::digest(bytes));
+        Some(Self {
+            // Without domain components, which come in a text of their own before.
+            subject: subject_texts(parsed.subject()).pop().unwrap_or_default(),
+            public_key_sha256: digest(parsed.public_key().raw),
+            sha256: digest(certificate),
+        })
     }
 }
 
@@ -342,6 +368,19 @@ mod tests {
         assert_eq!(odd.subject_texts, ["CN=odd,O=Acme,C=US"]);
         assert_eq!(Identity::of(&der(NOBODY)), None);
         assert_eq!(Identity::of(b""), None);
+    }
+
+    /// The digests are openssl's.
+    #[test]
+    fn what_is_shown_of_certificates() {
+        let expected = Summary {
+            subject: "CN=www.example.org,OU=Unit,O=Acme,C=US".to_owned(),
+            public_key_sha256: "fbe36d3edc97e8e6580cac2a3e508b9a2eccfcb5a38df78d4f7bb52593f5eb14"
+                .to_owned(),
+            sha256: "f173772d2033a9d05508b2eb503477129d615e4096c646d57373459fe43f7a0c".to_owned(),
+        };
+        assert_eq!(Summary::of(&der(PLAIN)), Some(expected));
+        assert_eq!(Summary::of(b""), None);
     }
 
     #[test]

@@ -14,6 +14,8 @@ use super::json::is_default;
 use super::subsz::SubDetail;
 use super::time::{UnixNanos, duration, uptime};
 use super::view::{GLOBAL_ACCOUNT, House, Merged, ServerFacts, page};
+use crate::auth::admission::ClaimsFacts;
+use crate::auth::certificate::Summary;
 use crate::auth::definition::ConnectionType;
 use crate::shard::facts::{ConnFacts, Farewell, SubFacts, Wanted, WantedSubscriptions};
 
@@ -109,6 +111,8 @@ pub struct ConnInfo {
     pub tls_version: String,
     #[serde(skip_serializing_if = "is_default")]
     pub tls_cipher_suite: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tls_peer_certs: Vec<PeerCertificate>,
     #[serde(skip_serializing_if = "is_default")]
     pub tls_first: bool,
     #[serde(skip_serializing_if = "is_default")]
@@ -129,6 +133,15 @@ pub struct ConnInfo {
     pub tags: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy: Option<super::varz::Proxy>,
+}
+
+/// A certificate that a client has presented.
+#[derive(Clone, Debug, Serialize)]
+pub struct PeerCertificate {
+    #[serde(skip_serializing_if = "is_default")]
+    pub subject: String,
+    pub spki_sha256: String,
+    pub cert_sha256: String,
 }
 
 /// What monitoring calls a kind of client.
@@ -420,6 +433,7 @@ fn info(server: &ServerFacts, candidate: &Candidate<'_>, now: UnixNanos) -> Conn
         version: text(&facts.version),
         tls_version: tls.map(|t| t.version.to_owned()).unwrap_or_default(),
         tls_cipher_suite: tls.map(|t| t.cipher_suite.clone()).unwrap_or_default(),
+        tls_peer_certs: Vec::new(),
         tls_first: tls.is_some_and(|t| t.first),
         authorized_user: String::new(),
         account: String::new(),
@@ -435,6 +449,11 @@ fn info(server: &ServerFacts, candidate: &Candidate<'_>, now: UnixNanos) -> Conn
     }
 }
 
+/// The token that monitoring shows of claims. One that lets in whoever has it is a secret.
+pub fn shown_token(claims: &ClaimsFacts) -> &str {
+    if claims.bearer { "" } else { &claims.jwt }
+}
+
 fn add_authorization(server: &ServerFacts, candidate: &Candidate<'_>, info: &mut ConnInfo) {
     let facts = candidate.facts();
     info.authorized_user = facts.user.as_deref().unwrap_or_default().to_owned();
@@ -445,8 +464,21 @@ fn add_authorization(server: &ServerFacts, candidate: &Candidate<'_>, info: &mut
     if !is_global || candidate.farewell().is_none() {
         info.name_tag = server.name_tag(&facts.account).to_owned();
     }
+    if let Some(tls) = &facts.tls {
+        let summaries = tls
+            .peer_certificates
+            .iter()
+            .filter_map(|der| Summary::of(der));
+        info.tls_peer_certs = summaries
+            .map(|summary| PeerCertificate {
+                subject: summary.subject,
+                spki_sha256: summary.public_key_sha256,
+                cert_sha256: summary.sha256,
+            })
+            .collect();
+    }
     if let Some(claims) = &facts.claims {
-        info.jwt = claims.jwt.to_string();
+        info.jwt = shown_token(claims).to_owned();
         info.issuer_key = claims.issuer_key.to_string();
         info.tags = claims.tags.iter().map(|tag| tag.to_string()).collect();
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::accounts::{AccountStat, Count};
-use super::connz::client_type;
+use super::connz::{client_type, shown_token};
 use super::json::is_default;
 use super::time::UnixNanos;
 use super::view::ServerFacts;
@@ -102,7 +102,9 @@ impl ClientInfo {
             ver: text(&facts.version),
             rtt: 0,
             stop: None,
-            jwt: claims.map(|c| c.jwt.to_string()).unwrap_or_default(),
+            jwt: claims
+                .map(|c| shown_token(c).to_owned())
+                .unwrap_or_default(),
             issuer_key: claims.map(|c| c.issuer_key.to_string()).unwrap_or_default(),
             name_tag: server.name_tag(&facts.account).to_owned(),
             tags: claims

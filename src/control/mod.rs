@@ -184,7 +184,7 @@ impl Control {
                 text,
                 with_data,
             } => {
-                let null = with_data.then(|| RawValue::NULL);
+                let null = with_data.then_some(RawValue::NULL);
                 let error = ApiError {
                     code,
                     description: &text,

@@ -380,7 +380,7 @@ impl Request<'_> {
                 self.no_options("EventFilterOptions")?;
                 Answer::done(self.house.reload())
             }
-            "KICK" | "LDM" if to_one => self.to_client(what)?,
+            "KICK" | "LDM" if to_one => self.obey(what)?,
             _ => Answer::None,
         })
     }
@@ -567,7 +567,7 @@ impl Request<'_> {
     }
 
     /// Obeys KICK or LDM. One that cannot be read is dropped.
-    fn to_client(&mut self, what: &str) -> Result<Answer, Refused> {
+    fn obey(&mut self, what: &str) -> Result<Answer, Refused> {
         let mut cid = 0;
         let mut fields = [("cid", Slot::Unsigned(&mut cid))];
         if read(self.body, "KickClientReq", &mut fields).is_err() || !self.has_reply {

@@ -288,6 +288,29 @@ fn subscriptions_are_fetched_for_the_page_only() {
     assert_eq!(house.asked.last().unwrap().subscriptions, of);
 }
 
+/// What lets in whoever has it is shown to nobody: not in CONNZ, not in events.
+#[test]
+fn bearer_tokens_are_not_shown() {
+    for (bearer, shown) in [(true, false), (false, true)] {
+        let (mut house, mut control) = scene();
+        let claims = crate::auth::admission::ClaimsFacts {
+            jwt: "T0KEN".into(),
+            bearer,
+            ..Default::default()
+        };
+        house.connections[0].claims = Some(Arc::new(claims));
+        let facts = Box::new(house.connections[0].clone());
+        let body = br#"{"auth":true,"cid":5}"#;
+        let subject = format!("$SYS.REQ.SERVER.{ID}.CONNZ");
+        control.handle_message(&mut house, &subject, "_INBOX.1", b"", body);
+        control.handle_notices(&mut house, vec![Notice::Connected(facts)]);
+        let outgoing = control.take_outgoing();
+        let told = |o: &&Outgoing| String::from_utf8_lossy(&o.payload).contains("T0KEN");
+        let expected = if shown { 2 } else { 0 };
+        assert_eq!(outgoing.iter().filter(told).count(), expected);
+    }
+}
+
 /// What a nats-server 2.15.1 said.
 #[test]
 fn refusals() {

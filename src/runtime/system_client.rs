@@ -568,10 +568,17 @@ fn tell_accounts(server: &mut ServerFacts, directory: &Directory) {
     server.accounts = directory
         .accounts()
         .iter()
-        .map(|account| AccountView {
-            definition: Arc::clone(&account.definition),
-            updated: server.config_loaded,
-            ..AccountView::default()
+        .map(|account| {
+            let definition = Arc::clone(&account.definition);
+            let claims = definition.claims.as_ref().map(|claims| &claims.common);
+            AccountView {
+                updated: server.config_loaded,
+                name_tag: claims.map(|c| c.name.clone()).unwrap_or_default(),
+                issuer_key: claims.map(|c| c.issuer.clone()).unwrap_or_default(),
+                tags: claims.map(|c| c.tags.clone()).unwrap_or_default(),
+                definition,
+                ..AccountView::default()
+            }
         })
         .collect();
 }
