@@ -13,6 +13,8 @@ pub struct Trust {
     keys: BTreeMap<String, bool>,
     /// Public key of the system account that the first operator names.
     system_account: Option<String>,
+    /// Oldest server that all operators are content with.
+    server_version: [u64; 3],
 }
 
 impl Trust {
@@ -22,6 +24,7 @@ impl Trust {
     /// An operator's token is not sound, or a key is none.
     pub fn new(definition: &AuthDefinition) -> Result<Self, String> {
         let mut trust = Self::default();
+        let mut systems = Vec::new();
         for token in &definition.operators {
             let operator = OperatorClaims::decode(token)
                 .map_err(|error| format!("operator JWT not valid: {error}"))?;
@@ -32,10 +35,18 @@ impl Trust {
             for key in operator.signing_keys {
                 trust.keys.insert(key, strict);
             }
-            if trust.system_account.is_none() && !operator.system_account.is_empty() {
-                trust.system_account = Some(operator.system_account);
+            trust.server_version = trust.server_version.max(operator.server_version);
+            if !operator.system_account.is_empty() {
+                systems.push(operator.system_account);
             }
         }
+        if let Some(system) = &definition.system_account
+            && !systems.is_empty()
+            && !systems.contains(system)
+        {
+            return Err("system_account in config and operator JWT must be identical".to_owned());
+        }
+        trust.system_account = systems.into_iter().next();
         if !definition.operators.is_empty() && !definition.trusted_keys.is_empty() {
             return Err("conflicting options for trusted keys and operators".to_owned());
         }
@@ -58,6 +69,11 @@ impl Trust {
 
     pub fn system_account(&self) -> Option<&str> {
         self.system_account.as_deref()
+    }
+
+    /// Oldest server (major, minor, update) that the operators' accounts may be served by.
+    pub fn server_version(&self) -> [u64; 3] {
+        self.server_version
     }
 
     /// Whether this key may issue accounts.
@@ -120,6 +136,15 @@ mod tests {
         assert!(strict.is_trusted(OPERATOR_SIGNING) && strict.is_strict(OPERATOR_SIGNING));
         assert!(!strict.is_trusted(OPERATOR));
         assert_eq!(strict.system_account(), Some(OTHER_ACCOUNT));
+        assert_eq!(strict.server_version(), [2, 10, 0]);
+        for (system, fits) in [(OTHER_ACCOUNT, true), (ACCOUNT, false)] {
+            let definition = AuthDefinition {
+                operators: vec![OPERATOR_TOKEN.to_owned()],
+                system_account: Some(system.to_owned()),
+                ..AuthDefinition::default()
+            };
+            assert_eq!(Trust::new(&definition).is_ok(), fits);
+        }
         assert!(strict.account(ACCOUNT, ACCOUNT_TOKEN, 0).is_ok());
         assert!(strict.account(OTHER_ACCOUNT, ACCOUNT_TOKEN, 0).is_err());
         assert!(strict.account(ACCOUNT, USER_TOKEN, 0).is_err());

@@ -280,13 +280,9 @@ fn definitions() -> Command {
         .after_help("Flags take one dash or two, and values as `-p 4222` or `-p=4222`.")
         .next_help_heading("Server options")
         .args([
-            text_flag(
-                "addr",
-                "HOST",
-                "Host name or address to listen on [default: 0.0.0.0]",
-            )
-            .short('a')
-            .visible_alias("net"),
+            text_flag("addr", "HOST", "Host to listen on [default: 0.0.0.0]")
+                .short('a')
+                .visible_alias("net"),
             text_flag(
                 "port",
                 "PORT",
@@ -304,7 +300,7 @@ fn definitions() -> Command {
             text_flag(
                 "client_advertise",
                 "HOST:PORT",
-                "Address that clients are told instead of the one listened on",
+                "Address that clients are told",
             )
             .value_parser(client_advertise),
             text_flag("shards", "N", "Cores to run on [default: all usable]").value_parser(shards),
@@ -324,7 +320,7 @@ fn definitions() -> Command {
             text_flag(
                 "max_traced_msg_len",
                 "BYTES",
-                "Bytes of a message that a trace shows, 0 for all [default: 0]",
+                "Bytes of a message that a trace shows",
             )
             .value_parser(|text: &str| text.parse::<usize>().map_err(|_| "expected a number")),
         ])
@@ -551,7 +547,7 @@ fn override_with_flags(
     or_else(&mut config.auth.user, text(matches, "user"));
     or_else(&mut config.auth.pass, text(matches, "pass").map(Secret));
     or_else(&mut config.auth.token, text(matches, "auth").map(Secret));
-    if config.auth.pass.is_some() && config.auth.user.is_none() {
+    if text(matches, "pass").is_some() && config.auth.user.is_none() {
         return Err(CommandLineError::PassWithoutUser);
     }
     config.cpus = matches.get_one("cpus").cloned();

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use super::WriteTimeout;
 use super::conf::shown_duration;
 
 /// The limits of the core broker. Defaults: nats-server 2.15 (`server/const.go`).
@@ -20,10 +19,6 @@ pub struct Limits {
     pub max_subscriptions: usize,
     /// How long one write to a connection may make no progress.
     pub write_deadline_ms: u64,
-    /// What is done about a connection that took nothing for that long.
-    pub write_timeout: WriteTimeout,
-    /// Do not hold back publishers to slow subscribers.
-    pub no_fast_producer_stall: bool,
     /// Most tokens of a subscription's subject; 0 is unlimited.
     pub max_sub_tokens: u8,
     /// Headers are not offered to clients.
@@ -56,8 +51,6 @@ impl Limits {
         max_connections: 65_536,
         max_subscriptions: 0,
         write_deadline_ms: 10_000,
-        write_timeout: WriteTimeout::Default,
-        no_fast_producer_stall: false,
         max_sub_tokens: 0,
         no_header_support: false,
         max_traced_bytes: 0,

@@ -62,17 +62,6 @@ impl Port {
     }
 }
 
-/// What is done about a connection that does not take what is written to it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WriteTimeout {
-    /// Close clients.
-    #[default]
-    Default,
-    Close,
-    /// Go on trying.
-    Retry,
-}
-
 /// The file that a configuration came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigFile {

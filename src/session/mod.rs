@@ -71,6 +71,8 @@ pub struct Session {
     pub water: usize,
     /// Deliveries to it.
     pub out_messages: u64,
+    /// Their bytes.
+    pub out_bytes: u64,
     /// Slot and generation.
     pub id: ConnId,
     /// It has bytes to send, and the runtime has been told.
@@ -116,6 +118,8 @@ pub struct Session {
     pub carry: Carry,
     /// Destinations that hold back its input.
     pub holds: u32,
+    /// When something last came from it.
+    pub heard_at: Millis,
 
     // The rest.
     /// Number in the server's life.
@@ -166,6 +170,8 @@ pub struct Session {
     pub sending_since: Millis,
     /// When to look at the send under way; 0 for never.
     pub write_check_at: Millis,
+    /// Times that a destination held back its input.
+    pub stalls: u64,
     /// When it was last able to send something.
     pub drained_at: Millis,
     /// Publishers held back until it drains, and until when; 0 for nobody.
@@ -196,6 +202,7 @@ impl Session {
             out: Outbound::default(),
             water,
             out_messages: 0,
+            out_bytes: 0,
             id,
             dirty: false,
             closing: false,
@@ -217,6 +224,7 @@ impl Session {
             in_bytes: 0,
             carry: Carry::default(),
             holds: 0,
+            heard_at: 0,
             client_id,
             peer,
             tls: None,
@@ -241,6 +249,7 @@ impl Session {
             auth_at: 0,
             sending_since: 0,
             write_check_at: 0,
+            stalls: 0,
             drained_at: 0,
             waiting: Vec::new(),
             stall_until: 0,

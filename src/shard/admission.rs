@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use super::event::Notice;
 use super::timers::Due;
 use super::{Effects, Level, Shard};
 use crate::auth::accounts::Directory;
@@ -198,7 +197,7 @@ impl Shard {
             self.deadlines.arm(at, Due::expiry(conn));
         }
         self.answer_connect(conn, fx);
-        fx.notices.push(Notice::Connected { conn });
+        fx.notices.push(self.notice_of_entry(conn));
     }
 
     fn answer_connect(&mut self, conn: ConnId, fx: &mut Effects) {
@@ -261,8 +260,7 @@ impl Shard {
         };
         let text = format!("authentication error{whom}");
         self.log(conn.index, Level::Error, &text, fx);
-        fx.notices
-            .push(Notice::AuthenticationFailed { conn, reason });
+        fx.notices.push(self.notice_of_refusal(conn, reason));
         self.close(conn, reason, Some("Authorization Violation"), fx);
     }
 
@@ -349,6 +347,8 @@ impl Shard {
             .map(|a| Arc::clone(&a.name));
         let session = &mut self.sessions[index as usize];
         session.internal = true;
+        // The server's own answers are as long as they are.
+        session.bounds.payload_bytes = self.settings.limits.max_pending_bytes;
         session.account = account;
         session.admission = Some(Arc::new(Admission {
             account,

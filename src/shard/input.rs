@@ -23,6 +23,7 @@ impl Shard {
         }
         let index = conn.index as usize;
         let mut input = bytes;
+        self.sessions[index].heard_at = self.now;
         if let Some(backlog) = &mut self.sessions[index].backlog {
             backlog.extend_from_slice(input);
             return;
@@ -285,6 +286,7 @@ impl Shard {
         // A known id is answered like a new one and changes nothing.
         if session.first_sub == NONE || self.router.find(conn.index, sid).is_none() {
             session.subs += 1;
+            self.past.inserts += u64::from(!session.internal);
             let change = self.router.subscribe(
                 session.account,
                 conn.index,
@@ -365,6 +367,7 @@ impl Shard {
         }
         let session = &mut self.sessions[index];
         session.subs -= 1;
+        self.past.removes += u64::from(!session.internal);
         if let Some(change) = self.router.unsubscribe(sub, &mut session.first_sub) {
             self.mesh.broadcast(&change);
             fx.mesh.0 |= self.mesh.peers().0;

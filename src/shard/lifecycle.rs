@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::frame::{Frame, FrameRest, Frames};
-use super::{Batch, Close, Effects, Level, Notice, Opening, OpeningNews, Policy, Shard};
+use super::{Batch, Close, Effects, Level, Opening, OpeningNews, Policy, Shard};
 use crate::auth::admission::TlsFacts;
 use crate::base::ids::{AccountId, ConnId, ShardId};
 use crate::proto::client::Bounds;
@@ -59,6 +59,7 @@ impl Shard {
             self.admit_internal(conn.index, account);
             return;
         }
+        self.past.connections += 1;
         self.log(conn.index, Level::Debug, "Client connection created", fx);
         if opening != Opening::TlsFirst {
             let info = self.info(conn.index, false);
@@ -158,8 +159,8 @@ impl Shard {
             let text = format!("Client connection closed: {reason}");
             self.log(conn.index, Level::Debug, &text, fx);
         }
-        if self.sessions[index].entered.is_some() {
-            fx.notices.push(Notice::Disconnected { conn, reason });
+        if !self.sessions[index].internal {
+            fx.notices.push(self.notice_of_end(conn, reason));
         }
         self.drop_subscriptions(conn, fx);
         let flush = !matches!(
@@ -191,6 +192,7 @@ impl Shard {
         session.admission = None;
         session.replies = None;
         self.counters.add(session);
+        self.past.add(session);
         session.out.clear(&mut self.pool);
         session.options = None;
         session.tls = None;
@@ -262,7 +264,10 @@ impl Shard {
                     self.mesh.acked(from, number);
                     acked = true;
                 }
-                Frame::Hold(conn) => self.hold_local(conn, true, fx),
+                Frame::Hold(conn) => {
+                    self.count_stall(conn);
+                    self.hold_local(conn, true, fx);
+                }
                 Frame::Release(conn) => self.hold_local(conn, false, fx),
             }
         }

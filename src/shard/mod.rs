@@ -12,6 +12,7 @@
 
 mod admission;
 mod event;
+pub mod facts;
 mod flow;
 mod frame;
 mod input;
@@ -20,10 +21,11 @@ mod mesh;
 mod permit;
 mod publish;
 mod service;
+mod tell;
 mod timers;
 
 pub use admission::Policy;
-pub use event::{Close, Effects, Event, Level, Notice, Opening, OpeningNews};
+pub use event::{Close, Effects, Event, Level, Opening, OpeningNews};
 pub use mesh::Batch;
 
 use std::sync::Arc;
@@ -40,6 +42,7 @@ use crate::subject::SubjectHash;
 use lifecycle::Arrival;
 use mesh::Mesh;
 use service::Responses;
+use tell::Past;
 use timers::Due;
 
 /// What a shard needs to know of the server; the same for all.
@@ -106,6 +109,7 @@ pub struct Shard {
     prng: Prng,
     deadlines: Deadlines<Due>,
     counters: Counters,
+    past: Past,
     lame_duck: bool,
     /// Connections that have to present something and have not been let in.
     unauthenticated: usize,
@@ -138,6 +142,7 @@ impl Shard {
             prng: Prng::new(seed),
             deadlines: Deadlines::default(),
             counters: Counters::default(),
+            past: Past::default(),
             lame_duck: false,
             unauthenticated: 0,
             awaiting: Vec::new(),
@@ -199,6 +204,10 @@ impl Shard {
             }
             Event::Closed { conn } => self.closed(conn),
             Event::LameDuck => self.enter_lame_duck(fx),
+            Event::TellLameDuck { conn } if self.understands_info(conn) => {
+                self.tell_lame_duck(conn, fx);
+            }
+            Event::TellLameDuck { .. } => {}
         }
     }
 

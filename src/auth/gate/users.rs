@@ -7,7 +7,7 @@ use super::{Refusal, check_signature, credential, permissions};
 use crate::auth::accounts::GLOBAL_NAME;
 use crate::auth::admission::{Credential, Presented, Refused};
 use crate::auth::certificate::{DistinguishedName, Identity};
-use crate::auth::definition::{AuthDefinition, ConnectionType, UserDefinition};
+use crate::auth::definition::{AuthDefinition, ConnectionType, Secret, UserDefinition};
 use crate::auth::nkey::{KeyKind, PublicKey};
 use crate::auth::password::{Password, same};
 use crate::auth::permissions::Permissions;
@@ -72,13 +72,20 @@ impl Users {
             ..Self::default()
         };
         if let Some(token) = &definition.token {
+            // One that came empty out of the environment must not open the door.
+            if token.0.is_empty() {
+                return Err("authorization token is empty".to_owned());
+            }
             users.token_credential = credential(&["token", &token.0]);
         }
         if let Some(name) = &definition.user {
+            if name.is_empty() {
+                return Err("authorization user is empty".to_owned());
+            }
             let pass = definition
                 .pass
                 .clone()
-                .unwrap_or_else(|| crate::auth::definition::Secret(String::new()));
+                .unwrap_or_else(|| Secret(String::new()));
             users.single_credential = credential(&["user", name, GLOBAL_NAME, &pass.0]);
             users.single = Some((name.clone(), Password::new(&pass)));
         }
@@ -122,10 +129,11 @@ impl Users {
                         .ok_or_else(|| format!("{nkey:?} is not a valid public nkey for a user"))?,
                 ),
             },
-            password: match user.pass.as_ref().filter(|pass| !pass.0.is_empty()) {
-                None => None,
-                Some(pass) => Some(Password::new(pass)),
-            },
+            password: user
+                .pass
+                .as_ref()
+                .filter(|pass| !pass.0.is_empty())
+                .map(Password::new),
             account: account.to_owned(),
             permissions: permissions(user.permissions.clone(), service == Some(account))
                 .map_err(|error| format!("invalid permissions for {kind} {whom:?}: {error}"))?,
@@ -187,16 +195,20 @@ impl Users {
     pub fn are_cheap(&self, presented: &Presented, maps: bool) -> bool {
         let signed = self.have_nkeys() && given(presented.nkey.as_deref());
         let mapped = maps && !self.by_name.is_empty();
-        let slow = |password: Option<&Password>| password.is_some_and(Password::is_slow);
-        let hashed = match presented.user.as_deref().filter(|name| !name.is_empty()) {
-            Some(name) => match self.by_name.get(name) {
-                Some(known) => slow(known.password.as_ref()),
-                None => slow(self.decoy.as_ref()),
-            },
-            None => false,
+        let slow = |password: Option<&Password>, presented: &Option<Secret>| {
+            presented.is_some() && password.is_some_and(Password::is_slow)
         };
-        let single = self.single.as_ref().map(|(_, password)| password);
-        !signed && !mapped && !hashed && !slow(self.token.as_ref()) && !slow(single)
+        let name = presented.user.as_deref().filter(|name| !name.is_empty());
+        let of_user = name.and_then(|name| match self.by_name.get(name) {
+            Some(known) => known.password.as_ref(),
+            None => self.decoy.as_ref(),
+        });
+        let of_single = self.single.as_ref().map(|(_, password)| password);
+        !signed
+            && !mapped
+            && !slow(of_user, &presented.pass)
+            && !slow(of_single, &presented.pass)
+            && !slow(self.token.as_ref(), &presented.token)
     }
 
     /// Who it is.
@@ -403,9 +415,8 @@ fn given(text: Option<&str>) -> bool {
 
 /// Whether nothing was presented that could be wrong.
 fn is_anonymous(presented: &Presented) -> bool {
-    let secret = |secret: &Option<crate::auth::definition::Secret>| {
-        secret.as_ref().is_some_and(|secret| !secret.0.is_empty())
-    };
+    let secret =
+        |secret: &Option<Secret>| secret.as_ref().is_some_and(|secret| !secret.0.is_empty());
     !given(presented.user.as_deref())
         && !given(presented.nkey.as_deref())
         && !secret(&presented.pass)

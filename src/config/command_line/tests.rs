@@ -335,6 +335,86 @@ fn help_and_version() {
 }
 
 #[test]
+fn flags_override_the_file() {
+    let run = |line: &str| -> Config {
+        match parse_words(&line.split_whitespace().collect::<Vec<_>>()) {
+            Ok(Invocation::Run { config, .. }) => *config,
+            other => panic!("{line}: {other:?}"),
+        }
+    };
+    let of_file = run("-c a.conf");
+    let file = of_file.file.clone().unwrap();
+    assert_eq!(file.path, Path::new("a.conf"));
+    assert_eq!((of_file.port, of_file.host.as_str()), (fixed(5), "file"));
+    assert!(of_file.debug && !of_file.log_time);
+    assert_eq!(of_file.limits.auth_timeout_ms, 6_000);
+
+    let same = |line: &str, change: &dyn Fn(&mut Config)| {
+        let mut expected = run("-c a.conf");
+        change(&mut expected);
+        assert_eq!(run(line), expected, "{line}");
+    };
+    same("--config=a.conf", &|_| {});
+    same("-c a.conf -p 6", &|config| config.port = fixed(6));
+    same("-a flag -c a.conf", &|config| {
+        config.host = "flag".to_owned()
+    });
+    same("-c a.conf -D=false -T", &|config| {
+        (config.debug, config.log_time) = (false, true);
+    });
+    same("-c a.conf -VV", &|config| {
+        (config.trace, config.trace_verbose) = (true, true);
+    });
+    same("-c a.conf --user x", &|config| {
+        config.auth.user = Some("x".to_owned())
+    });
+    same("-c a.conf --user x --pass y", &|config| {
+        config.auth.user = Some("x".to_owned());
+        config.auth.pass = Some(Secret("y".to_owned()));
+    });
+    same("-c a.conf --pass y", &|config| {
+        config.auth.pass = Some(Secret("y".to_owned()));
+    });
+    same("-c a.conf -n x --client_advertise y:1 -P z", &|config| {
+        config.server_name = Some("x".to_owned());
+        config.client_advertise = Some("y:1".to_owned());
+        config.pid_file = Some("z".into());
+    });
+    same("-c a.conf --tls=false --tlscert nowhere", &|config| {
+        config.tls = None;
+        config.limits.auth_timeout_ms = 2_000;
+    });
+    same("-c a.conf --tlscert x.pem --tlskey x.pem", &|config| {
+        let tls = config.tls.as_mut().unwrap();
+        tls.verify = false;
+        tls.certificates = vec![CertificateFiles {
+            cert_file: "x.pem".into(),
+            key_file: "x.pem".into(),
+        }];
+    });
+    let tls = run("--tlscert x.pem --tlskey x.pem --tlsverify --tlscacert x.pem");
+    assert_eq!(tls.limits.auth_timeout_ms, 3_000);
+    let tls = tls.tls.unwrap();
+    assert!(tls.verify && tls.ca_file.is_some());
+}
+
+#[test]
+fn files_tested() {
+    for line in ["-c a.conf -t", "-t --config a.conf -p 7"] {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let Ok(Invocation::Tested(text)) = parse_words(&words) else {
+            panic!("{line}");
+        };
+        let start = "skein: configuration file a.conf is valid (sha256:";
+        assert!(text.starts_with(start), "{text}");
+    }
+    let Ok(Invocation::Run { warnings, .. }) = parse_words(&["-c", "warning.conf"]) else {
+        panic!("a warning keeps it from starting");
+    };
+    assert_eq!(warnings.len(), 1);
+}
+
+#[test]
 fn help_page_names_every_flag() {
     let Ok(Invocation::Help(page)) = parse_words(&["-h"]) else {
         panic!("no help")
@@ -349,6 +429,10 @@ fn help_page_names_every_flag() {
         "-l, --log <FILE>",
         "-T, --logtime[=<BOOL>]",
         "--logtime_utc",
+        "-c, --config <FILE>",
+        "--t ",
+        "--tlscert <FILE>",
+        "--help_tls",
         "-D, --debug",
         "-V, --trace",
         "--VV",
@@ -459,13 +543,47 @@ fn refused() {
         "flag --pass needs flag --user",
     );
 
+    check(&["-c", "x.conf"], "open x.conf: no such file");
     check(
-        &["-c", "x.conf"],
-        "configuration files are not supported yet by this build: -c",
+        &["-t"],
+        "must specify [-c, --config] option to check configuration file syntax",
     );
     check(
-        &["--config=x.conf", "-t"],
-        "configuration files are not supported yet by this build: --config",
+        &["-c", "limits.conf"],
+        "max_payload (1048576) cannot be higher than max_pending (1000)",
+    );
+    check(
+        &["-c", "warning.conf", "-t"],
+        "warning.conf:1:0: invalid use of field \"ping_interval\": ping_interval should be converted to a duration",
+    );
+    let cert = "TLS Server certificate must be present and valid";
+    let key = "TLS Server private key must be present and valid";
+    check(&["--tls"], cert);
+    check(&["--tlskey", "x.pem"], cert);
+    check(&["--tlsverify"], cert);
+    check(&["--tlscert", "x.pem"], key);
+    check(
+        &["--tlscert", "x.pem", "--tlskey", "y.pem"],
+        "error parsing X509 certificate/key pair: open y.pem: no such file",
+    );
+    check(
+        &[
+            "--tlscert",
+            "x.pem",
+            "--tlskey",
+            "x.pem",
+            "--tlscacert",
+            "z.pem",
+        ],
+        "open z.pem: no such file",
+    );
+    check(
+        &["--client_advertise", "a:b"],
+        "invalid value \"a:b\" for flag --client_advertise: could not parse address string \"a:b\"",
+    );
+    check(
+        &["--max_traced_msg_len", "-1"],
+        "invalid value \"-1\" for flag --max_traced_msg_len: expected a number",
     );
     for flag in LATER_WITH_VALUE {
         check(

@@ -20,6 +20,8 @@ const TIMEOUT_HIGH_MS: u64 = 60_000;
 pub struct Authorization {
     pub user: Option<String>,
     pub pass: Option<Secret>,
+    /// The password is there for others to refer to, or not only for that.
+    is_pass_referred_to: bool,
     pub token: Option<Secret>,
     /// `None` without `users`.
     pub users: Option<Vec<UserDefinition>>,
@@ -40,7 +42,7 @@ pub fn top_level(node: &Node, auth: &mut AuthDefinition, reader: &mut Reader<'_>
     auth.proxy_required = block.proxy_required;
     let is_single = auth.user.is_some();
     // nats-server starts, open to everyone.
-    if auth.pass.is_some() && !is_single && auth.token.is_none() {
+    if auth.pass.is_some() && !is_single && auth.token.is_none() && !block.is_pass_referred_to {
         reader.error(place, "a password without a user protects nothing");
     }
     if (is_single || auth.pass.is_some()) && auth.token.is_some() {
@@ -86,7 +88,10 @@ pub fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Authorization> {
         let (key, node) = (key.as_str(), &entry.node);
         match key {
             "user" | "username" => block.user = reader.text_given(key, node),
-            "pass" | "password" => block.pass = reader.text_given(key, node).map(Secret),
+            "pass" | "password" => {
+                block.pass = reader.text_given(key, node).map(Secret);
+                block.is_pass_referred_to = entry.is_variable;
+            }
             "token" => block.token = reader.text_given(key, node).map(Secret),
             "timeout" => block.timeout_ms = timeout_ms(key, node, reader),
             "users" => block.users = users(node, reader),

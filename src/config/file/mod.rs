@@ -20,7 +20,7 @@ use std::path::Path;
 use self::reader::Reader;
 pub use self::tls::help_tls;
 use super::conf::{self, Entry, Map, Node, Place, Surroundings, Value};
-use super::{Config, ConfigFile, OcspMode, OcspOptions, Port, WriteTimeout};
+use super::{Config, ConfigFile, OcspMode, OcspOptions, Port};
 use crate::auth::definition::Secret;
 
 /// What a configuration file says.
@@ -245,32 +245,28 @@ impl Top<'_> {
             "max_closed_clients" => {
                 set_not_0(&mut limits.max_closed_clients, reader.number(key, node));
             }
-            "no_fast_producer_stall" => {
-                set_some(
-                    &mut limits.no_fast_producer_stall,
-                    reader.boolean(key, node),
-                );
-            }
             "no_header_support" => {
-                set_some(&mut limits.no_header_support, reader.boolean(key, node));
+                if let Some(on) = reader.boolean(key, node) {
+                    limits.no_header_support = on;
+                }
+            }
+            "no_fast_producer_stall" => {
+                if reader.boolean(key, node) == Some(true) {
+                    reader.not_supported_yet(key, &node.place);
+                }
             }
             "write_deadline" => {
                 set_not_0(&mut limits.write_deadline_ms, reader.duration_ms(key, node));
             }
-            "write_timeout" => {
-                let policy = match reader.text(key, node) {
-                    None => None,
-                    Some("default") => Some(WriteTimeout::Default),
-                    Some("close") => Some(WriteTimeout::Close),
-                    Some("retry") => Some(WriteTimeout::Retry),
-                    Some(_) => {
-                        let text = "write_timeout must be 'default', 'close' or 'retry'";
-                        reader.error(&node.place, text);
-                        None
-                    }
-                };
-                set_some(&mut limits.write_timeout, policy);
-            }
+            // Clients are closed by default.
+            "write_timeout" => match reader.text(key, node) {
+                None | Some("default" | "close") => {}
+                Some("retry") => reader.not_supported_yet("write_timeout: retry", &node.place),
+                Some(_) => {
+                    let text = "write_timeout must be 'default', 'close' or 'retry'";
+                    reader.error(&node.place, text);
+                }
+            },
             "ping_interval" => {
                 set_not_0(&mut limits.ping_interval_ms, reader.duration_ms(key, node));
             }

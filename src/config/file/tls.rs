@@ -137,8 +137,8 @@ impl Block {
                 options.ca_file = path.map(Into::into);
             }
             "certs" | "certificates" => {
-                self.has_certs = true;
                 if let Some(certificates) = certificates(key, node, reader) {
+                    self.has_certs = !certificates.is_empty();
                     options.certificates = certificates;
                 }
             }
