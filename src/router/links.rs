@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::plan::{Part, Plan, ServiceLeg};
 use super::{AccountId, Router, Tables};
 use crate::auth::accounts::{Directory, StreamImport};
+use crate::auth::system_imports::SYSTEM_IMPORTS;
 use crate::base::limits::IMPORT_CHAIN_MAX;
 use crate::subject::{EntryId, Index, SubjectHash, Transform, matches};
 
@@ -122,6 +123,24 @@ impl Router {
 }
 
 impl Tables<'_> {
+    /// Adds to a plan what every account may ask of the system account, unless the account has an
+    /// import of that very subject.
+    #[cold]
+    pub(super) fn follow_system(&self, plan: &mut Plan, subject: &[u8]) {
+        let own = plan.services.iter().any(|leg| match leg {
+            ServiceLeg::Import(import) => {
+                *self.directory.services[*import as usize].from == *subject
+            }
+            ServiceLeg::System(_) => true,
+        });
+        let asked = SYSTEM_IMPORTS
+            .iter()
+            .position(|import| import.subject.as_bytes() == subject);
+        if let (Some(number), false, Some(_)) = (asked, own, self.directory.system) {
+            plan.services.push(ServiceLeg::System(number as u8));
+        }
+    }
+
     /// Adds to a plan the accounts that import `subject` and those that answer it.
     pub(super) fn follow_links(
         &self,
@@ -132,7 +151,7 @@ impl Tables<'_> {
     ) {
         if let Some(links) = &self.accounts[account.0 as usize].links {
             links.services.for_each(subject, hash, |import| {
-                plan.services.push(ServiceLeg { import });
+                plan.services.push(ServiceLeg::Import(import));
             });
         }
         self.follow_streams(plan, account, subject, hash, 0);

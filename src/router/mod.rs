@@ -35,6 +35,9 @@ pub type SubId = u32;
 /// A queue group's place in its shard.
 pub type GroupId = u32;
 
+/// Where requests to the system account begin.
+const SYSTEM_REQUESTS: &[u8] = b"$SYS.REQ.";
+
 /// No subscription, no group.
 pub const NONE: u32 = u32::MAX;
 
@@ -458,6 +461,9 @@ impl Router {
         tables.fill(&mut plan.first, account, subject, hash);
         if accounts[account.0 as usize].links.is_some() {
             tables.follow_links(plan, account, subject, hash);
+        }
+        if subject.starts_with(SYSTEM_REQUESTS) {
+            tables.follow_system(plan, subject);
         }
     }
 

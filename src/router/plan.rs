@@ -82,9 +82,11 @@ impl Part {
 
 /// A request that another account answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ServiceLeg {
-    /// The import, by its place in the directory.
-    pub import: u32,
+pub enum ServiceLeg {
+    /// By an import: its place in the directory.
+    Import(u32),
+    /// By what every account may ask of the system account: its place in that list.
+    System(u8),
 }
 
 /// Sets of permissions that a seat remembers to allow its subject.
@@ -244,6 +246,11 @@ impl PlanCache {
         &self.seats[plan as usize].plan
     }
 
+    /// The account in whose name space the plan's subject is.
+    pub fn account(&self, plan: PlanId) -> AccountId {
+        AccountId(self.seats[plan as usize].account)
+    }
+
     /// Takes the queue groups out of a part, to be put back before the router is used again.
     pub fn take_groups(&mut self, plan: PlanId, part: usize) -> Vec<GroupPick> {
         std::mem::take(&mut self.seats[plan as usize].plan.part_mut(part).groups)
@@ -327,10 +334,10 @@ impl PlanCache {
         plan.more.clear();
         plan.services.clear();
         plan.allowed = [0; ALLOWED_KEPT];
+        *whose = account.0;
         if seat != SCRATCH {
             seated.clear();
             seated.extend_from_slice(subject);
-            *whose = account.0;
             self.tags[seat as usize] = Tag {
                 hash: seat_hash(account, hash),
                 contender: 0,

@@ -125,6 +125,7 @@ impl Plan {
         Policy {
             gate: Arc::new(gate),
             directory: Arc::new(directory),
+            only_more: false,
         }
     }
 }
@@ -293,7 +294,9 @@ impl House {
     /// Somebody else has decided.
     pub(super) fn decide(&mut self, client: usize, presented: &Presented, plan: &Plan) {
         let Client { shard, conn } = self.clients[client];
-        let Policy { gate, directory } = plan.policy(Some(&self.directory));
+        let Policy {
+            gate, directory, ..
+        } = plan.policy(Some(&self.directory));
         let outcome = gate.decide(&*directory, presented, self.now / 1000);
         self.tell(shard, Event::Decided { conn, outcome });
         self.settle();

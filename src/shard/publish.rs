@@ -207,8 +207,9 @@ impl Shard {
             return self.send_to_part(origin, plan, 0, message, fx);
         }
         let services = services.clone();
+        let account = self.router.plans.account(plan);
         self.send_to_importers(origin, plan, message, fx)
-            | self.send_to_services(origin, &services, message, fx)
+            | self.send_to_services(origin, account, &services, message, fx)
     }
 
     /// Delivers to each part of a plan, with the subject that it has there.

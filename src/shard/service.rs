@@ -126,6 +126,7 @@ impl Shard {
     pub(super) fn send_to_services(
         &mut self,
         origin: &Origin,
+        account: AccountId,
         services: &[ServiceLeg],
         message: &Message<'_>,
         fx: &mut Effects,
@@ -137,10 +138,18 @@ impl Shard {
         let directory = Arc::clone(&self.settings.policy.directory);
         let mut delivered = false;
         for leg in services {
-            let Some(import) = directory.services.get(leg.import as usize) else {
-                continue;
+            delivered |= match *leg {
+                ServiceLeg::Import(number) => match directory.services.get(number as usize) {
+                    Some(import) => self.serve(origin, import, message, fx),
+                    None => false,
+                },
+                ServiceLeg::System(number) => {
+                    match directory.system_service(usize::from(number), account) {
+                        Some(import) => self.serve(origin, &import, message, fx),
+                        None => false,
+                    }
+                }
             };
-            delivered |= self.serve(origin, import, message, fx);
         }
         self.responses.depth -= 1;
         delivered
