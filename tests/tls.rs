@@ -4,6 +4,8 @@
 //! `NATS_SERVER_BIN=nats-server cargo test --test tls` asks the same of a nats-server; where the two
 //! differ on purpose, the case says so.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 #[path = "harness/certificates.rs"]
 mod certificates;
 #[allow(dead_code, reason = "each test binary uses a part of it")]

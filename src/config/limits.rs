@@ -148,10 +148,7 @@ mod tests {
         #[track_caller]
         fn check(limits: &Limits, expected: Result<(), &str>) {
             let found = limits.check().map_err(|error| error.to_string());
-            assert_eq!(
-                found.as_ref().map(|()| ()).map_err(String::as_str),
-                expected
-            );
+            assert_eq!(found.as_ref().copied().map_err(String::as_str), expected);
         }
         check(&Limits::DEFAULT, Ok(()));
         let pending = Limits {

@@ -89,10 +89,6 @@ impl Authority {
         }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path(name)
-    }
-
     pub fn ca(&self) -> &Path {
         &self.ca
     }

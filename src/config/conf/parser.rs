@@ -487,9 +487,7 @@ impl<'t, 's, 'p> Parser<'t, 's, 'p> {
         if let Some((frame, state)) = opened {
             self.scanner.next();
             if self.frames.len() > DEPTH_MAX {
-                return Err(self.error(&format!(
-                    "More than {DEPTH_MAX} maps and arrays in each other"
-                )));
+                return Err(self.too_deep());
             }
             self.frames.push(frame);
             return Ok(state);
@@ -569,7 +567,8 @@ impl<'t, 's, 'p> Parser<'t, 's, 'p> {
                 if self.shared.reference_bytes > REFERENCE_BYTES_MAX {
                     return Err(self.error("References to variables are too large"));
                 }
-                return Ok(node.value.clone());
+                let value = node.value.clone();
+                return self.check_depth(&value).map(|()| value);
             }
         }
         let line = mark.line;
@@ -599,11 +598,27 @@ impl<'t, 's, 'p> Parser<'t, 's, 'p> {
         self.shared.variables.pop();
         let map = parsed.map_err(|error| wrong(error.0))?;
         let found = map.into_entries().into_iter();
-        found
+        let value = found
             .filter(|entry| entry.key == VARIABLE_KEY)
             .map(|entry| entry.node.value)
             .next()
-            .ok_or_else(|| wrong("it has no value".to_owned()))
+            .ok_or_else(|| wrong("it has no value".to_owned()))?;
+        self.check_depth(&value).map(|()| value)
+    }
+
+    /// Whether a value from elsewhere may stand here.
+    fn check_depth(&self, value: &Value) -> Result<(), ParseError> {
+        // The first frame is the file.
+        match self.frames.len() - 1 + value.depth() > DEPTH_MAX {
+            true => Err(self.too_deep()),
+            false => Ok(()),
+        }
+    }
+
+    fn too_deep(&self) -> ParseError {
+        self.error(&format!(
+            "More than {DEPTH_MAX} maps and arrays in each other"
+        ))
     }
 
     /// Puts the keys of another file into the map that is being read.
@@ -612,6 +627,9 @@ impl<'t, 's, 'p> Parser<'t, 's, 'p> {
         let included = parse_file(&path, self.shared, self.depth + 1).map_err(|error| {
             ParseError(format!("error parsing include file '{named}', {error}"))
         })?;
+        for entry in included.entries() {
+            self.check_depth(&entry.node.value)?;
+        }
         if let Some(Frame::Map { map, .. }) = self.frames.last_mut() {
             for entry in included.into_entries() {
                 map.insert(entry);

@@ -458,6 +458,27 @@ fn limits() {
         .to_string();
     assert!(error.ends_with("configuration is too large"), "{error}");
 
+    let nested = |inner: &str| format!("{}{inner}{}", "[".repeat(40), "\n]".repeat(40));
+    let deeper = format!("a {}\nb {}\n", nested("1"), nested("$a"));
+    let error = parse_with(&deeper, &[], &[]).unwrap_err().to_string();
+    assert!(error.contains("More than 64 maps and arrays"), "{error}");
+    let files = [("dir/b.conf", format!("b {}", nested("1")))];
+    let files: Vec<_> = files
+        .iter()
+        .map(|(path, text)| (*path, text.as_str()))
+        .collect();
+    let in_maps = format!("{}include b.conf\n{}", "a {".repeat(40), "}".repeat(40));
+    let error = parse_with(&in_maps, &files, &[]).unwrap_err().to_string();
+    assert!(error.contains("More than 64 maps and arrays"), "{error}");
+    let variable = [("DEEP", nested("1"))];
+    let variable: Vec<_> = variable
+        .iter()
+        .map(|(name, text)| (*name, text.as_str()))
+        .collect();
+    let error = parse_with(&nested("$DEEP").replacen('[', "a [", 1), &[], &variable);
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("More than 64 maps and arrays"), "{error}");
+
     let deep = format!("a {}{}", "{ b [".repeat(10_000), "] }".repeat(10_000));
     assert!(parse_with(&deep, &[], &[]).is_err());
 }

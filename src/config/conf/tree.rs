@@ -59,6 +59,20 @@ impl Value {
         }
     }
 
+    /// How deep maps and arrays nest in it.
+    pub(super) fn depth(&self) -> usize {
+        let inner = match self {
+            Value::Array(nodes) => nodes.iter().map(|node| node.value.depth()).max(),
+            Value::Map(map) => map.entries.iter().map(|e| e.node.value.depth()).max(),
+            Value::Text(_)
+            | Value::Integer(_)
+            | Value::Float(_)
+            | Value::Bool(_)
+            | Value::DateTime(_) => return 0,
+        };
+        1 + inner.unwrap_or(0)
+    }
+
     /// About how much memory a copy takes.
     pub(super) fn bytes(&self) -> usize {
         size_of::<Entry>()

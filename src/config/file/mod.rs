@@ -246,9 +246,7 @@ impl Top<'_> {
                 set_not_0(&mut limits.max_closed_clients, reader.number(key, node));
             }
             "no_header_support" => {
-                if let Some(on) = reader.boolean(key, node) {
-                    limits.no_header_support = on;
-                }
+                set_some(&mut limits.no_header_support, reader.boolean(key, node));
             }
             "no_fast_producer_stall" => {
                 if reader.boolean(key, node) == Some(true) {

@@ -180,8 +180,8 @@ fn every_key() {
             "not supported yet: no_fast_producer_stall (a.conf:1:0)",
         ),
         (
-            "no_header_support: false",
-            "no_header_support: x",
+            "no_header_support: true",
+            "no_header_support: 1",
             "no_header_support: expected a boolean",
         ),
         (
@@ -705,21 +705,22 @@ fn places_of_unknown_keys() {
 #[test]
 fn limits() {
     #[track_caller]
-    fn check(text: &str, expected: Limits) {
-        assert_eq!(config(text).limits, expected, "{text}");
+    fn check(text: &str, expected: &Limits) {
+        assert_eq!(&config(text).limits, expected, "{text}");
     }
     let all = "max_payload: 1k, max_control_line: 512, max_pending: 2k, max_connections: 0, max_subs: 3,\
-               max_sub_tokens: 4, write_deadline: 5s, ping_interval: \"1m\", ping_max: 6, max_traced_msg_len: 7,\
-               max_closed_clients: 8, lame_duck_duration: 40s, lame_duck_grace_period: 1s, authorization { timeout: 0.5 }, max_connections_per_address: 9, max_unauthenticated: 10, no_header_support: on";
+               max_sub_tokens: 4, no_header_support: on, write_deadline: 5s, ping_interval: \"1m\", ping_max: 6, max_traced_msg_len: 7,\
+               max_closed_clients: 8, lame_duck_duration: 40s, lame_duck_grace_period: 1s, authorization { timeout: 0.5 }, max_connections_per_address: 9, max_unauthenticated: 10";
     check(
         all,
-        Limits {
+        &Limits {
             max_payload_bytes: 1000,
             max_control_line_bytes: 512,
             max_pending_bytes: 2000,
             max_connections: 0,
             max_subscriptions: 3,
             max_sub_tokens: 4,
+            no_header_support: true,
             write_deadline_ms: 5000,
             ping_interval_ms: 60_000,
             ping_max: 6,
@@ -730,18 +731,17 @@ fn limits() {
             auth_timeout_ms: 500,
             max_connections_per_address: 9,
             max_unauthenticated: 10,
-            no_header_support: true,
         },
     );
     check(
         "max_payload: 0, max_pending: 0, ping_max: 0, write_deadline: \"0s\"",
-        Limits::DEFAULT,
+        &Limits::DEFAULT,
     );
     let one = Limits {
         max_connections: 0,
         ..Limits::DEFAULT
     };
-    check("max_conn: -1", one);
+    check("max_conn: -1", &one);
 }
 
 #[test]
