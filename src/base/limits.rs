@@ -42,6 +42,8 @@ pub const IMPORT_CHAIN_MAX: usize = 16;
 /// Requests to other accounts' services that a shard waits for responses to. More are not
 /// forwarded: their senders are told that nobody responds.
 pub const SERVICE_RESPONSES_MAX: usize = 1 << 20;
+/// Those of them that are measured. More are not measured, but sent.
+pub const LATENCIES_MAX: usize = 1 << 14;
 
 /// Slots of the per-shard cache from subject to delivery plan.
 pub const PLAN_CACHE_SLOTS: usize = 8192;

@@ -426,6 +426,15 @@ impl Router {
         }
     }
 
+    /// Whether anybody of this account has subscribed to a subject, on whichever shard.
+    pub fn is_heard(&self, account: AccountId, subject: &[u8]) -> bool {
+        let mut is_heard = false;
+        if let Some(Account { index, .. }) = self.accounts.get(account.0 as usize) {
+            index.for_each_match(subject, self.hash.of(subject), |_| is_heard = true);
+        }
+        is_heard
+    }
+
     /// The hasher for subjects.
     pub fn hasher(&self) -> &SubjectHash {
         &self.hash

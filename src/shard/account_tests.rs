@@ -1,6 +1,7 @@
 //! Messages between accounts: imports, services and their responses, on one shard and across
 //! several.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use super::{Effects, Event, Opening, Policy, Settings, Shard};
@@ -9,11 +10,12 @@ use crate::auth::definition::{
     AccountDefinition, Destination, ExportDefinition, ExportKind, ImportDefinition, ImportKind,
     MappingDefinition, ResponseType,
 };
+use crate::base::deadlines::Millis;
 use crate::base::ids::{ConnId, ShardId};
 use crate::config::Limits;
 use crate::proto::info::ServerIdentity;
 
-fn account(name: &str) -> AccountDefinition {
+pub(super) fn account(name: &str) -> AccountDefinition {
     AccountDefinition {
         name: name.to_owned(),
         ..AccountDefinition::default()
@@ -21,7 +23,7 @@ fn account(name: &str) -> AccountDefinition {
 }
 
 impl AccountDefinition {
-    fn exports_stream(mut self, subject: &str) -> Self {
+    pub(super) fn exports_stream(mut self, subject: &str) -> Self {
         self.exports.push(ExportDefinition {
             subject: subject.to_owned(),
             kind: ExportKind::Stream,
@@ -32,7 +34,7 @@ impl AccountDefinition {
         self
     }
 
-    fn exports_service(mut self, subject: &str, response: ResponseType) -> Self {
+    pub(super) fn exports_service(mut self, subject: &str, response: ResponseType) -> Self {
         self.exports.push(ExportDefinition {
             subject: subject.to_owned(),
             kind: ExportKind::Service {
@@ -65,17 +67,17 @@ impl AccountDefinition {
         self
     }
 
-    fn imports_stream(self, account: &str, subject: &str, to: &str) -> Self {
+    pub(super) fn imports_stream(self, account: &str, subject: &str, to: &str) -> Self {
         let kind = ImportKind::Stream { allow_trace: false };
         self.imports(kind, account, subject, to)
     }
 
-    fn imports_service(self, account: &str, subject: &str, to: &str) -> Self {
+    pub(super) fn imports_service(self, account: &str, subject: &str, to: &str) -> Self {
         let kind = ImportKind::Service { share: false };
         self.imports(kind, account, subject, to)
     }
 
-    fn maps(mut self, source: &str, destination: &str) -> Self {
+    pub(super) fn maps(mut self, source: &str, destination: &str) -> Self {
         self.mappings.push(MappingDefinition {
             source: source.to_owned(),
             destinations: vec![Destination {
@@ -93,21 +95,33 @@ fn directory(accounts: &[AccountDefinition]) -> Result<Directory, String> {
     Directory::new(&accounts, SYSTEM_NAME, Imports::MustFit, None).map_err(|e| e.to_string())
 }
 
-struct Client {
-    shard: usize,
-    conn: ConnId,
+pub(super) struct Client {
+    pub shard: usize,
+    pub conn: ConnId,
+}
+
+thread_local! {
+    /// What the fine clock says next, in nanoseconds.
+    static CLOCK_NS: Cell<u64> = const { Cell::new(1) };
+}
+
+/// Sets the fine clock of this thread's houses.
+pub(super) fn set_clock_ns(to: u64) {
+    CLOCK_NS.set(to);
 }
 
 /// Shards that are told everything at once.
-struct House {
-    shards: Vec<Shard>,
-    clients: Vec<Client>,
+pub(super) struct House {
+    pub shards: Vec<Shard>,
+    pub clients: Vec<Client>,
     directory: Arc<Directory>,
     fx: Vec<Effects>,
+    /// The shards' clock.
+    pub now: Millis,
 }
 
 impl House {
-    fn new(shards: usize, accounts: &[AccountDefinition]) -> Self {
+    pub fn new(shards: usize, accounts: &[AccountDefinition]) -> Self {
         let directory = Arc::new(directory(accounts).expect("the accounts fit together"));
         let settings = Settings {
             limits: Limits::default(),
@@ -116,7 +130,7 @@ impl House {
                 ..Policy::open()
             },
             unix_at_zero_ms: 0,
-            fine_clock_ns: || 1,
+            fine_clock_ns: || CLOCK_NS.get(),
             identity: ServerIdentity {
                 id: "N".repeat(56),
                 name: "house".into(),
@@ -138,11 +152,12 @@ impl House {
             clients: Vec::new(),
             directory,
             fx: (0..shards).map(|_| Effects::default()).collect(),
+            now: 1,
         }
     }
 
     /// A connection in an account; its number. They go round the shards.
-    fn client(&mut self, account: &str) -> usize {
+    pub fn client(&mut self, account: &str) -> usize {
         let number = self.clients.len();
         let shard = number % self.shards.len();
         let conn = ConnId {
@@ -158,18 +173,45 @@ impl House {
             nonce: Box::default(),
             internal: Some(self.directory.find(account).expect("it is there").id),
         };
-        self.shards[shard].handle(1, event, &mut self.fx[shard]);
+        self.shards[shard].handle(self.now, event, &mut self.fx[shard]);
         self.clients.push(Client { shard, conn });
         let options = "{\"verbose\":false,\"headers\":true,\"no_responders\":true}";
         self.say(number, &format!("CONNECT {options}\r\n"));
         number
     }
 
+    /// As [`Self::client`], but one that comes from outside, with a name and a known round trip.
+    pub fn user(&mut self, account: &str, round_trip_ns: u64) -> usize {
+        let number = self.client(account);
+        let Client { shard, conn } = self.clients[number];
+        let session = &mut self.shards[shard].sessions[conn.index as usize];
+        session.internal = false;
+        session.pings.round_trip_ns = round_trip_ns;
+        number
+    }
+
     /// What a client sends; afterwards all shards have done all there is to do.
-    fn say(&mut self, client: usize, text: &str) {
+    pub fn say(&mut self, client: usize, text: &str) {
         let Client { shard, conn } = self.clients[client];
         let bytes = text.as_bytes();
-        self.shards[shard].handle(1, Event::Received { conn, bytes }, &mut self.fx[shard]);
+        self.shards[shard].handle(
+            self.now,
+            Event::Received { conn, bytes },
+            &mut self.fx[shard],
+        );
+        self.settle();
+    }
+
+    /// Lets time pass.
+    pub fn wait(&mut self, ms: Millis) {
+        self.now += ms;
+        for (shard, fx) in self.shards.iter_mut().zip(&mut self.fx) {
+            shard.handle(self.now, Event::Tick, fx);
+        }
+        self.settle();
+    }
+
+    fn settle(&mut self) {
         let mut quiet = false;
         while !quiet {
             quiet = true;
@@ -179,7 +221,7 @@ impl House {
                         quiet = false;
                         let from = ShardId(from as u8);
                         let event = Event::Batch { from, batch };
-                        self.shards[to].handle(1, event, &mut self.fx[to]);
+                        self.shards[to].handle(self.now, event, &mut self.fx[to]);
                     }
                 }
             }
@@ -187,20 +229,20 @@ impl House {
     }
 
     /// What a client has been sent since it was last asked.
-    fn heard(&mut self, client: usize) -> String {
+    pub fn heard(&mut self, client: usize) -> String {
         let Client { shard, conn } = self.clients[client];
         let out = self.shards[shard].outbound(conn).expect("it is open");
         let bytes: Vec<u8> = out.begin_send().flatten().copied().collect();
         let shard_fx = &mut self.fx[shard];
         let sent = bytes.len();
-        self.shards[shard].handle(1, Event::SendStarted { conn }, shard_fx);
-        self.shards[shard].handle(1, Event::Sent { conn, bytes: sent }, shard_fx);
+        self.shards[shard].handle(self.now, Event::SendStarted { conn }, shard_fx);
+        self.shards[shard].handle(self.now, Event::Sent { conn, bytes: sent }, shard_fx);
         String::from_utf8(bytes).expect("tests speak text")
     }
 }
 
 /// The reply subject of the request in a delivery.
-fn reply_of(delivery: &str) -> String {
+pub(super) fn reply_of(delivery: &str) -> String {
     delivery
         .split_ascii_whitespace()
         .find(|word| word.starts_with("_R_."))

@@ -38,7 +38,8 @@ pub struct PublishFrame<'a> {
     pub replanned: bool,
     /// It is the response to a request that was sent from there to another account's service.
     pub response: bool,
-    /// Names of the queue groups of which a member there gets it.
+    /// Names of the queue groups of which a member there gets it. With a response that is measured,
+    /// what it takes along instead.
     pub queues: QueueNames<'a>,
     /// Length of the reply subject at the start of `rest`.
     pub reply_len: usize,

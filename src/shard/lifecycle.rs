@@ -254,6 +254,9 @@ impl Shard {
                         change.members,
                     );
                     self.mesh.count_interest(from);
+                    if change.members == 0 {
+                        self.interest_lost();
+                    }
                 }
                 Frame::Ack(number) => {
                     self.mesh.acked(from, number);

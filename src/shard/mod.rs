@@ -15,6 +15,7 @@ mod event;
 mod flow;
 mod frame;
 mod input;
+mod latency;
 mod lifecycle;
 mod mesh;
 mod permit;
@@ -341,3 +342,6 @@ mod tests;
 
 #[cfg(test)]
 mod account_tests;
+
+#[cfg(test)]
+mod latency_tests;

@@ -212,7 +212,7 @@ impl Shard {
     }
 
     /// Delivers to each part of a plan, with the subject that it has there.
-    fn send_to_importers(
+    pub(super) fn send_to_importers(
         &mut self,
         origin: &Origin,
         plan: PlanId,
@@ -577,7 +577,7 @@ impl Shard {
             replanned: true,
         };
         if frame.response {
-            self.respond(&origin, frame.account, &message, fx);
+            self.respond(&origin, frame.account, &message, frame.queues.0, fx);
             return;
         }
         let plan = self
