@@ -27,7 +27,7 @@ use crate::base::sid::Sid;
 use crate::base::slab::Slab;
 use crate::subject::{EntryId, Index, SubjectHash};
 use links::Links;
-pub use plan::{GroupPick, Part, Plan, PlanCache, PlanId, ServiceLeg};
+pub use plan::{GroupPick, Part, Plan, PlanCache, PlanId, ServiceLeg, Via};
 pub use queues::{QueueId, Queues};
 
 /// A subscription's place in its shard.

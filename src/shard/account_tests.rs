@@ -192,22 +192,13 @@ impl House {
 
     /// What a client sends; afterwards all shards have done all there is to do.
     pub fn say(&mut self, client: usize, text: &str) {
-        let Client { shard, conn } = self.clients[client];
-        let bytes = text.as_bytes();
-        self.shards[shard].handle(
-            self.now,
-            Event::Received { conn, bytes },
-            &mut self.fx[shard],
-        );
+        self.say_unheard(client, text);
         self.settle();
     }
 
     /// Lets time pass.
     pub fn wait(&mut self, ms: Millis) {
-        self.now += ms;
-        for (shard, fx) in self.shards.iter_mut().zip(&mut self.fx) {
-            shard.handle(self.now, Event::Tick, fx);
-        }
+        self.wait_unheard(ms);
         self.settle();
     }
 
@@ -228,8 +219,29 @@ impl House {
         }
     }
 
+    /// As [`Self::say`], but what the shards have for each other stays where it is.
+    pub fn say_unheard(&mut self, client: usize, text: &str) {
+        let Client { shard, conn } = self.clients[client];
+        let bytes = text.as_bytes();
+        let event = Event::Received { conn, bytes };
+        self.shards[shard].handle(self.now, event, &mut self.fx[shard]);
+    }
+
+    /// As [`Self::wait`], the same way.
+    pub fn wait_unheard(&mut self, ms: Millis) {
+        self.now += ms;
+        for (shard, fx) in self.shards.iter_mut().zip(&mut self.fx) {
+            shard.handle(self.now, Event::Tick, fx);
+        }
+    }
+
     /// What a client has been sent since it was last asked.
     pub fn heard(&mut self, client: usize) -> String {
+        String::from_utf8(self.heard_bytes(client)).expect("tests speak text")
+    }
+
+    /// The same, of those that may not.
+    pub fn heard_bytes(&mut self, client: usize) -> Vec<u8> {
         let Client { shard, conn } = self.clients[client];
         let out = self.shards[shard].outbound(conn).expect("it is open");
         let bytes: Vec<u8> = out.begin_send().flatten().copied().collect();
@@ -237,7 +249,7 @@ impl House {
         let sent = bytes.len();
         self.shards[shard].handle(self.now, Event::SendStarted { conn }, shard_fx);
         self.shards[shard].handle(self.now, Event::Sent { conn, bytes: sent }, shard_fx);
-        String::from_utf8(bytes).expect("tests speak text")
+        bytes
     }
 }
 

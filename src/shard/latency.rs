@@ -295,7 +295,7 @@ fn event_id(prng: &mut Prng) -> String {
 }
 
 /// In RFC 3339.
-fn date(unix_ns: i128) -> String {
+pub(super) fn date(unix_ns: i128) -> String {
     let date = jiff::Timestamp::from_nanosecond(unix_ns).unwrap_or_default();
     date.to_string()
 }

@@ -264,6 +264,7 @@ impl Shard {
                 }
                 Frame::Hold(conn) => self.hold_local(conn, true, fx),
                 Frame::Release(conn) => self.hold_local(conn, false, fx),
+                Frame::Trace(answer) => self.trace_answered(&answer, fx),
             }
         }
         if self.mesh.acknowledge(from) {

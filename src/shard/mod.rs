@@ -11,6 +11,7 @@
 //! into the batch of that shard and one out of it there.
 
 mod admission;
+mod compress;
 mod event;
 mod flow;
 mod frame;
@@ -22,6 +23,7 @@ mod permit;
 mod publish;
 mod service;
 mod timers;
+mod trace;
 
 pub use admission::Policy;
 pub use event::{Close, Effects, Event, Level, Notice, Opening, OpeningNews};
@@ -42,6 +44,7 @@ use lifecycle::Arrival;
 use mesh::Mesh;
 use service::Responses;
 use timers::Due;
+use trace::{Traces, Tracing};
 
 /// What a shard needs to know of the server; the same for all.
 #[derive(Clone, Debug)]
@@ -121,6 +124,9 @@ pub struct Shard {
     imported_subject: Vec<u8>,
     /// Requests to other accounts' services whose responses are awaited here.
     responses: Responses,
+    /// The message under way, if it is traced.
+    tracing: Option<Box<Tracing>>,
+    traces: Traces,
 }
 
 impl Shard {
@@ -149,6 +155,8 @@ impl Shard {
             queue_names: Vec::new(),
             imported_subject: Vec::new(),
             responses: Responses::default(),
+            tracing: None,
+            traces: Traces::default(),
             settings,
         }
     }
@@ -205,10 +213,14 @@ impl Shard {
 
     /// The earliest time at which [`Event::Tick`] is due.
     pub fn next_deadline(&self) -> Option<Millis> {
-        [self.deadlines.next(), self.responses.next_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.deadlines.next(),
+            self.responses.next_deadline(),
+            self.traces.next_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Whether clients are given something to sign.
@@ -345,3 +357,6 @@ mod account_tests;
 
 #[cfg(test)]
 mod latency_tests;
+
+#[cfg(test)]
+mod trace_tests;

@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 use super::frame::{FrameRest, PublishFrame, QueueNames};
 use super::latency::{Fate, Measured};
 use super::publish::{self, Message, Origin};
+use super::trace::Passage;
 use super::{Effects, Shard};
 use crate::auth::accounts::ServiceImport;
 use crate::auth::definition::ResponseType;
@@ -129,7 +130,7 @@ fn is_measured(subject: &[u8]) -> bool {
     is_response(subject) && subject.len() != REPLY_LEN
 }
 
-fn reply_subject(shard: ShardId, number: u64, is_measured: bool) -> SmallVec<[u8; 64]> {
+pub(super) fn reply_subject(shard: ShardId, number: u64, is_measured: bool) -> SmallVec<[u8; 64]> {
     let mut subject = SmallVec::from_slice(PREFIX);
     subject.push(DIGITS[shard.index()]);
     let mut left = number;
@@ -199,7 +200,11 @@ impl Shard {
             None => subject.extend_from_slice(&import.to),
         }
         let subject = self.mapped_in(import.exporter, subject);
-        let mut measured = self.measure(origin, import, message, fx);
+        let is_only_traced = self.is_only_traced();
+        let mut measured = None;
+        if !is_only_traced {
+            measured = self.measure(origin, import, message, fx);
+        }
         if message.reply_len == 0
             && let Some(measured) = measured.take()
         {
@@ -226,21 +231,24 @@ impl Shard {
             awaited = Some(number);
             reply_subject(self.id, number, is_noted)
         };
-        let header = self.with_request_info(origin, import, message);
+        let mut header = self.with_request_info(origin, import, message);
+        let passage = self.note_service(import, message.subject, &subject, &mut header);
         let payload = &message.body()[message.header_len..];
-        let delivered = self.publish_in(
-            origin,
-            import.exporter,
-            &Publish {
-                subject: &subject,
-                reply: &reply,
-                header_len: (!header.is_empty()).then_some(header.len()),
-                body: &[&header, payload].concat(),
-                rest: None,
-            },
-            fx,
-        );
-        if !delivered
+        let delivered = !matches!(passage, Passage::End)
+            && self.publish_in(
+                origin,
+                import.exporter,
+                &Publish {
+                    subject: &subject,
+                    reply: &reply,
+                    header_len: (!header.is_empty()).then_some(header.len()),
+                    body: &[&header, payload].concat(),
+                    rest: None,
+                },
+                fx,
+            );
+        self.resume_trace(passage);
+        if (!delivered || is_only_traced)
             && let Some(number) = awaited
             && let Some(measured) = self.responses.remove(number)
         {
@@ -270,6 +278,8 @@ impl Shard {
         let message = publish::message(&publish, &rest, None);
         let hash = self.router.hasher().of(subject);
         let plan = self.router.route_hashed(account, subject, hash);
+        // It is no part of what is traced.
+        let tracing = self.tracing.take();
         let origin = Origin {
             // Nobody is held back for it.
             publisher: Publisher {
@@ -283,6 +293,7 @@ impl Shard {
             replanned: false,
         };
         self.send_to_importers(&origin, plan, &message, fx);
+        self.tracing = tracing;
     }
 
     /// Sends a message to everybody in an account.
@@ -475,6 +486,7 @@ impl Shard {
             plain: false,
             replanned: true,
             response: true,
+            trace: self.frame_trace(),
             queues: QueueNames(note),
             reply_len: message.reply_len,
             header_len: message.header_len,
@@ -506,6 +518,11 @@ impl Shard {
         };
         // Another account has no say in it, even if it knows the subject.
         if awaited.from != account || self.responses.depth >= IMPORT_CHAIN_MAX {
+            return;
+        }
+        if self.tracing.is_some() {
+            let (to, there) = (awaited.to, awaited.reply.clone());
+            self.respond_traced(origin, (account, to), message, (&there, note), fx);
             return;
         }
         let is_last = match awaited.response {
@@ -544,6 +561,40 @@ impl Shard {
             self.publish_in(origin, to, &publish, fx);
         }
         self.responses.depth -= 1;
+    }
+
+    /// A response that is traced: that it passes here is the last that is seen of it.
+    #[cold]
+    fn respond_traced(
+        &mut self,
+        origin: &Origin,
+        (account, to): (AccountId, AccountId),
+        message: &Message<'_>,
+        (there, note): (&[u8], &[u8]),
+        fx: &mut Effects,
+    ) {
+        let (block, payload) = message.body().split_at(message.header_len);
+        let mut header = block.to_vec();
+        let passage = self.note_response(to, message.subject, there, &mut header);
+        // Looking at a response is not giving it.
+        if !matches!(passage, Passage::End) {
+            let rest = publish::normalised(&Publish {
+                subject: message.subject,
+                reply: message.reply(),
+                header_len: Some(header.len()),
+                body: &[&header, payload].concat(),
+                rest: None,
+            });
+            let disabled = Message {
+                rest: &rest,
+                shared: None,
+                header_len: header.len(),
+                body_len: header.len() + payload.len(),
+                ..*message
+            };
+            self.respond(origin, account, &disabled, note, fx);
+        }
+        self.resume_trace(passage);
     }
 }
 
