@@ -6,6 +6,7 @@
 pub mod auth;
 pub mod base;
 pub mod config;
+pub mod control;
 pub mod proto;
 pub mod router;
 #[cfg(feature = "server")]

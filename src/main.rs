@@ -1,14 +1,25 @@
 //! The broker as a program: arguments, then `runtime::run`.
 
+use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
-use skein::config::{self, CommandLineError, Config, Invocation, LIMITS_VARIABLE};
+use skein::config::{self, CommandLineError, Config, Invocation, Surroundings};
 use skein::runtime;
 use skein::runtime::log::Log;
 
 fn main() -> ExitCode {
-    match config::parse(std::env::args_os().skip(1)) {
-        Ok(Invocation::Run(config)) => run(*config),
+    match config::parse(std::env::args_os().skip(1), &System) {
+        Ok(Invocation::Run { config, warnings }) => {
+            for warning in warnings {
+                eprintln!("{warning}");
+            }
+            run(&config)
+        }
+        Ok(Invocation::Tested(text)) => {
+            eprintln!("{text}");
+            ExitCode::SUCCESS
+        }
         Ok(Invocation::Help(text)) => {
             print!("{text}");
             ExitCode::SUCCESS
@@ -24,21 +35,40 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(mut config: Config) -> ExitCode {
-    if let Ok(text) = std::env::var(LIMITS_VARIABLE)
-        && let Err(error) = config.limits.apply(&text)
-    {
-        eprintln!("skein: {LIMITS_VARIABLE}: {error}");
-        return ExitCode::FAILURE;
+/// The files and the environment of this process.
+struct System;
+
+impl Surroundings for System {
+    fn read(&self, path: &Path) -> Result<Vec<u8>, String> {
+        std::fs::read(path).map_err(|error| {
+            let path = path.display();
+            match error.kind() {
+                io::ErrorKind::NotFound => format!("open {path}: no such file or directory"),
+                io::ErrorKind::PermissionDenied => format!("open {path}: permission denied"),
+                io::ErrorKind::IsADirectory => format!("read {path}: is a directory"),
+                _ => format!("open {path}: {error}"),
+            }
+        })
     }
-    let log = match Log::open(&config) {
+
+    fn variable(&self, name: &str) -> Option<String> {
+        // A name that the standard library would not take is no variable.
+        match name.is_empty() || name.contains(['=', '\0']) {
+            true => None,
+            false => std::env::var(name).ok(),
+        }
+    }
+}
+
+fn run(config: &Config) -> ExitCode {
+    let log = match Log::open(config) {
         Ok(log) => log,
         Err(error) => {
             eprintln!("skein: {error}");
             return ExitCode::FAILURE;
         }
     };
-    match runtime::run(&config, &log) {
+    match runtime::run(config, &log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }

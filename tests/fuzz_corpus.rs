@@ -23,6 +23,13 @@ fn client_parse() {
 }
 
 #[test]
+fn credentials() {
+    run("credentials", ROUNDS, |bytes, _| {
+        targets::credentials(bytes)
+    });
+}
+
+#[test]
 fn connect_merge() {
     run("connect_merge", ROUNDS, |bytes, _| {
         targets::connect_merge(bytes)

@@ -30,11 +30,20 @@ const MODULES: &[(&str, &[&str])] = &[
             "base", "proto", "subject", "auth", "config", "session", "router",
         ],
     ),
-    // Level 5. It makes the `Authenticator` of the configuration and speaks of `CloseReason`, and
+    // Level 4. It sees shards through the plain facts that they tell.
+    (
+        "control",
+        &[
+            "base", "proto", "subject", "auth", "config", "session", "shard",
+        ],
+    ),
+    // Level 5. It makes the `Gate` of the configuration and speaks of `CloseReason`, and
     // sits on top of everything but the router and the index.
     (
         "runtime",
-        &["base", "proto", "auth", "config", "session", "shard"],
+        &[
+            "base", "proto", "auth", "config", "session", "shard", "control",
+        ],
     ),
 ];
 

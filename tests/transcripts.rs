@@ -12,8 +12,11 @@
 //! # name: what is tested                  starts a case
 //! # server: --user a --pass b             command line flags
 //! # set: max_payload=10,ping_max=2        limits without a flag, see `harness`
-//! # fresh: yes                            do not share the server with other cases
-//! # run: --version                        no server: run the binary with these arguments until it exits
+//! # config: accounts { A { } }            one line of the configuration file; for more lines, again
+//! # file: b.conf port: 4222               one line of another file; for more lines, again
+//! # fresh: yes                            do not share the server with other cases; its log is seen from the start
+//! # run: --version                        no server: run the binary with these arguments until it exits, in a directory of
+//!                                         its own that has the files, the configuration as `a.conf`
 //! # only: skein                           for cases in which servers differ on purpose, or `nats-server`
 //! ```
 //!
@@ -69,6 +72,8 @@ use harness::{PATIENCE, Server};
 const SILENCE: Duration = Duration::from_millis(60);
 /// Servers running at the same time.
 const PARALLEL: usize = 4;
+/// The file that `# config:` lines go to.
+const CONFIG_FILE: &str = "a.conf";
 /// Bytes of a mismatch shown in a report.
 const SHOWN_BYTES_MAX: usize = 600;
 
@@ -124,12 +129,20 @@ struct Case {
 struct Headers {
     server: String,
     set: String,
+    /// Names and lines.
+    files: Vec<(String, String)>,
     fresh: bool,
     run: Option<String>,
     only: Option<String>,
 }
 
 impl Headers {
+    /// The text of a file.
+    fn file(&self, name: &str) -> String {
+        let lines = self.files.iter().filter(|(file, _)| file == name);
+        lines.fold(String::new(), |text, (_, line)| text + line + "\n")
+    }
+
     fn is_for_this_server(&self) -> bool {
         let server = match harness::is_nats_server() {
             true => "nats-server",
@@ -275,6 +288,11 @@ fn parse_header(headers: &mut Headers, key: &str, value: &str) -> Result<(), Str
     match key {
         "server" => headers.server = value.into(),
         "set" => headers.set = value.into(),
+        "config" => headers.files.push((CONFIG_FILE.into(), value.into())),
+        "file" => {
+            let (name, line) = value.split_once(' ').unwrap_or((value, ""));
+            headers.files.push((name.into(), line.into()));
+        }
         "fresh" => headers.fresh = value == "yes",
         "run" => headers.run = Some(value.into()),
         "only" if matches!(value, "skein" | "nats-server") => headers.only = Some(value.into()),
@@ -482,13 +500,21 @@ fn play_group(cases: &[Case]) -> Vec<String> {
     if let Some(arguments) = &first.headers.run {
         return run_to_exit(first, arguments).err().into_iter().collect();
     }
-    let mut server = match Server::start(&first.headers.server, &first.headers.set) {
+    let mut server = match Server::start_with(
+        &first.headers.server,
+        &first.headers.set,
+        &first.headers.file(CONFIG_FILE),
+    ) {
         Ok(server) => server,
         Err(problem) => return cases.iter().map(|case| report(case, 0, &problem)).collect(),
     };
     let mut failures = Vec::new();
     for case in cases {
-        let log_start = server.log_position();
+        // Who has a server alone may ask what it said when it started.
+        let log_start = match case.headers.fresh {
+            true => 0,
+            false => server.log_position(),
+        };
         let play = Play {
             server: &mut server,
             log_start,
@@ -837,8 +863,13 @@ impl Conn {
 
 fn run_to_exit(case: &Case, arguments: &str) -> Result<(), String> {
     let number = case.steps.first().map_or(0, |(number, _)| *number);
+    let place = harness::Directory::new();
+    for (name, _) in &case.headers.files {
+        place.write(name, &case.headers.file(name));
+    }
     let mut command = harness::command();
     command
+        .current_dir(place.path())
         .args(arguments.split_whitespace())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -11,6 +11,7 @@ use crate::link::Target;
 use crate::plot::write_svg;
 use crate::report::{Outcome, write_json};
 use crate::settings::{Amount, Settings};
+use crate::stream::Security;
 use crate::units::{parse_bytes, parse_count, parse_cpus, parse_duration};
 use crate::workload::Workload;
 
@@ -68,6 +69,18 @@ pub struct Common {
     pass: Option<String>,
     #[arg(long, global = true)]
     token: Option<String>,
+    /// Speak TLS; without --tlsca whatever the server's certificate is
+    #[arg(long, global = true)]
+    tls: bool,
+    /// Authorities for the server's certificate (implies --tls)
+    #[arg(long, global = true, value_name = "FILE")]
+    tlsca: Option<PathBuf>,
+    /// Own certificate (implies --tls)
+    #[arg(long, global = true, value_name = "FILE", requires = "tlskey")]
+    tlscert: Option<PathBuf>,
+    /// Key of the own certificate
+    #[arg(long, global = true, value_name = "FILE", requires = "tlscert")]
+    tlskey: Option<PathBuf>,
     /// Processors for the client threads, one each in turn: 1 or 0,2-3
     #[arg(long, global = true, value_name = "LIST")]
     cpus: Option<String>,
@@ -128,6 +141,7 @@ impl Common {
         target.user.clone_from(&self.user);
         target.pass.clone_from(&self.pass);
         target.token.clone_from(&self.token);
+        target.security = self.security()?;
         let cpus = self
             .cpus
             .as_deref()
@@ -147,6 +161,21 @@ impl Common {
             quiet: self.quiet,
             server_pid: self.server_pid,
         })
+    }
+
+    fn security(&self) -> Result<Option<Security>> {
+        let own = self.tlscert.as_deref().zip(self.tlskey.as_deref());
+        if !self.tls && self.tlsca.is_none() && own.is_none() {
+            return Ok(None);
+        }
+        let server = self
+            .server
+            .rsplit_once(':')
+            .map_or(&*self.server, |(host, _)| host);
+        let host = server
+            .trim_start_matches("nats://")
+            .trim_start_matches("tls://");
+        Security::new(host, self.tlsca.as_deref(), own).map(Some)
     }
 
     fn write_files(&self, outcome: &Outcome) -> Result<()> {

@@ -22,6 +22,7 @@ pub mod request;
 pub mod run;
 pub mod settings;
 pub mod slow;
+pub mod stream;
 pub mod subjects;
 pub mod system;
 pub mod throughput;

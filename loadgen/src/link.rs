@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Doing, Failure, Result};
+use crate::stream::{Security, Stream};
 use crate::wire::{ServerOp, encode_subscribe, parse_server_op, printable};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -22,11 +23,16 @@ pub struct Target {
     pub user: Option<String>,
     pub pass: Option<String>,
     pub token: Option<String>,
+    /// TLS, where it is asked for or the server requires it.
+    pub security: Option<Security>,
 }
 
 impl Target {
     pub fn resolve(server: &str) -> Result<Self> {
-        let server = server.strip_prefix("nats://").unwrap_or(server);
+        let server = ["nats://", "tls://"]
+            .iter()
+            .find_map(|scheme| server.strip_prefix(scheme))
+            .unwrap_or(server);
         let address = server
             .to_socket_addrs()
             .doing(|| format!("looking up {server}"))?
@@ -37,6 +43,7 @@ impl Target {
             user: None,
             pass: None,
             token: None,
+            security: None,
         })
     }
 }
@@ -71,7 +78,7 @@ pub struct ServerInfo {
 }
 
 pub struct Link {
-    pub stream: TcpStream,
+    pub stream: Stream,
     pub inbox: Inbox,
     pub info: ServerInfo,
 }
@@ -87,20 +94,22 @@ impl Link {
             .set_read_timeout(Some(HANDSHAKE_TIMEOUT))
             .doing(connecting)?;
         let mut link = Self {
-            stream,
+            stream: Stream::plain(stream),
             inbox: Inbox::new(INBOX_BYTES_SMALL),
             info: ServerInfo::default(),
         };
         link.info = link.read_info()?;
-        if link.info.tls_required {
-            return Err(Failure::server(
-                "requires TLS, which this load generator does not speak",
-            ));
+        match &target.security {
+            Some(security) => link.stream.secure(security)?,
+            None if link.info.tls_required => {
+                return Err(Failure::server("requires TLS: use --tls"));
+            }
+            None => {}
         }
         let connect = Connect {
             verbose: false,
             pedantic: false,
-            tls_required: false,
+            tls_required: target.security.is_some(),
             headers: true,
             no_responders: true,
             echo: true,
@@ -155,13 +164,14 @@ impl Link {
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.stream
             .write_all(bytes)
+            .and_then(|()| self.stream.flush())
             .doing(|| "writing to the server".to_owned())
     }
 
     /// From here on reads and writes return at once.
     pub fn go_nonblocking(&mut self) -> Result<()> {
         self.stream
-            .set_nonblocking(true)
+            .go_nonblocking()
             .doing(|| "making a socket non-blocking".to_owned())
     }
 
@@ -234,8 +244,20 @@ impl Inbox {
         debug_assert!(self.start <= self.end);
     }
 
-    /// One `recv`; 0 means that nothing is there now. A closed connection is the server's fault.
-    pub fn fill(&mut self, stream: &mut TcpStream) -> Result<usize> {
+    /// One `recv`, and all that it brought; 0 means that nothing is there now. A closed connection is the server's fault.
+    pub fn fill(&mut self, stream: &mut Stream) -> Result<usize> {
+        let mut length = self.fill_once(stream)?;
+        while length > 0 && stream.has_more() {
+            let more = self.fill_once(stream)?;
+            if more == 0 {
+                break;
+            }
+            length += more;
+        }
+        Ok(length)
+    }
+
+    fn fill_once(&mut self, stream: &mut Stream) -> Result<usize> {
         self.bytes.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
@@ -272,7 +294,7 @@ impl Inbox {
 }
 
 /// One non-blocking `send`; returns how many bytes the kernel took.
-pub fn send_some(stream: &mut TcpStream, bytes: &[u8]) -> Result<usize> {
+pub fn send_some(stream: &mut Stream, bytes: &[u8]) -> Result<usize> {
     match stream.write(bytes) {
         Ok(length) => Ok(length),
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {

@@ -362,7 +362,11 @@ impl Publisher {
             let sent = send_some(&mut self.link.stream, &self.unsent)?;
             self.unsent.drain(..sent);
         }
-        Ok(self.unsent.is_empty())
+        let stream = &mut self.link.stream;
+        if self.unsent.is_empty() && !stream.is_flushed() {
+            send_some(stream, &[])?;
+        }
+        Ok(self.unsent.is_empty() && self.link.stream.is_flushed())
     }
 
     fn pull(&mut self) -> Result<()> {

@@ -300,7 +300,7 @@ fn answer_control(op: &ServerOp<'_>, out: &mut Vec<u8>) -> Result<()> {
 
 /// With one small message outstanding the socket has room; a very large one may need a few tries.
 fn send_whole(link: &mut Link, mut bytes: &[u8]) -> Result<()> {
-    while !bytes.is_empty() {
+    while !bytes.is_empty() || !link.stream.is_flushed() {
         let sent = send_some(&mut link.stream, bytes)?;
         bytes = &bytes[sent..];
     }

@@ -15,6 +15,7 @@ use super::definition::{
     LatencyDefinition, ResponseType, TraceDefinition,
 };
 use super::mapping::Mappings;
+use super::system_imports::SYSTEM_IMPORTS;
 use crate::base::ids::AccountId;
 use crate::base::limits::ACCOUNTS_MAX;
 use crate::subject::{self, Transform};
@@ -365,50 +366,25 @@ impl Directory {
                 let account = &self.accounts[place];
                 (account.id, Arc::clone(&account.name))
             };
-            if id == system {
-                continue;
-            }
-            let connz = format!("$SYS.REQ.ACCOUNT.{name}.CONNZ");
-            let statz = format!("$SYS.REQ.ACCOUNT.{name}.STATZ");
-            let info = format!("$SYS.REQ.USER.{name}.INFO");
-            for (from, to, share, response) in [
-                (
-                    "$SYS.REQ.ACCOUNT.PING.CONNZ",
-                    &connz,
-                    false,
-                    ResponseType::Stream,
-                ),
-                (
-                    "$SYS.REQ.SERVER.PING.CONNZ",
-                    &connz,
-                    false,
-                    ResponseType::Stream,
-                ),
-                (
-                    "$SYS.REQ.ACCOUNT.PING.STATZ",
-                    &statz,
-                    false,
-                    ResponseType::Stream,
-                ),
-                ("$SYS.REQ.USER.INFO", &info, true, ResponseType::Singleton),
-            ] {
+            for import in &SYSTEM_IMPORTS {
+                let from = import.subject.as_bytes();
                 let taken = self
                     .services
                     .iter()
-                    .any(|s| s.importer == id && *s.from == *from.as_bytes());
-                if taken {
+                    .any(|s| s.importer == id && *s.from == *from);
+                if taken || (id == system && !import.also_of_system_account) {
                     continue;
                 }
                 self.services.push(ServiceImport {
-                    from: from.as_bytes().into(),
-                    to: to.as_bytes().into(),
+                    from: from.into(),
+                    to: import.to(&name).into_bytes().into(),
                     there: None,
                     exporter: system,
                     importer: id,
-                    response,
+                    response: import.response,
                     threshold: RESPONSE_TIME,
                     latency: None,
-                    share,
+                    share: import.share,
                     allow_trace: false,
                 });
             }

@@ -4,7 +4,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::claims::Scope;
 use super::definition::{ConnectionType, Secret};
+use super::nkey::PublicKey;
 use super::permissions::Permissions;
 use crate::base::ids::AccountId;
 
@@ -71,6 +73,19 @@ pub struct Admission {
     pub expires: Option<Expiry>,
     /// From its claims, for monitoring.
     pub claims: Option<Arc<ClaimsFacts>>,
+    /// What let it in; compared when the configuration changes.
+    pub credential: Credential,
+}
+
+/// Stands for a credential of the configuration: other if its owner, its account or its secret is
+/// another, and says none of them.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Credential(pub [u8; 32]);
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credential")
+    }
 }
 
 /// When a connection's admission ends.
@@ -92,6 +107,30 @@ pub struct ClaimsFacts {
     pub issuer_key: Box<str>,
     pub name_tag: Box<str>,
     pub tags: Vec<Box<str>>,
+    /// Nothing but the token was asked for.
+    pub bearer: bool,
+    /// The role that it was given, if its issuer has one.
+    pub scope: Option<Box<Scope>>,
+}
+
+/// What is to be asked of an authorization service, and how its answer is to be judged.
+#[derive(Clone, Debug)]
+pub struct CalloutNeed {
+    /// Where the question is published.
+    pub account: AccountId,
+    pub account_name: Arc<str>,
+    /// Public account key that is to issue the user.
+    pub issuer: Box<str>,
+    /// Curve key to seal the question for.
+    pub xkey: Option<PublicKey>,
+    /// Accounts come from claims, not from the configuration.
+    pub operators: bool,
+    /// The connection came through a trusted proxy.
+    pub proxied: bool,
+    /// What monitoring would call it.
+    pub user: Option<Box<str>>,
+    /// The token that it presented or was given, with what it says of the user.
+    pub claims: Option<Arc<ClaimsFacts>>,
 }
 
 /// Why a connection is not let in.
@@ -119,18 +158,5 @@ pub enum Outcome {
     /// The claims of this account (public key) must be fetched first; then ask again.
     NeedsAccount(String),
     /// A service is to be asked (auth callout).
-    NeedsCallout,
-}
-
-impl fmt::Display for Refused {
-    /// What the peer is told.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Refused::Credentials | Refused::ProxyNotTrusted | Refused::ProxyRequired => {
-                "Authorization Violation"
-            }
-            Refused::Revoked => "User Authentication Revoked",
-            Refused::Expired => "User Authentication Expired",
-        })
-    }
+    NeedsCallout(Box<CalloutNeed>),
 }

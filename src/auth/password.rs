@@ -30,13 +30,15 @@ impl Password {
         matches!(self, Password::Hashed(_))
     }
 
-    /// Whether this is what was stored. Nothing is as good as an empty text.
+    /// Whether this is what was stored. Nothing is as good as an empty text, but for a hash: whoever
+    /// presents nothing causes no work.
     pub fn matches(&self, presented: Option<&Secret>) -> bool {
-        let presented = presented.map_or("", |secret| secret.0.as_str());
+        let text = presented.map_or("", |secret| secret.0.as_str());
         match self {
-            Password::Plain(stored) => same(&stored.0, presented),
+            Password::Plain(stored) => same(&stored.0, text),
+            Password::Hashed(_) if presented.is_none() => false,
             // A hash that cannot be read fits nothing.
-            Password::Hashed(stored) => bcrypt::verify(presented, &stored.0).unwrap_or(false),
+            Password::Hashed(stored) => bcrypt::verify(text, &stored.0).unwrap_or(false),
         }
     }
 }

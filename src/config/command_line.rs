@@ -16,7 +16,6 @@
 use std::error::Error as _;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::num::NonZeroU16;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
@@ -24,20 +23,30 @@ use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
 
-use super::{Config, Port, SHARDS_MAX, parse_cpu_list};
+use super::file::{self, FileError, Reading, help_tls};
+use super::{
+    CertificateFiles, Config, ConfigFile, Port, SHARDS_MAX, Surroundings, TlsOptions, TlsVersion,
+    parse_cpu_list,
+};
+use crate::auth::definition::Secret;
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq)]
 pub enum Invocation {
-    /// Start the server.
-    Run(Box<Config>),
+    /// Start the server, with these warnings printed on stderr before.
+    Run {
+        config: Box<Config>,
+        warnings: Vec<String>,
+    },
+    /// Print this line on stderr and exit with 0: the configuration file is valid.
+    Tested(String),
     /// Print this on stdout and exit with 0.
     Help(String),
     /// Print this line on stdout and exit with 0.
     Version(String),
 }
 
-/// Why a command line was refused. The text is one line that names the flag as it was typed; `main` prints it on stderr
+/// Why a command line was refused. The text is one line that names the flag as it was typed, or what is wrong in a file; `main` prints it on stderr
 /// as `skein: TEXT` and exits with [`CommandLineError::EXIT_CODE`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommandLineError {
@@ -62,9 +71,14 @@ pub enum CommandLineError {
     NotUtf8 {
         flag: String,
     },
-    ConfigFileNotSupportedYet {
-        flag: String,
-    },
+    /// `-t` tests a file, of which there is none.
+    NoFileToTest,
+    /// One line for each mistake.
+    File(FileError),
+    /// What was configured contradicts itself.
+    Contradiction(String),
+    /// TLS is asked for without one of its files, or with one that cannot be read.
+    Tls(String),
     /// A flag of nats-server that this build does not have.
     NotSupportedYet {
         flag: String,
@@ -112,11 +126,11 @@ impl fmt::Display for CommandLineError {
             CommandLineError::NotUtf8 { flag } => {
                 write!(formatter, "the value of flag {flag} is not UTF-8")
             }
-            CommandLineError::ConfigFileNotSupportedYet { flag } => {
-                write!(
-                    formatter,
-                    "configuration files are not supported yet by this build: {flag}"
-                )
+            CommandLineError::NoFileToTest => formatter
+                .write_str("must specify [-c, --config] option to check configuration file syntax"),
+            CommandLineError::File(error) => error.fmt(formatter),
+            CommandLineError::Contradiction(text) | CommandLineError::Tls(text) => {
+                formatter.write_str(text)
             }
             CommandLineError::NotSupportedYet { flag } => {
                 write!(formatter, "flag not supported yet: {flag}")
@@ -135,11 +149,14 @@ impl fmt::Display for CommandLineError {
     }
 }
 
-/// Reads the arguments that follow the program name.
+/// Reads the arguments that follow the program name, and the configuration file that they name. Flags override it.
 ///
 /// The order is nats-server's: a flag that is wrong in itself is reported even beside `-v`; then `-v`, `-h` and the
 /// commands `version` and `help`; only then what does not fit together.
-pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Invocation, CommandLineError> {
+pub fn parse(
+    args: impl Iterator<Item = OsString>,
+    surroundings: &dyn Surroundings,
+) -> Result<Invocation, CommandLineError> {
     let mut definitions = definitions();
     definitions.build();
     let given = read_flags(&definitions, args)?;
@@ -152,6 +169,9 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Invocation, Command
     }
     if switch(&matches, "help") == Some(true) {
         return Ok(help());
+    }
+    if switch(&matches, "help_tls") == Some(true) {
+        return Ok(Invocation::Help(help_tls()));
     }
     match given.command.as_deref().map(OsStr::to_string_lossy) {
         None => {}
@@ -167,8 +187,43 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Invocation, Command
     }
     match given.not_supported_yet {
         Some(error) => Err(error),
-        None => Ok(Invocation::Run(Box::new(config(&matches)?))),
+        None => run_or_test(&matches, surroundings),
     }
+}
+
+fn run_or_test(
+    matches: &ArgMatches,
+    surroundings: &dyn Surroundings,
+) -> Result<Invocation, CommandLineError> {
+    let is_test = switch(matches, "t") == Some(true);
+    let mut reading = match path(matches, "config") {
+        Some(path) => file::read(&path, surroundings).map_err(CommandLineError::File)?,
+        None if is_test => return Err(CommandLineError::NoFileToTest),
+        None => Reading::default(),
+    };
+    // As in nats-server, a test says what flags do not change, and warnings fail it.
+    if !is_test {
+        override_with_flags(matches, &mut reading, surroundings)?;
+    } else if !reading.warnings.is_empty() {
+        return Err(CommandLineError::File(FileError {
+            warnings: reading.warnings,
+            errors: Vec::new(),
+        }));
+    }
+    let Reading {
+        config, warnings, ..
+    } = reading;
+    config.check().map_err(CommandLineError::Contradiction)?;
+    Ok(match config.file {
+        Some(ConfigFile { path, digest }) if is_test => Invocation::Tested(format!(
+            "skein: configuration file {} is valid ({digest})",
+            path.display()
+        )),
+        _ => Invocation::Run {
+            config: Box::new(config),
+            warnings,
+        },
+    })
 }
 
 /// Shows switches as `--debug`: that they take `=true` and `=false` matters for `--logtime` alone, which is on.
@@ -189,9 +244,8 @@ fn version() -> Invocation {
     Invocation::Version(concat!("skein: v", env!("CARGO_PKG_VERSION")).to_owned())
 }
 
-/// Flags of nats-server that later chapters bring and that take a value, without `-c` and `--config`.
+/// Flags of nats-server that later chapters bring and that take a value.
 const LATER_WITH_VALUE: &[&str] = &[
-    "client_advertise",
     "cluster",
     "cluster_advertise",
     "cluster_listen",
@@ -201,7 +255,6 @@ const LATER_WITH_VALUE: &[&str] = &[
     "https_port",
     "log_size_limit",
     "m",
-    "max_traced_msg_len",
     "ms",
     "ports_file_dir",
     "profile",
@@ -212,23 +265,10 @@ const LATER_WITH_VALUE: &[&str] = &[
     "signal",
     "sl",
     "store_dir",
-    "tlscacert",
-    "tlscert",
-    "tlskey",
 ];
 
 /// Flags of nats-server that later chapters bring and that are switches.
-const LATER_SWITCHES: &[&str] = &[
-    "help_tls",
-    "jetstream",
-    "js",
-    "no_advertise",
-    "s",
-    "syslog",
-    "t",
-    "tls",
-    "tlsverify",
-];
+const LATER_SWITCHES: &[&str] = &["jetstream", "js", "no_advertise", "s", "syslog"];
 
 fn definitions() -> Command {
     Command::new("skein")
@@ -240,13 +280,9 @@ fn definitions() -> Command {
         .after_help("Flags take one dash or two, and values as `-p 4222` or `-p=4222`.")
         .next_help_heading("Server options")
         .args([
-            text_flag(
-                "addr",
-                "HOST",
-                "Host name or address to listen on [default: 0.0.0.0]",
-            )
-            .short('a')
-            .visible_alias("net"),
+            text_flag("addr", "HOST", "Host to listen on [default: 0.0.0.0]")
+                .short('a')
+                .visible_alias("net"),
             text_flag(
                 "port",
                 "PORT",
@@ -259,6 +295,14 @@ fn definitions() -> Command {
                 .visible_alias("server_name")
                 .value_parser(server_name),
             path_flag("pid", "File to write the process id to").short('P'),
+            path_flag("config", "Configuration file; flags override it").short('c'),
+            switch_flag("t", "Test the configuration file and exit"),
+            text_flag(
+                "client_advertise",
+                "HOST:PORT",
+                "Address that clients are told",
+            )
+            .value_parser(client_advertise),
             text_flag("shards", "N", "Cores to run on [default: all usable]").value_parser(shards),
             text_flag("cpus", "LIST", "CPU of each shard, as in 0-3,6")
                 .value_parser(ValueParser::new(cpus)),
@@ -273,6 +317,12 @@ fn definitions() -> Command {
             switch_flag("VV", "Log the protocol, of the system account too"),
             switch_flag("DV", "-D and -V"),
             switch_flag("DVV", "-D and -VV"),
+            text_flag(
+                "max_traced_msg_len",
+                "BYTES",
+                "Bytes of a message that a trace shows",
+            )
+            .value_parser(|text: &str| text.parse::<usize>().map_err(|_| "expected a number")),
         ])
         .next_help_heading("Authorization options")
         .args([
@@ -280,10 +330,22 @@ fn definitions() -> Command {
             text_flag("pass", "PASSWORD", "Password of that user"),
             text_flag("auth", "TOKEN", "Token that clients must give"),
         ])
+        .next_help_heading("TLS options")
+        .args([
+            switch_flag("tls", "Speak TLS with clients"),
+            path_flag("tlscert", "Certificate of this server, with its chain"),
+            path_flag("tlskey", "Private key of that certificate"),
+            switch_flag("tlsverify", "Clients must present a certificate"),
+            path_flag(
+                "tlscacert",
+                "Authorities that clients' certificates are checked against",
+            ),
+        ])
         .next_help_heading("Common options")
         .args([
             switch_flag("help", "Show this page").short('h'),
             switch_flag("version", "Show the version").short('v'),
+            switch_flag("help_tls", "Show what a TLS block may say"),
         ])
 }
 
@@ -356,7 +418,7 @@ fn read_flags(
         let takes_value = match definition {
             Some(definition) => !definition.is_require_equals_set(),
             None if LATER_SWITCHES.contains(&name) => false,
-            None if LATER_WITH_VALUE.contains(&name) || is_config_file(name) => true,
+            None if LATER_WITH_VALUE.contains(&name) => true,
             None => return Err(CommandLineError::UnknownFlag { flag: typed }),
         };
         let value = match inline_value {
@@ -373,10 +435,7 @@ fn read_flags(
             None => {
                 given
                     .not_supported_yet
-                    .get_or_insert(match is_config_file(name) {
-                        true => CommandLineError::ConfigFileNotSupportedYet { flag: typed },
-                        false => CommandLineError::NotSupportedYet { flag: typed },
-                    });
+                    .get_or_insert(CommandLineError::NotSupportedYet { flag: typed });
             }
         }
     }
@@ -397,10 +456,6 @@ fn split_at_equals(text: &[u8]) -> (&[u8], Option<&[u8]>) {
         None => (text, None),
         Some(at) => (&text[..at], Some(&text[at + 1..])),
     }
-}
-
-fn is_config_file(name: &str) -> bool {
-    name == "c" || name == "config"
 }
 
 fn definition_of<'c>(definitions: &'c Command, name: &str) -> Option<&'c Arg> {
@@ -469,49 +524,119 @@ fn value_error(error: &clap::Error, flags: &[Flag]) -> CommandLineError {
     }
 }
 
-fn config(matches: &ArgMatches) -> Result<Config, CommandLineError> {
-    let defaults = Config::default();
-    let (debug, trace, trace_verbose) = log_levels(matches);
-    let config = Config {
-        host: text(matches, "addr").unwrap_or(defaults.host),
-        port: matches.get_one("port").copied().unwrap_or(defaults.port),
-        server_name: text(matches, "name"),
-        pid_file: path(matches, "pid"),
-        log_file: path(matches, "log"),
-        debug,
-        trace,
-        trace_verbose,
-        log_time: switch(matches, "logtime").unwrap_or(defaults.log_time),
-        log_time_utc: switch(matches, "logtime_utc").unwrap_or(defaults.log_time_utc),
-        user: text(matches, "user"),
-        pass: text(matches, "pass"),
-        token: text(matches, "auth"),
-        cpus: matches.get_one("cpus").cloned(),
-        shards: shards_of(matches)?,
-        ..defaults
-    };
-    if config.pass.is_some() && config.user.is_none() {
+fn override_with_flags(
+    matches: &ArgMatches,
+    reading: &mut Reading,
+    surroundings: &dyn Surroundings,
+) -> Result<(), CommandLineError> {
+    let config = &mut reading.config;
+    set(&mut config.host, text(matches, "addr"));
+    set(&mut config.port, matches.get_one("port").copied());
+    or_else(&mut config.server_name, text(matches, "name"));
+    or_else(
+        &mut config.client_advertise,
+        text(matches, "client_advertise"),
+    );
+    or_else(&mut config.pid_file, path(matches, "pid"));
+    or_else(&mut config.log_file, path(matches, "log"));
+    set(&mut config.log_time, switch(matches, "logtime"));
+    set(&mut config.log_time_utc, switch(matches, "logtime_utc"));
+    let traced = matches.get_one("max_traced_msg_len").copied();
+    set(&mut config.limits.max_traced_bytes, traced);
+    override_log_levels(matches, config);
+    or_else(&mut config.auth.user, text(matches, "user"));
+    or_else(&mut config.auth.pass, text(matches, "pass").map(Secret));
+    or_else(&mut config.auth.token, text(matches, "auth").map(Secret));
+    if text(matches, "pass").is_some() && config.auth.user.is_none() {
         return Err(CommandLineError::PassWithoutUser);
     }
-    Ok(config)
+    config.cpus = matches.get_one("cpus").cloned();
+    config.shards = shards_of(matches)?;
+    override_tls(matches, config, surroundings)?;
+    if let Some(tls) = &config.tls
+        && !reading.is_auth_timeout_given
+    {
+        config.limits.auth_timeout_ms = tls.timeout_ms.saturating_add(1_000);
+    }
+    Ok(())
 }
 
-/// `debug`, `trace`, `trace_verbose`. The combined switches have the last word over `-D` and `-V`, among themselves in
-/// this order, wherever they stand: `-DV -D=false` debugs.
-fn log_levels(matches: &ArgMatches) -> (bool, bool, bool) {
-    let mut debug = switch(matches, "debug").unwrap_or(false);
-    let mut trace = switch(matches, "trace").unwrap_or(false);
-    let mut trace_verbose = false;
+fn set<T>(place: &mut T, given: Option<T>) {
+    if let Some(given) = given {
+        *place = given;
+    }
+}
+
+fn or_else<T>(place: &mut Option<T>, given: Option<T>) {
+    if given.is_some() {
+        *place = given;
+    }
+}
+
+/// Any of the flags for TLS asks for it and replaces what a file says about certificates; `--tls=false` goes without.
+fn override_tls(
+    matches: &ArgMatches,
+    config: &mut Config,
+    surroundings: &dyn Surroundings,
+) -> Result<(), CommandLineError> {
+    if switch(matches, "tls") == Some(false) {
+        config.tls = None;
+        config.auth.map_certificates = false;
+        return Ok(());
+    }
+    let flags = ["tls", "tlscert", "tlskey", "tlsverify", "tlscacert"];
+    if !flags.iter().any(|flag| matches.contains_id(flag)) {
+        return Ok(());
+    }
+    let missing =
+        |what| CommandLineError::Tls(format!("TLS Server {what} must be present and valid"));
+    let cert_file = path(matches, "tlscert").ok_or_else(|| missing("certificate"))?;
+    let key_file = path(matches, "tlskey").ok_or_else(|| missing("private key"))?;
+    let ca_file = path(matches, "tlscacert");
+    let unreadable = |path: &PathBuf| surroundings.read(path).err();
+    if let Some(error) = [&cert_file, &key_file].into_iter().find_map(unreadable) {
+        let text = format!("error parsing X509 certificate/key pair: {error}");
+        return Err(CommandLineError::Tls(text));
+    }
+    if let Some(error) = ca_file.as_ref().and_then(unreadable) {
+        return Err(CommandLineError::Tls(error));
+    }
+    let of_file = config.tls.take().unwrap_or_default();
+    config.tls = Some(TlsOptions {
+        certificates: vec![CertificateFiles {
+            cert_file,
+            key_file,
+        }],
+        ca_file,
+        verify: switch(matches, "tlsverify") == Some(true),
+        insecure: false,
+        min_version: TlsVersion::default(),
+        cipher_suites: Vec::new(),
+        curve_preferences: Vec::new(),
+        // These are no part of what nats-server replaces.
+        verify_and_map: of_file.verify_and_map,
+        timeout_ms: of_file.timeout_ms,
+        handshake_first: of_file.handshake_first,
+        pinned_certs: of_file.pinned_certs,
+        connection_rate_limit: of_file.connection_rate_limit,
+    });
+    Ok(())
+}
+
+/// The combined switches have the last word over `-D` and `-V`, among themselves in this order, wherever they stand:
+/// `-DV -D=false` debugs.
+fn override_log_levels(matches: &ArgMatches, config: &mut Config) {
+    set(&mut config.debug, switch(matches, "debug"));
+    set(&mut config.trace, switch(matches, "trace"));
     if let Some(on) = switch(matches, "DV") {
-        (debug, trace) = (on, on);
+        (config.debug, config.trace) = (on, on);
     }
     if let Some(on) = switch(matches, "DVV") {
-        (debug, trace, trace_verbose) = (on, on, on);
+        (config.debug, config.trace, config.trace_verbose) = (on, on, on);
     }
     if let Some(on) = switch(matches, "VV") {
-        (trace, trace_verbose) = (on, on);
+        (config.trace, config.trace_verbose) = (on, on);
     }
-    (debug, trace, trace_verbose)
 }
 
 fn shards_of(matches: &ArgMatches) -> Result<Option<usize>, CommandLineError> {
@@ -554,16 +679,16 @@ fn boolean(text: &str) -> Result<bool, &'static str> {
 
 /// Decimal only: Go would read `010` as 8, and a port of another number than the one typed helps nobody.
 fn port(text: &str) -> Result<Port, &'static str> {
-    match text.parse::<i64>() {
-        Ok(0) => Ok(Port::DEFAULT),
-        Ok(-1) => Ok(Port::PickFree),
-        Ok(number) if !has_leading_zero(text) => u16::try_from(number)
-            .ok()
-            .and_then(NonZeroU16::new)
-            .map(Port::Fixed)
-            .ok_or(PORT_EXPECTED),
+    match text.parse() {
+        Ok(number) if number == 0 || !has_leading_zero(text) => {
+            Port::from_number(number).ok_or(PORT_EXPECTED)
+        }
         _ => Err(PORT_EXPECTED),
     }
+}
+
+fn client_advertise(text: &str) -> Result<String, String> {
+    file::split_advertise(text).map(|_| text.to_owned())
 }
 
 const PORT_EXPECTED: &str = "expected a port from 1 to 65535, or -1 for a free one";

@@ -1,19 +1,25 @@
-//! What the operator asked for, as one plain value: text → [`Config`].
+//! What the operator asked for, as one plain value: command line and configuration file →
+//! [`Config`].
 //!
 //! Must not know sockets, files or the log: it names them, `runtime/` opens them. Defaults are nats-server's, so a
 //! `Config` that was never touched describes the server that `nats-server` without flags would be.
 
+mod check;
 mod command_line;
+pub mod conf;
 mod cpu_list;
+mod file;
 mod limits;
 mod tls;
 
 pub use command_line::{CommandLineError, Invocation, parse};
+pub use conf::Surroundings;
 pub use cpu_list::{CPU_NUMBER_MAX, CpuListError, parse_cpu_list};
-pub use limits::{LIMITS_VARIABLE, LimitError, Limits};
+pub use file::{FileError, split_advertise};
+pub use limits::{LimitError, Limits};
 pub use tls::{CertificateFiles, HandshakeFirst, OcspMode, OcspOptions, TlsOptions, TlsVersion};
 
-use std::fmt;
+use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 
@@ -35,6 +41,18 @@ impl Port {
     /// The port NATS clients try when none is given.
     pub const DEFAULT: Port = Port::Fixed(NonZeroU16::new(4222).expect("4222 is not zero"));
 
+    /// The port of a number as operators write it: 0 is the default, -1 a free one.
+    pub fn from_number(number: i64) -> Option<Port> {
+        match number {
+            0 => Some(Port::DEFAULT),
+            -1 => Some(Port::PickFree),
+            _ => {
+                let number = u16::try_from(number).ok()?;
+                NonZeroU16::new(number).map(Port::Fixed)
+            }
+        }
+    }
+
     /// The number to hand to `bind(2)`, where 0 asks for a free port.
     pub fn bind_number(self) -> u16 {
         match self {
@@ -44,16 +62,30 @@ impl Port {
     }
 }
 
+/// The file that a configuration came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigFile {
+    pub path: PathBuf,
+    /// `sha256:…` over its values.
+    pub digest: String,
+}
+
 /// Everything the broker is told before it starts.
 ///
-/// Strings are never empty: an empty flag means "not given", as in nats-server.
-#[derive(Clone, PartialEq)]
+/// Strings are never empty: an empty flag or value means "not given", as in nats-server. `Debug` shows no secrets: those
+/// are in `auth`, as [`crate::auth::definition::Secret`]s.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
+    pub file: Option<ConfigFile>,
     /// Host name or address to listen on.
     pub host: String,
     pub port: Port,
+    /// `host` or `host:port` that clients are told instead of where the server listens.
+    pub client_advertise: Option<String>,
     /// `None`: the server id doubles as the name.
     pub server_name: Option<String>,
+    pub server_tags: Vec<String>,
+    pub server_metadata: BTreeMap<String, String>,
     pub pid_file: Option<PathBuf>,
     /// `None`: log to stderr.
     pub log_file: Option<PathBuf>,
@@ -65,12 +97,6 @@ pub struct Config {
     pub log_time: bool,
     /// The time in log lines is UTC instead of local time.
     pub log_time_utc: bool,
-    /// User that every client must name; `None` with `token` `None` leaves the server open.
-    pub user: Option<String>,
-    /// Password of `user`; `None` with a `user` is the empty password.
-    pub pass: Option<String>,
-    /// Token that every client must present. It wins: with a token, `user` and `pass` admit nobody.
-    pub token: Option<String>,
     /// Shards (cores) to run, at most [`SHARDS_MAX`]; `None`: one per usable CPU.
     pub shards: Option<usize>,
     /// CPU of each shard. `Some` implies `shards == Some(cpus.len())`.
@@ -83,14 +109,20 @@ pub struct Config {
     /// With `tls`, clients may do without.
     pub allow_non_tls: bool,
     pub ocsp: Option<OcspOptions>,
+    /// TLS towards the account resolver.
+    pub resolver_tls: Option<TlsOptions>,
 }
 
 impl Default for Config {
     fn default() -> Config {
         Config {
+            file: None,
             host: "0.0.0.0".to_owned(),
             port: Port::DEFAULT,
+            client_advertise: None,
             server_name: None,
+            server_tags: Vec::new(),
+            server_metadata: BTreeMap::new(),
             pid_file: None,
             log_file: None,
             debug: false,
@@ -98,9 +130,6 @@ impl Default for Config {
             trace_verbose: false,
             log_time: true,
             log_time_utc: false,
-            user: None,
-            pass: None,
-            token: None,
             shards: None,
             cpus: None,
             limits: Limits::DEFAULT,
@@ -108,73 +137,25 @@ impl Default for Config {
             tls: None,
             allow_non_tls: false,
             ocsp: None,
+            resolver_tls: None,
         }
-    }
-}
-
-/// Written out so that a password or token never reaches a log; the pattern names every field, so a new one that is
-/// forgotten here does not compile.
-impl fmt::Debug for Config {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Config {
-            host,
-            port,
-            server_name,
-            pid_file,
-            log_file,
-            debug,
-            trace,
-            trace_verbose,
-            log_time,
-            log_time_utc,
-            user,
-            pass,
-            token,
-            shards,
-            cpus,
-            limits,
-            auth,
-            tls,
-            allow_non_tls,
-            ocsp,
-        } = self;
-        let hidden = |secret: &Option<String>| secret.as_ref().map(|_| "[REDACTED]");
-        formatter
-            .debug_struct("Config")
-            .field("host", host)
-            .field("port", port)
-            .field("server_name", server_name)
-            .field("pid_file", pid_file)
-            .field("log_file", log_file)
-            .field("debug", debug)
-            .field("trace", trace)
-            .field("trace_verbose", trace_verbose)
-            .field("log_time", log_time)
-            .field("log_time_utc", log_time_utc)
-            .field("user", user)
-            .field("pass", &hidden(pass))
-            .field("token", &hidden(token))
-            .field("shards", shards)
-            .field("cpus", cpus)
-            .field("limits", limits)
-            .field("auth", auth)
-            .field("tls", tls)
-            .field("allow_non_tls", allow_non_tls)
-            .field("ocsp", ocsp)
-            .finish()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::definition::Secret;
 
     #[test]
     fn debug_output_hides_secrets() {
         let config = Config {
-            user: Some("alice".to_owned()),
-            pass: Some("hunter2".to_owned()),
-            token: Some("s3cr3t".to_owned()),
+            auth: AuthDefinition {
+                user: Some("alice".to_owned()),
+                pass: Some(Secret("hunter2".to_owned())),
+                token: Some(Secret("s3cr3t".to_owned())),
+                ..AuthDefinition::default()
+            },
             ..Config::default()
         };
         let shown = format!("{config:?}");

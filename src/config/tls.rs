@@ -50,6 +50,8 @@ pub struct TlsOptions {
     pub certificates: Vec<CertificateFiles>,
     /// Authorities that clients' certificates are checked against; `None` for the system's.
     pub ca_file: Option<PathBuf>,
+    /// Where this server is the client, the other side's certificate is not checked.
+    pub insecure: bool,
     /// Clients must present a certificate.
     pub verify: bool,
     /// And it says which user they are.
@@ -74,6 +76,7 @@ impl Default for TlsOptions {
         Self {
             certificates: Vec::new(),
             ca_file: None,
+            insecure: false,
             verify: false,
             verify_and_map: false,
             timeout_ms: 2_000,

@@ -52,6 +52,8 @@ pub struct ConnectionFacts<'a> {
     /// This is the second INFO, after CONNECT: the account's name, and whether it is the system
     /// account.
     pub account: Option<(&'a str, bool)>,
+    /// Headers are offered.
+    pub headers: bool,
     /// Longest message of this connection.
     pub max_payload_bytes: usize,
     /// The first INFO of a connection that is under TLS already, where TLS is not a choice.
@@ -110,7 +112,7 @@ impl ServerIdentity {
             go: "",
             host: &self.host,
             port: self.port,
-            headers: true,
+            headers: facts.headers,
             auth_required: self.auth_required,
             tls_required: facts.tls_first || self.tls.is_some_and(|tls| tls.required),
             tls_verify: self.tls.is_some_and(|tls| tls.verify),

@@ -12,8 +12,10 @@ use super::doorway::Pass;
 use super::tls::Tls;
 use super::tls::handshake::Step;
 use crate::auth::admission::Outcome;
-use crate::base::ids::{ConnId, ShardId};
+use crate::base::ids::{AccountId, ConnId, ShardId};
+use crate::control::view::Told;
 use crate::shard::Policy;
+use crate::shard::facts::{ShardFacts, Wanted};
 
 /// A connection that was accepted.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub struct Arrival {
     pub refused: bool,
     /// Its place in the count of its address.
     pub pass: Option<Pass>,
+    /// It is the server's own, counts nowhere, and belongs to this account.
+    pub internal: Option<AccountId>,
 }
 
 /// To a shard.
@@ -49,12 +53,18 @@ pub enum Command {
     LameDuck,
     /// Close one connection.
     CloseOne,
+    /// Tell what is wanted.
+    Facts(Arc<Wanted>, Sender<ShardFacts>),
+    /// Close a client's connection, and say whether there was one.
+    Kick(u64, Sender<bool>),
+    /// Tell a client that the server is in lame duck mode.
+    TellLameDuck(u64, Sender<Told>),
     /// Close all connections and end.
     Stop,
 }
 
 /// From a shard.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Report {
     /// It runs.
     Ready,
@@ -64,6 +74,8 @@ pub enum Report {
     Stopped,
     /// A signal has come; not from a shard but on the same way.
     Signal(i32),
+    /// The configuration is to be read again; why it was not goes back.
+    Reload(Sender<Result<(), String>>),
 }
 
 /// Where commands for one shard go.
@@ -151,7 +163,8 @@ pub fn mailboxes(
     Ok((addresses, mailboxes))
 }
 
-fn event_fd() -> io::Result<File> {
+/// A counter that can be waited for.
+pub fn event_fd() -> io::Result<File> {
     // SAFETY: takes two numbers and returns a descriptor or -1.
     let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
     if fd < 0 {

@@ -57,6 +57,8 @@ pub struct Conn {
     pub closing: Closing,
     /// Its place in the count of its address.
     pub pass: Option<Pass>,
+    /// It is the server's own and counts nowhere.
+    pub internal: bool,
     /// What is between the socket and the shard, if the client uses TLS or may still do so.
     pub tls: Option<Box<Stream>>,
 }
@@ -94,7 +96,7 @@ pub struct Conns {
 
 impl Conns {
     /// Gives a socket a slot.
-    pub fn insert(&mut self, socket: OwnedFd, pass: Option<Pass>) -> ConnId {
+    pub fn insert(&mut self, socket: OwnedFd, pass: Option<Pass>, internal: bool) -> ConnId {
         let index = match self.free.pop() {
             Some(index) => index,
             None => {
@@ -109,6 +111,7 @@ impl Conns {
             generation,
             wanted: true,
             pass,
+            internal,
             ..Conn::default()
         };
         ConnId { index, generation }
@@ -141,12 +144,11 @@ impl Conns {
         self.slots.len() - self.free.len()
     }
 
-    /// A connection that is not being closed.
+    /// A client's connection that is not being closed.
     pub fn any_open(&self) -> Option<ConnId> {
-        let index = self
-            .slots
-            .iter()
-            .rposition(|conn| conn.socket.is_some() && conn.closing == Closing::No)?;
+        let index = self.slots.iter().rposition(|conn| {
+            conn.socket.is_some() && conn.closing == Closing::No && !conn.internal
+        })?;
         let generation = self.slots[index].generation;
         let index = index as u32;
         Some(ConnId { index, generation })

@@ -1,26 +1,37 @@
 //! What the server is called.
 
-use crate::config::Config;
+use crate::config::{Config, split_advertise};
 use crate::proto::info::{ServerIdentity, TlsOffer};
 
 /// Characters of a server id, as clients and tools know them: `N` and 55 more.
 const ID_CHARACTERS: usize = 56;
 
-/// The identity of a server with this configuration; `random` makes its id. The port is filled in
-/// when it is known.
+/// The identity of a server with this configuration; `random` makes its id. A port of 0 is
+/// filled in when the listener has one.
 pub fn of(config: &Config, random: [u64; 4]) -> ServerIdentity {
     let id = server_id(random);
+    let (host, port) = advertised(config);
     ServerIdentity {
         name: config.server_name.clone().unwrap_or_else(|| id.clone()),
         id,
-        host: config.host.clone(),
-        port: 0,
+        host: host.to_owned(),
+        port: port.unwrap_or(0),
         auth_required: false,
         tls: config.tls.as_ref().map(|tls| TlsOffer {
             required: !config.allow_non_tls,
             verify: tls.verify || tls.verify_and_map,
         }),
         xkey: None,
+    }
+}
+
+/// Host and port that clients are told; the port is that of the listener where none is given.
+fn advertised(config: &Config) -> (&str, Option<u16>) {
+    let given = config.client_advertise.as_deref();
+    match given.map(split_advertise) {
+        Some(Ok(host_and_port)) => host_and_port,
+        // It was checked when it was read.
+        Some(Err(_)) | None => (&config.host, None),
     }
 }
 

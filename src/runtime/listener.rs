@@ -90,6 +90,7 @@ impl Listener {
             peer,
             refused,
             pass: pass.ok().flatten(),
+            internal: None,
         };
         (shard, arrival)
     }

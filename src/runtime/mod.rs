@@ -2,6 +2,9 @@
 //! calls; everything that touches the world is.
 
 mod buffers;
+pub mod claims_fetch;
+pub mod claims_store;
+mod clock;
 mod commands;
 mod conns;
 mod desk;
@@ -18,8 +21,11 @@ mod pid_file;
 mod ring;
 mod securing;
 mod signals;
+mod system_client;
+mod tenants;
 mod tls;
 mod turn;
+mod usage;
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,7 +36,9 @@ use glommio::{LocalExecutorBuilder, Placement};
 
 use crate::base::ids::ShardId;
 use crate::config::{Config, HandshakeFirst};
+use crate::control::view::{ServerFacts, TlsView};
 use crate::shard::{Settings, Shard};
+use clock::Clock;
 use commands::{Address, Command, Mailbox, Report};
 use desk::Desk;
 use helpers::{Helpers, Pool};
@@ -40,6 +48,7 @@ use listener::Listener;
 use log::Log;
 use ring::NetRing;
 use securing::Secure;
+use system_client::{Notices, SystemClient};
 use tls::Tls;
 use turn::Turns;
 
@@ -81,6 +90,8 @@ struct Server {
     config: Config,
     connections: Links,
     helpers: Pool,
+    /// Until all shards are ready there is none.
+    system_client: Option<SystemClient>,
     running: usize,
 }
 
@@ -105,6 +116,10 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
     ));
     log.info(format_args!("  Name:     {}", identity.name));
     log.info(format_args!("  ID:       {}", identity.id));
+    if let Some(file) = &config.file {
+        let (path, digest) = (file.path.display(), &file.digest);
+        log.info(format_args!("Using configuration file: {path} ({digest})"));
+    }
     if has_plaintext_secret(config) {
         log.warn(format_args!(
             "Plaintext passwords detected, use nkeys or bcrypt"
@@ -123,16 +138,15 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
     let address = listener
         .address()
         .map_err(|error| listen_error(config, &error))?;
-    identity.port = address.port();
+    if identity.port == 0 {
+        identity.port = address.port();
+    }
     let (report, reports) = crossbeam_channel::unbounded();
     let signals = signals::watch(report.clone());
     signals.map_err(|e| StartError(format!("cannot watch signals: {e}")))?;
-    let mut auth = config.auth.clone();
-    auth.user = config.user.clone();
-    auth.pass = config.pass.clone().map(crate::auth::definition::Secret);
-    auth.token = config.token.clone().map(crate::auth::definition::Secret);
-    let desk = Arc::new(Desk::new(&auth).map_err(StartError)?);
-    identity.auth_required = desk.policy().gate.is_required();
+    let desk = Arc::new(Desk::new(&config.auth, log).map_err(StartError)?);
+    identity.auth_required = desk.policy().gate.is_asked_for();
+    let clock = Clock::start();
     let settings = Settings {
         limits: config.limits.clone(),
         policy: desk.policy(),
@@ -140,7 +154,7 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
         debug: config.debug,
         trace: config.trace,
         shards,
-        unix_at_zero_ms: desk::unix_ms(),
+        unix_at_zero_ms: clock.unix_at_zero_ms(),
         fine_clock_ns: host::fine_clock_ns,
         hash_seed: random()?,
     };
@@ -150,6 +164,8 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
     desk.know(&addresses);
     let helpers = Pool::start(helpers::THREADS, helpers::JOBS_MAX)
         .map_err(|e| StartError(format!("cannot start helper threads: {e}")))?;
+    let channels = system_client::Channels::new()
+        .map_err(|e| StartError(format!("cannot make an event descriptor: {e}")))?;
     let mut links = links::mesh(shards);
     let connections = links[0].observer();
     let mut listener = Some(listener);
@@ -165,13 +181,16 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
             log: log.clone(),
             // The first shard accepts for all.
             listener: listener.take(),
+            clock,
+            notices: channels.notices(),
         };
         seat.spawn(cpu)?;
         log.info(format_args!("Shard {own} on core {cpu}"));
     }
-    let server = Server {
+    let mut server = Server {
         shards: addresses,
         reports,
+        system_client: None,
         log: log.clone(),
         config: config.clone(),
         connections,
@@ -179,6 +198,19 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
         running: shards,
     };
     server.await_ready()?;
+    let seat = system_client::Seat {
+        channels,
+        shards: server.shards.clone(),
+        reports: report,
+        desk,
+        clock,
+        log: log.clone(),
+        server: server_facts(config, settings, &clock, cpus.len()),
+        seed: random()?,
+    };
+    let started = SystemClient::start(seat);
+    server.system_client =
+        Some(started.map_err(|e| StartError(format!("cannot serve the system account: {e}")))?);
     let host = &config.host;
     log.info(format_args!(
         "Listening for client connections on {host}:{}",
@@ -211,6 +243,8 @@ struct Seat {
     desk: Arc<Desk>,
     log: Log,
     listener: Option<Listener>,
+    clock: Clock,
+    notices: Notices,
 }
 
 impl Seat {
@@ -245,7 +279,7 @@ impl Server {
                 Ok(Report::Failed(text)) => {
                     return Err(StartError(format!("cannot make a net ring: {text}")));
                 }
-                Ok(Report::Ready | Report::Stopped | Report::Signal(_)) => {}
+                Ok(Report::Ready | Report::Stopped | Report::Signal(_) | Report::Reload(_)) => {}
                 Err(_) => return Err(StartError("the shards have ended".into())),
             }
         }
@@ -268,10 +302,13 @@ impl Server {
                         // It will end by itself.
                         signals::SIGTERM if lame_duck.is_some() => {}
                         signals::SIGHUP if self.config.tls.is_some() => self.reload_tls(),
-                        signals::SIGHUP => self.log.error(format_args!(
-                            "Failed to reload server configuration: can only reload config when a \
-                             file is provided using -c or --config"
-                        )),
+                        signals::SIGHUP => {
+                            if let Err(error) = self.reload() {
+                                self.log.error(format_args!(
+                                    "Failed to reload server configuration: {error}"
+                                ));
+                            }
+                        }
                         signals::SIGUSR1 => self
                             .log
                             .info(format_args!("File log re-open ignored, not a file logger")),
@@ -281,6 +318,10 @@ impl Server {
                         signals::SIGUSR2 => {}
                         _ => break,
                     }
+                }
+                Some(Report::Reload(answer)) => {
+                    // Who has asked may have stopped waiting.
+                    let _ = answer.send(self.reload());
                 }
                 Some(Report::Ready | Report::Failed(_) | Report::Stopped) | None => {}
             }
@@ -314,10 +355,18 @@ impl Server {
         }
     }
 
+    /// Reads the configuration again.
+    fn reload(&self) -> Result<(), String> {
+        Err("can only reload config when a file is provided using -c or --config".to_owned())
+    }
+
     fn enter_lame_duck(&self) -> LameDuck {
         self.log.info(format_args!(
             "Entering lame duck mode, stop accepting new clients"
         ));
+        if let Some(system_client) = &self.system_client {
+            system_client.enter_lame_duck();
+        }
         for shard in &self.shards {
             shard.send(Command::StopAccepting);
             shard.send(Command::LameDuck);
@@ -327,13 +376,16 @@ impl Server {
 
     fn stop(mut self) {
         self.log.info(format_args!("Initiating Shutdown..."));
+        if let Some(system_client) = &self.system_client {
+            system_client.stop();
+        }
         for shard in &self.shards {
             shard.send(Command::Stop);
         }
         while self.running > 0 {
             match self.reports.recv_timeout(STOP_TIME) {
                 Ok(Report::Stopped) => self.running -= 1,
-                Ok(Report::Ready | Report::Failed(_) | Report::Signal(_)) => {}
+                Ok(Report::Ready | Report::Failed(_) | Report::Signal(_) | Report::Reload(_)) => {}
                 Err(_) => {
                     let text = "Some connections could not be closed in time";
                     self.log.warn(format_args!("{text}"));
@@ -344,6 +396,35 @@ impl Server {
         // What they were at concerns connections that are gone.
         self.helpers.stop(HELPERS_STOP_TIME);
         self.log.info(format_args!("Server Exiting.."));
+    }
+}
+
+/// What monitoring says of the server; the accounts are filled in later.
+fn server_facts(config: &Config, settings: Settings, clock: &Clock, cores: usize) -> ServerFacts {
+    ServerFacts {
+        identity: settings.identity,
+        limits: settings.limits,
+        started: clock.started(),
+        config_loaded: clock.started(),
+        config_digest: config
+            .file
+            .as_ref()
+            .map(|file| file.digest.clone())
+            .unwrap_or_default(),
+        system_account: Arc::default(),
+        accounts: Vec::new(),
+        tags: config.server_tags.clone(),
+        metadata: config.server_metadata.clone(),
+        cores,
+        shards: settings.shards,
+        tls: config.tls.as_ref().map(|tls| TlsView {
+            required: !config.allow_non_tls,
+            verify: tls.verify,
+            timeout_s: tls.timeout_ms as f64 / 1000.0,
+            not_after: None,
+        }),
+        connect_urls: Vec::new(),
+        trusted_proxies: (!config.auth.proxies.is_empty()).then(|| config.auth.proxies.clone()),
     }
 }
 

@@ -231,9 +231,6 @@ impl Turns {
                 self.shard.handle(now, event, &mut self.fx);
             }
             Received::Failed => {
-                if let Some(stream) = self.stream(id) {
-                    stream.stage = Stage::Ended;
-                }
                 let reason = CloseReason::ReadError;
                 let event = Event::HungUp { conn: id, reason };
                 self.shard.handle(now, event, &mut self.fx);
@@ -358,7 +355,12 @@ impl Turns {
             Stage::Sniffing => return false,
             Stage::Listening | Stage::Starting | Stage::Handshake(_) | Stage::Helped => {}
         }
-        self.fail_handshake(now, id, Level::Error, "TLS handshake error: EOF");
+        let text = if stream.is_cut() {
+            "TLS handshake error: unexpected EOF"
+        } else {
+            "TLS handshake error: EOF"
+        };
+        self.fail_handshake(now, id, Level::Error, text);
         true
     }
 

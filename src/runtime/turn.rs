@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Seat;
+use super::clock::Clock;
 use super::commands::{Arrival, Command, Mailbox, Report};
 use super::conns::{Closing, Conns, Receive};
 use super::desk::Desk;
@@ -20,12 +21,14 @@ use super::listener::Listener;
 use super::log::Log;
 use super::ring::{Completion, Kind, NetRing};
 use super::securing::Secure;
+use super::system_client::Notices;
 use super::tls::stream::Received;
 use crate::auth::admission::{Outcome, Refused};
 use crate::base::deadlines::Millis;
 use crate::base::ids::{ConnId, ShardSet};
+use crate::control::view::Told;
 use crate::session::CloseReason;
-use crate::shard::{Effects, Event, Level, Shard};
+use crate::shard::{Effects, Event, Level, Opening, Shard};
 
 /// Completions handled before the turn's sends are started.
 const COMPLETIONS_PER_TURN: usize = 256;
@@ -57,7 +60,9 @@ pub struct Turns {
     /// TLS of the connections.
     pub(super) secure: Secure,
     pub(super) log: Log,
-    started: Instant,
+    clock: Clock,
+    /// Where to tell what has happened.
+    notices: Notices,
     /// Completions that came while batches were taken.
     set_aside: VecDeque<Completion>,
     /// Receives to start again, after buffers have gone back.
@@ -90,6 +95,8 @@ impl Turns {
             desk,
             log,
             listener,
+            clock,
+            notices,
         } = seat;
         links.announce(ring.fd());
         Self {
@@ -104,7 +111,8 @@ impl Turns {
             helpers,
             desk,
             log,
-            started: Instant::now(),
+            clock,
+            notices,
             set_aside: VecDeque::new(),
             rearm: VecDeque::new(),
             lingering: Default::default(),
@@ -179,7 +187,7 @@ impl Turns {
     }
 
     fn now(&self) -> Millis {
-        self.started.elapsed().as_millis() as Millis + 1
+        self.clock.millis()
     }
 
     /// Looks for a moment whether something comes, if that is likely.
@@ -371,8 +379,9 @@ impl Turns {
             peer,
             refused,
             pass,
+            internal,
         } = arrival;
-        let conn = self.conns.insert(socket, pass);
+        let conn = self.conns.insert(socket, pass, internal.is_some());
         let nonce = match self.shard.needs_nonce() {
             true => host::nonce(),
             false => Box::default(),
@@ -382,13 +391,16 @@ impl Turns {
             client_id,
             peer,
             refused,
-            opening: self.secure.opening(),
+            opening: match internal {
+                None => self.secure.opening(),
+                Some(_) => Opening::Plain,
+            },
             nonce,
-            internal: None,
+            internal,
         };
         self.shard.handle(now, event, &mut self.fx);
         self.rearm.push_back(conn);
-        if !refused {
+        if !refused && internal.is_none() {
             self.start_securing(now, conn);
         }
     }
@@ -464,6 +476,31 @@ impl Turns {
                         self.shard.handle(now, event, &mut self.fx);
                     }
                 }
+                Command::Facts(wanted, answer) => {
+                    // Who has asked may have stopped waiting; here and below.
+                    let _ = answer.send(self.shard.facts(&wanted));
+                }
+                Command::Kick(client_id, answer) => {
+                    let found = self.shard.find_client(client_id);
+                    if let Some(conn) = found {
+                        let reason = CloseReason::Kicked;
+                        let event = Event::CloseNow { conn, reason };
+                        self.shard.handle(now, event, &mut self.fx);
+                    }
+                    let _ = answer.send(found.is_some());
+                }
+                Command::TellLameDuck(client_id, answer) => {
+                    let told = match self.shard.find_client(client_id) {
+                        None => Told::NoSuchClient,
+                        Some(conn) if self.shard.understands_info(conn) => {
+                            let event = Event::TellLameDuck { conn };
+                            self.shard.handle(now, event, &mut self.fx);
+                            Told::Yes
+                        }
+                        Some(_) => Told::NotReady,
+                    };
+                    let _ = answer.send(told);
+                }
                 Command::Stop => {
                     self.stop_accepting();
                     self.stopping = true;
@@ -507,7 +544,7 @@ impl Turns {
                 break;
             }
         }
-        self.fx.notices.clear();
+        self.notices.push(self.fx.notices.drain(..));
         for (level, text) in self.fx.log.drain(..) {
             match level {
                 Level::Error => self.log.error(format_args!("{text}")),
@@ -623,8 +660,10 @@ impl Turns {
             let Some(conn) = self.conns.get(close.conn) else {
                 continue;
             };
-            // From now on there is room for another one.
-            self.links.count_closed();
+            if !conn.internal {
+                // From now on there is room for another one.
+                self.links.count_closed();
+            }
             if close.flush {
                 conn.closing = Closing::Flushing;
                 self.lingering.push_back((now + LINGER_MS, close.conn));

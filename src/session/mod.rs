@@ -51,6 +51,16 @@ pub struct Pings {
     pub round_trip_ns: u64,
 }
 
+impl Pings {
+    /// What was sent last is answered.
+    pub fn heard(&mut self, now_ns: u64) {
+        if self.sent_at_ns != 0 {
+            self.round_trip_ns = now_ns.saturating_sub(self.sent_at_ns).max(1);
+            self.sent_at_ns = 0;
+        }
+    }
+}
+
 /// Everything about one client connection.
 #[derive(Debug)]
 pub struct Session {
@@ -61,6 +71,8 @@ pub struct Session {
     pub water: usize,
     /// Deliveries to it.
     pub out_messages: u64,
+    /// Their bytes.
+    pub out_bytes: u64,
     /// Slot and generation.
     pub id: ConnId,
     /// It has bytes to send, and the runtime has been told.
@@ -106,6 +118,8 @@ pub struct Session {
     pub carry: Carry,
     /// Destinations that hold back its input.
     pub holds: u32,
+    /// When something last came from it.
+    pub heard_at: Millis,
 
     // The rest.
     /// Number in the server's life.
@@ -120,6 +134,8 @@ pub struct Session {
     pub admission: Option<Arc<Admission>>,
     /// When it was accepted.
     pub opened_at: Millis,
+    /// The server offers headers.
+    pub offers_headers: bool,
     /// What INFO gave it to sign; empty for nothing.
     pub nonce: Box<str>,
     /// It is the server's own: it counts nowhere and nothing is logged of it.
@@ -154,6 +170,8 @@ pub struct Session {
     pub sending_since: Millis,
     /// When to look at the send under way; 0 for never.
     pub write_check_at: Millis,
+    /// Times that a destination held back its input.
+    pub stalls: u64,
     /// When it was last able to send something.
     pub drained_at: Millis,
     /// Publishers held back until it drains, and until when; 0 for nobody.
@@ -184,6 +202,7 @@ impl Session {
             out: Outbound::default(),
             water,
             out_messages: 0,
+            out_bytes: 0,
             id,
             dirty: false,
             closing: false,
@@ -205,12 +224,14 @@ impl Session {
             in_bytes: 0,
             carry: Carry::default(),
             holds: 0,
+            heard_at: 0,
             client_id,
             peer,
             tls: None,
             options: None,
             admission: None,
             opened_at: 0,
+            offers_headers: true,
             nonce: Box::default(),
             internal: false,
             entered: None,
@@ -228,6 +249,7 @@ impl Session {
             auth_at: 0,
             sending_since: 0,
             write_check_at: 0,
+            stalls: 0,
             drained_at: 0,
             waiting: Vec::new(),
             stall_until: 0,
@@ -269,7 +291,7 @@ impl Session {
         if !(0..=1).contains(&options.protocol) {
             return Err(Refusal::ProtocolVersion);
         }
-        if options.no_responders && !options.headers {
+        if options.no_responders && !(options.headers && self.offers_headers) {
             return Err(Refusal::NoRespondersNeedsHeaders);
         }
         if options.new_account || options.account.as_deref().is_some_and(|a| !a.is_empty()) {
@@ -279,8 +301,8 @@ impl Session {
         self.verbose = options.verbose;
         self.pedantic = options.pedantic;
         self.echo = options.echo;
-        self.headers = options.headers;
-        self.bounds.headers = options.headers;
+        self.headers = options.headers && self.offers_headers;
+        self.bounds.headers = self.headers;
         self.no_responders = options.no_responders;
         self.awaits_auth = false;
         self.auth_at = 0;

@@ -6,11 +6,10 @@
 
 use std::sync::Arc;
 
-use super::event::Notice;
 use super::timers::Due;
 use super::{Effects, Level, Shard};
 use crate::auth::accounts::Directory;
-use crate::auth::admission::{Admission, Outcome, Presented, Refused};
+use crate::auth::admission::{Admission, Credential, Outcome, Presented, Refused};
 use crate::auth::gate::Gate;
 use crate::base::ids::{AccountId, ConnId};
 use crate::proto::quote::quote;
@@ -112,7 +111,7 @@ impl Shard {
                 let why = format!("account {key} could not be fetched");
                 self.turn_away(conn, Refused::Credentials, &why, fx);
             }
-            Outcome::NeedsCallout => {
+            Outcome::NeedsCallout(_) => {
                 let why = "the authorization service gave no answer";
                 self.turn_away(conn, Refused::Credentials, why, fx);
             }
@@ -131,7 +130,7 @@ impl Shard {
         match outcome {
             Outcome::Admitted(admission) => self.admit(conn, admission, fx),
             Outcome::Refused(refused, why) => self.turn_away(conn, refused, &why, fx),
-            Outcome::NeedsAccount(_) | Outcome::NeedsCallout => self.ask(conn, presented, fx),
+            Outcome::NeedsAccount(_) | Outcome::NeedsCallout(_) => self.ask(conn, presented, fx),
         }
     }
 
@@ -198,10 +197,13 @@ impl Shard {
             self.deadlines.arm(at, Due::expiry(conn));
         }
         self.answer_connect(conn, fx);
-        fx.notices.push(Notice::Connected { conn });
+        fx.notices.push(self.notice_of_entry(conn));
     }
 
     fn answer_connect(&mut self, conn: ConnId, fx: &mut Effects) {
+        // Until a PONG says better, the answer to INFO tells how far away the peer is.
+        let now = (self.settings.fine_clock_ns)();
+        self.sessions[conn.index as usize].pings.heard(now);
         if self.sessions[conn.index as usize].verbose {
             self.reply(conn.index, b"+OK\r\n", fx);
         }
@@ -258,8 +260,7 @@ impl Shard {
         };
         let text = format!("authentication error{whom}");
         self.log(conn.index, Level::Error, &text, fx);
-        fx.notices
-            .push(Notice::AuthenticationFailed { conn, reason });
+        fx.notices.push(self.notice_of_refusal(conn, reason));
         self.close(conn, reason, Some("Authorization Violation"), fx);
     }
 
@@ -281,7 +282,7 @@ impl Shard {
     pub(super) fn set_policy(&mut self, policy: Policy, fx: &mut Effects) {
         self.router.set_directory(Arc::clone(&policy.directory));
         self.settings.policy = policy;
-        self.settings.identity.auth_required = self.settings.policy.gate.is_required();
+        self.settings.identity.auth_required = self.settings.policy.gate.is_asked_for();
         let now = self.unix_s();
         for index in 0..self.sessions.len() {
             let session = &self.sessions[index];
@@ -346,6 +347,8 @@ impl Shard {
             .map(|a| Arc::clone(&a.name));
         let session = &mut self.sessions[index as usize];
         session.internal = true;
+        // The server's own answers are as long as they are.
+        session.bounds.payload_bytes = self.settings.limits.max_pending_bytes;
         session.account = account;
         session.admission = Some(Arc::new(Admission {
             account,
@@ -357,6 +360,7 @@ impl Shard {
             max_payload_bytes: None,
             expires: None,
             claims: None,
+            credential: Credential::default(),
         }));
     }
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::admission::Policy;
+use super::facts::Notice;
 use super::mesh::Batch;
 use crate::auth::admission::{Outcome, Presented, TlsFacts};
 use crate::base::ids::{AccountId, ConnId, ShardId, ShardSet};
@@ -99,6 +100,11 @@ pub enum Event<'a> {
     Tick,
     /// The server is in lame duck mode: clients are told.
     LameDuck,
+    /// Tell one client that the server is in lame duck mode.
+    TellLameDuck {
+        /// Which.
+        conn: ConnId,
+    },
     /// Close this connection now.
     CloseNow {
         /// Which.
@@ -161,30 +167,6 @@ pub enum Level {
     Trace,
 }
 
-/// Something that others than the peers may want to know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Notice {
-    /// A connection was let in.
-    Connected {
-        /// Which.
-        conn: ConnId,
-    },
-    /// A connection that was let in is being closed.
-    Disconnected {
-        /// Which.
-        conn: ConnId,
-        /// Why.
-        reason: CloseReason,
-    },
-    /// A connection was not let in.
-    AuthenticationFailed {
-        /// Which.
-        conn: ConnId,
-        /// Why.
-        reason: CloseReason,
-    },
-}
-
 /// What is to be done after a turn. Kept and cleared, not made anew.
 #[derive(Debug, Default)]
 pub struct Effects {
@@ -198,7 +180,7 @@ pub struct Effects {
     pub mesh: ShardSet,
     /// Connections that somebody else must decide on, with what they present.
     pub questions: Vec<(ConnId, Box<Presented>)>,
-    /// What has happened to connections. They are still to be looked at when this is read.
+    /// What has happened to connections.
     pub notices: Vec<Notice>,
     /// Lines for the log.
     pub log: Vec<(Level, String)>,

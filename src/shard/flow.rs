@@ -64,6 +64,9 @@ impl Shard {
         if !session.waiting.contains(&publisher) {
             session.waiting.push(publisher);
             self.counters.stalls += 1;
+            if publisher.shard == self.id {
+                self.count_stall(publisher.conn);
+            }
             self.hold(publisher, true, fx);
         }
     }
@@ -98,6 +101,8 @@ impl Shard {
         fx: &mut Effects,
     ) {
         self.counters.slow_consumers += 1;
+        let account = self.sessions[index as usize].account;
+        self.past.count_slow_consumer(account);
         self.log(index, Level::Info, text, fx);
         let conn = self.sessions[index as usize].id;
         self.close(conn, reason, None, fx);
@@ -210,7 +215,15 @@ impl Shard {
         }
         self.mesh.waiting(peer).push(publisher.conn);
         self.counters.stalls += 1;
+        self.count_stall(publisher.conn);
         self.hold_local(publisher.conn, true, fx);
+    }
+
+    /// A connection of this shard is held back by a destination.
+    pub(super) fn count_stall(&mut self, conn: ConnId) {
+        if self.is_open(conn) {
+            self.sessions[conn.index as usize].stalls += 1;
+        }
     }
 
     /// Interest that comes and goes feeds the outboxes as messages do.

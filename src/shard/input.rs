@@ -23,6 +23,7 @@ impl Shard {
         }
         let index = conn.index as usize;
         let mut input = bytes;
+        self.sessions[index].heard_at = self.now;
         if let Some(backlog) = &mut self.sessions[index].backlog {
             backlog.extend_from_slice(input);
             return;
@@ -150,9 +151,7 @@ impl Shard {
                 let pings = &mut self.sessions[conn.index as usize].pings;
                 pings.outstanding = 0;
                 if pings.sent_at_ns != 0 {
-                    let now = (self.settings.fine_clock_ns)();
-                    pings.round_trip_ns = now.saturating_sub(pings.sent_at_ns).max(1);
-                    pings.sent_at_ns = 0;
+                    pings.heard((self.settings.fine_clock_ns)());
                 }
                 pings.answered = true;
             }
@@ -262,6 +261,17 @@ impl Shard {
             self.reply_error(conn.index, "Invalid Subject", fx);
             return;
         }
+        let max_tokens = usize::from(self.settings.limits.max_sub_tokens);
+        if max_tokens > 0 && subject.split(|&b| b == b'.').count() > max_tokens {
+            let (subject, sid) = (quote(subject), String::from_utf8_lossy(sid));
+            let text =
+                format!("Permissions Violation for Subscription to {subject}, too many tokens");
+            self.reply_error(conn.index, &text, fx);
+            let text =
+                format!("Subscription Violation Too Many Tokens - Subject {subject}, SID {sid}");
+            self.log(conn.index, Level::Error, &text, fx);
+            return;
+        }
         let may = match self.sessions[index].permissions() {
             _ if queue == RESERVED_QUEUE => MaySubscribe::No,
             Some(permissions) => permissions.may_subscribe(subject, queue),
@@ -276,6 +286,7 @@ impl Shard {
         // A known id is answered like a new one and changes nothing.
         if session.first_sub == NONE || self.router.find(conn.index, sid).is_none() {
             session.subs += 1;
+            self.past.inserts += u64::from(!session.internal);
             let change = self.router.subscribe(
                 session.account,
                 conn.index,
@@ -356,6 +367,7 @@ impl Shard {
         }
         let session = &mut self.sessions[index];
         session.subs -= 1;
+        self.past.removes += u64::from(!session.internal);
         if let Some(change) = self.router.unsubscribe(sub, &mut session.first_sub) {
             self.mesh.broadcast(&change);
             fx.mesh.0 |= self.mesh.peers().0;

@@ -2,12 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::account_tests::{House, account, reply_of, set_clock_ns};
+use super::house::{House, account, reply_of, set_clock_ns};
 use crate::auth::definition::{
     AccountDefinition, ExportKind, LatencyDefinition, ResponseType, Sampling,
 };
 use crate::base::deadlines::Millis;
-use crate::base::ids::ConnId;
 
 fn measured(sampling: Sampling, response: ResponseType) -> AccountDefinition {
     let mut account = account("A").exports_service("add.*", response);
@@ -68,8 +67,8 @@ fn answers_are_measured_on_all_shards() {
         for share in [false, true] {
             let mut house = house(shards, &always, share);
             let watcher = house.client("A");
-            let service = house.user("A", 100);
-            let client = house.user("B", 10);
+            let service = house.guest("A", 100);
+            let client = house.guest("B", 10);
             house.say(watcher, "SUB latency.* 1\r\n");
             house.say(service, "SUB add.* 1\r\n");
             house.say(client, "SUB in 2\r\n");
@@ -163,8 +162,8 @@ fn requests_without_an_answer_are_told_of() {
         for (exporter, request, has_service, then, expected) in &cases {
             let mut house = house(shards, exporter, false);
             let watcher = house.client("A");
-            let service = house.user("A", 0);
-            let client = house.user("B", 0);
+            let service = house.guest("A", 0);
+            let client = house.guest("B", 0);
             house.say(watcher, "SUB latency.* 1\r\n");
             house.say(client, "SUB in 2\r\n");
             if *has_service {
@@ -220,8 +219,8 @@ fn headers_ask_for_it() {
     for (line, expected) in cases {
         let mut house = house(2, &headers, false);
         let watcher = house.client("A");
-        let service = house.user("A", 0);
-        let client = house.user("B", 0);
+        let service = house.guest("A", 0);
+        let client = house.guest("B", 0);
         house.say(watcher, "SUB latency.* 1\r\n");
         house.say(service, "SUB add.* 1\r\n");
         house.say(client, "SUB in 2\r\n");
@@ -248,8 +247,8 @@ fn a_share_is_drawn() {
     let some = measured(Sampling::Percent(20), ResponseType::Singleton);
     let mut house = house(1, &some, false);
     let watcher = house.client("A");
-    let service = house.user("A", 0);
-    let client = house.user("B", 0);
+    let service = house.guest("A", 0);
+    let client = house.guest("B", 0);
     house.say(watcher, "SUB latency.* 1\r\n");
     house.say(service, "SUB add.* 1\r\n");
     house.say(client, &"PUB sum.2 in 0\r\n\r\n".repeat(1000));
@@ -287,8 +286,8 @@ fn chains_tell_who_answered() {
         for (inner, outer) in [(true, true), (true, false), (false, true)] {
             let mut house = House::new(shards, &accounts(inner, outer));
             let watchers = [house.client("A"), house.client("M")];
-            let client = house.user("B", 0);
-            let service = house.user("A", 0);
+            let client = house.guest("B", 0);
+            let service = house.guest("A", 0);
             for watcher in watchers {
                 house.say(watcher, "SUB latency.* 1\r\n");
             }
@@ -313,8 +312,8 @@ fn chains_tell_who_answered() {
 fn requesters_are_asked_for_their_round_trip() {
     let always = measured(Sampling::Percent(100), ResponseType::Singleton);
     let mut house = house(1, &always, false);
-    let service = house.user("A", 0);
-    let client = house.user("B", 0);
+    let service = house.guest("A", 0);
+    let client = house.guest("B", 0);
     house.say(service, "SUB add.* 1\r\n");
     house.say(client, "PUB sum.1 in 0\r\n\r\n");
     assert_eq!(house.heard(client), "", "it is new");
@@ -328,12 +327,5 @@ fn requesters_are_asked_for_their_round_trip() {
         "PUB sum.1 in 0\r\n\r\nPONG\r\nPUB sum.1 in 0\r\n\r\n",
     );
     assert_eq!(house.heard(client), "", "one is enough");
-    let conn = house.clients[client].conn;
-    assert_eq!(round_trip(&house, conn), 2);
-}
-
-fn round_trip(house: &House, conn: ConnId) -> u64 {
-    house.shards[0].sessions[conn.index as usize]
-        .pings
-        .round_trip_ns
+    assert_eq!(house.session(client).pings.round_trip_ns, 2);
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::frame::{Frame, FrameRest, Frames};
-use super::{Batch, Close, Effects, Level, Notice, Opening, OpeningNews, Policy, Shard};
+use super::{Batch, Close, Effects, Level, Opening, OpeningNews, Policy, Shard};
 use crate::auth::admission::TlsFacts;
 use crate::base::ids::{AccountId, ConnId, ShardId};
 use crate::proto::client::Bounds;
@@ -41,6 +41,8 @@ impl Shard {
         let mut session = Session::new(conn, client_id, peer, bounds, self.high_water());
         session.nonce = nonce;
         session.opened_at = self.now;
+        session.pings.sent_at_ns = (self.settings.fine_clock_ns)();
+        session.offers_headers = !self.settings.limits.no_header_support;
         let index = conn.index as usize;
         if index < self.sessions.len() {
             debug_assert!(!self.sessions[index].live, "the slot is free");
@@ -57,6 +59,7 @@ impl Shard {
             self.admit_internal(conn.index, account);
             return;
         }
+        self.past.connections += 1;
         self.log(conn.index, Level::Debug, "Client connection created", fx);
         if opening != Opening::TlsFirst {
             let info = self.info(conn.index, false);
@@ -64,7 +67,7 @@ impl Shard {
         }
         let limits = &self.settings.limits;
         let share = limits.max_unauthenticated.div_ceil(self.settings.shards);
-        let must_present = self.settings.policy.gate.must_present();
+        let must_present = self.settings.policy.gate.is_required();
         if refused || (must_present && self.unauthenticated >= share) {
             let text = "maximum connections exceeded";
             self.log(conn.index, Level::Error, text, fx);
@@ -156,8 +159,8 @@ impl Shard {
             let text = format!("Client connection closed: {reason}");
             self.log(conn.index, Level::Debug, &text, fx);
         }
-        if self.sessions[index].entered.is_some() {
-            fx.notices.push(Notice::Disconnected { conn, reason });
+        if !self.sessions[index].internal {
+            fx.notices.push(self.notice_of_end(conn, reason));
         }
         self.drop_subscriptions(conn, fx);
         let flush = !matches!(
@@ -189,6 +192,7 @@ impl Shard {
         session.admission = None;
         session.replies = None;
         self.counters.add(session);
+        self.past.add(session);
         session.out.clear(&mut self.pool);
         session.options = None;
         session.tls = None;
@@ -227,6 +231,7 @@ impl Shard {
             client_ip: session.peer.ip(),
             lame_duck: self.lame_duck,
             nonce: &session.nonce,
+            headers: session.offers_headers,
             account,
             max_payload_bytes: session.bounds.payload_bytes,
             tls_first: !connect_info && session.tls.as_ref().is_some_and(|tls| tls.first),
@@ -262,7 +267,10 @@ impl Shard {
                     self.mesh.acked(from, number);
                     acked = true;
                 }
-                Frame::Hold(conn) => self.hold_local(conn, true, fx),
+                Frame::Hold(conn) => {
+                    self.count_stall(conn);
+                    self.hold_local(conn, true, fx);
+                }
                 Frame::Release(conn) => self.hold_local(conn, false, fx),
                 Frame::Trace(answer) => self.trace_answered(&answer, fx),
             }

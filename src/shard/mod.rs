@@ -13,6 +13,7 @@
 mod admission;
 mod compress;
 mod event;
+pub mod facts;
 mod flow;
 mod frame;
 mod input;
@@ -22,11 +23,12 @@ mod mesh;
 mod permit;
 mod publish;
 mod service;
+mod tell;
 mod timers;
 mod trace;
 
 pub use admission::Policy;
-pub use event::{Close, Effects, Event, Level, Notice, Opening, OpeningNews};
+pub use event::{Close, Effects, Event, Level, Opening, OpeningNews};
 pub use mesh::Batch;
 
 use std::sync::Arc;
@@ -43,6 +45,7 @@ use crate::subject::SubjectHash;
 use lifecycle::Arrival;
 use mesh::Mesh;
 use service::Responses;
+use tell::Past;
 use timers::Due;
 use trace::{Traces, Tracing};
 
@@ -110,6 +113,7 @@ pub struct Shard {
     prng: Prng,
     deadlines: Deadlines<Due>,
     counters: Counters,
+    past: Past,
     lame_duck: bool,
     /// Connections that have to present something and have not been let in.
     unauthenticated: usize,
@@ -145,6 +149,7 @@ impl Shard {
             prng: Prng::new(seed),
             deadlines: Deadlines::default(),
             counters: Counters::default(),
+            past: Past::default(),
             lame_duck: false,
             unauthenticated: 0,
             awaiting: Vec::new(),
@@ -208,6 +213,10 @@ impl Shard {
             }
             Event::Closed { conn } => self.closed(conn),
             Event::LameDuck => self.enter_lame_duck(fx),
+            Event::TellLameDuck { conn } if self.understands_info(conn) => {
+                self.tell_lame_duck(conn, fx);
+            }
+            Event::TellLameDuck { .. } => {}
         }
     }
 
@@ -354,9 +363,11 @@ mod tests;
 
 #[cfg(test)]
 mod account_tests;
-
+#[cfg(test)]
+mod admission_tests;
+#[cfg(test)]
+mod house;
 #[cfg(test)]
 mod latency_tests;
-
 #[cfg(test)]
 mod trace_tests;

@@ -376,6 +376,7 @@ impl Shard {
         let session = &mut self.sessions[sub.conn as usize];
         sub.delivered += 1;
         session.out_messages += 1;
+        session.out_bytes += message.body_len as u64;
         let strip = message.header_len > 0 && !session.headers;
         if strip {
             self.head.set(b"MSG ", message.subject);
@@ -781,7 +782,8 @@ impl Shard {
         }
         let line = format!("<<- [{line} {}]", publish.body.len());
         self.log(from, Level::Trace, &line, fx);
-        let payload = format!("<<- MSG_PAYLOAD: [{}]", quote(publish.body));
+        let payload = self.shown_payload(publish.body);
+        let payload = format!("<<- MSG_PAYLOAD: [{payload}]");
         self.log(from, Level::Trace, &payload, fx);
     }
 
@@ -825,8 +827,19 @@ impl Shard {
             &format!("->> [{line} {}]", body.len()),
             fx,
         );
-        let payload = format!("->> MSG_PAYLOAD: [{}]", quote(body));
+        let payload = format!("->> MSG_PAYLOAD: [{}]", self.shown_payload(body));
         self.log(conn, Level::Trace, &payload, fx);
+    }
+
+    /// As much of a message as traces show.
+    fn shown_payload(&self, body: &[u8]) -> String {
+        let max = self.settings.limits.max_traced_bytes;
+        if max == 0 || body.len() <= max {
+            return quote(body).to_string();
+        }
+        let quoted = quote(&body[..max]).to_string();
+        let shown = quoted.strip_suffix('"').unwrap_or(&quoted);
+        format!("{shown}...\"")
     }
 }
 
@@ -851,6 +864,7 @@ fn deliver_ordinary(
     }
     sub.delivered += 1;
     session.out_messages += 1;
+    session.out_bytes += message.body_len as u64;
     session
         .out
         .append_message(pool, head, sub.sid, message.rest);

@@ -122,6 +122,7 @@ impl Shard {
             let text = "Delaying PING due to remote client data or ping";
             self.log(conn.index, Level::Debug, text, fx);
         } else if pings.outstanding >= ping_max {
+            self.past.stale_connections += 1;
             let text = "Stale Client Connection - Closing";
             self.log(conn.index, Level::Debug, text, fx);
             let reason = CloseReason::StaleConnection;

@@ -758,11 +758,6 @@ impl Shard {
             .to_owned()
     }
 
-    fn account_name(&self, account: AccountId) -> String {
-        let account = self.settings.policy.directory.get(account);
-        account.map(|a| a.name.to_string()).unwrap_or_default()
-    }
-
     fn date(&self) -> String {
         super::latency::date(i128::from(self.settings.unix_at_zero_ms + self.now) * 1_000_000)
     }

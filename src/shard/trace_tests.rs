@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::account_tests::{House, account, reply_of};
+use super::house::{House, account, reply_of};
 use crate::auth::definition::{
     AccountDefinition, ExportKind, ImportKind, PermissionRules, ResponseType, SubjectRules,
     TraceDefinition,
@@ -82,9 +82,8 @@ impl Scene {
             ("lim", "", "A", true),
             ("ne", "noecho", "A", false),
         ] {
-            let number = scene.house.user(account, 0);
-            let super::account_tests::Client { shard, conn } = scene.house.clients[number];
-            let session = &mut scene.house.shards[shard].sessions[conn.index as usize];
+            let number = scene.house.guest(account, 0);
+            let session = scene.house.session(number);
             session.echo = echo;
             session.mapped = account == "A";
             let options = session.options.as_mut().expect("it has said CONNECT");

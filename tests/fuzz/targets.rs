@@ -3,6 +3,9 @@
 
 use std::net::SocketAddr;
 
+use skein::auth::certificate::{DistinguishedName, Identity};
+use skein::auth::claims::{Claims, decode};
+use skein::auth::nkey::PublicKey;
 use skein::base::ids::{ConnId, ShardId};
 use skein::config::Limits;
 use skein::proto::client::{Bounds, Step, parse};
@@ -17,6 +20,24 @@ const CLIENT: ConnId = ConnId {
     generation: 1,
 };
 const WATCHER: ConnId = CLIENT;
+
+/// What an unknown client presents is read without a panic, and a key that is read is printed as
+/// it was.
+pub fn credentials(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    match decode(&text) {
+        Ok(Claims::Account(claims)) => drop(claims.check()),
+        Ok(Claims::User(claims)) => drop(claims.check(0)),
+        _ => {}
+    }
+    if let Some(key) = PublicKey::parse(&text) {
+        assert_eq!(key.to_string(), text);
+    }
+    if let Some(name) = DistinguishedName::parse(&text) {
+        assert!(name.is_same(&name) && name.has_same_steps(&name));
+    }
+    let _ = Identity::of(bytes);
+}
 
 /// The parser takes no more than it was given, and an operation in pieces is the operation whole.
 pub fn client_parse(bytes: &[u8]) {

@@ -1,14 +1,14 @@
 //! The server under test, as a child process on a free loopback port.
 //!
 //! The binary is `skein` of this package, or the one named by `NATS_SERVER_BIN` (a real nats-server, which is how the
-//! expectations are proven). Limits that have no flag go to skein in `SKEIN_SET`, to nats-server in a config file.
+//! expectations are proven). Both get what has no flag in a configuration file.
 //! Knows nothing about the protocol.
 
 use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -34,18 +34,36 @@ impl Server {
     /// Starts the server with extra `flags` (separated by blanks) and `set` (`max_payload=10,ping_max=2`) and waits until it
     /// accepts connections. The error is its log.
     pub fn start(flags: &str, set: &str) -> Result<Self, String> {
+        Self::start_with(flags, set, "")
+    }
+
+    /// The same, with more text for the configuration file.
+    pub fn start_with(flags: &str, set: &str, config_text: &str) -> Result<Self, String> {
         let mut command = command();
         command
             .args(["-a", "127.0.0.1", "-p", "-1"])
             .args(flags.split_whitespace());
         let mut config = None;
-        if is_nats_server() && !set.is_empty() {
-            let path = write_config(&nats_config(set));
+        let text = settings(set) + config_text;
+        if !text.is_empty() {
+            let path = write_config(&text);
             command.arg("-c").arg(&path);
             config = Some(path);
-        } else if !set.is_empty() {
-            command.env("SKEIN_SET", set);
         }
+        Self::launch(command, config, &format!("{flags}` and `{set}"))
+    }
+
+    /// The same with a configuration file of this text.
+    pub fn configured(text: &str) -> Result<Self, String> {
+        let path = write_config(text);
+        let mut command = command();
+        command
+            .args(["-a", "127.0.0.1", "-p", "-1", "-c"])
+            .arg(&path);
+        Self::launch(command, Some(path), text)
+    }
+
+    fn launch(mut command: Command, config: Option<PathBuf>, what: &str) -> Result<Self, String> {
         let mut child = command
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -83,7 +101,7 @@ impl Server {
             Some(address) => server.address = address,
             None => {
                 return Err(format!(
-                    "server with `{flags}` and `{set}` does not start:\n{}\n",
+                    "server with `{what}` does not start:\n{}\n",
                     server.log_text()
                 ));
             }
@@ -189,10 +207,10 @@ pub fn command() -> Command {
     }
 }
 
-/// `SKEIN_SET` pairs as nats-server configuration.
-fn nats_config(set: &str) -> String {
+/// Pairs of key and value as lines of a configuration file.
+fn settings(set: &str) -> String {
     let mut text = String::new();
-    for pair in set.split(',') {
+    for pair in set.split(',').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').expect("set: is a list of key=value");
         let (key, value) = (key.trim(), value.trim());
         let line = match key.strip_suffix("_ms") {
@@ -209,13 +227,50 @@ fn nats_config(set: &str) -> String {
 }
 
 fn write_config(text: &str) -> PathBuf {
+    let path = unused_path().with_extension("conf");
+    fs::write(&path, text).expect("the temporary directory is writable");
+    path
+}
+
+fn unused_path() -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let name = format!(
-        "skein-test-{}-{}.conf",
+        "skein-test-{}-{}",
         std::process::id(),
         COUNT.fetch_add(1, Ordering::Relaxed)
     );
-    let path = env::temp_dir().join(name);
-    fs::write(&path, text).expect("the temporary directory is writable");
-    path
+    env::temp_dir().join(name)
+}
+
+/// An empty directory; removed when dropped.
+#[allow(dead_code, reason = "not every test needs one")]
+pub struct Directory(PathBuf);
+
+#[allow(dead_code, reason = "not every test needs one")]
+impl Directory {
+    pub fn new() -> Self {
+        let path = unused_path();
+        fs::create_dir(&path).expect("the temporary directory is writable");
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Writes a file; its name may have directories in front, which are made.
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.0.join(name);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).expect("the directory is writable");
+        }
+        fs::write(path, text).expect("the directory is writable");
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // What is left is in the temporary directory.
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }

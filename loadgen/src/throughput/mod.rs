@@ -9,7 +9,6 @@ mod subscriber;
 mod worker;
 
 use std::io::{ErrorKind, Read};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::expectation::Expectation;
@@ -20,6 +19,7 @@ use crate::process::Usage;
 use crate::report::Outcome;
 use crate::run::Run;
 use crate::settings::Settings;
+use crate::stream::Stream;
 use crate::subjects::Subjects;
 use crate::throughput::publisher::Publisher;
 use crate::throughput::subscriber::Subscriber;
@@ -162,7 +162,7 @@ fn close_books(plan: &Plan, reports: Vec<Report>) -> (u64, u64, Faults) {
     )
 }
 
-fn connect_mute(plan: &Plan, target: &Target) -> Result<Vec<TcpStream>> {
+fn connect_mute(plan: &Plan, target: &Target) -> Result<Vec<Stream>> {
     let mut streams = Vec::new();
     for subject in &plan.mute_subjects {
         let mut link = Link::open(target)?;
@@ -174,7 +174,7 @@ fn connect_mute(plan: &Plan, target: &Target) -> Result<Vec<TcpStream>> {
 }
 
 /// Whether the server has closed a connection that was never read. Its end stands behind all unread bytes, so read them.
-fn was_disconnected(mut stream: TcpStream) -> bool {
+fn was_disconnected(mut stream: Stream) -> bool {
     const SILENCE_MAX: Duration = Duration::from_millis(500);
     const DRAIN_MAX: Duration = Duration::from_secs(5);
     if stream.set_read_timeout(Some(SILENCE_MAX)).is_err() {

@@ -28,12 +28,12 @@ use sha2::{Digest, Sha512_256};
 use super::nkey::{KeyKind, PublicKey, SigningKey};
 use fields::Fields;
 
-pub use account::AccountClaims;
+pub use account::{AccountClaims, Scope};
 pub use activation::ActivationClaims;
 pub use authorization::ResponseClaims;
 pub use exchange::{ExportClaims, ExportType, ImportClaims};
 pub use operator::OperatorClaims;
-pub use parts::{JetStreamLimits, PermissionClaims, Revocations, UserLimits};
+pub use parts::{JetStreamLimits, PermissionClaims, Revocations, UserLimits, with_responses_only};
 pub use restrictions::Within;
 pub use user::UserClaims;
 

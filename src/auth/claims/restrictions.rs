@@ -199,7 +199,7 @@ impl Range {
 
 fn widened(address: IpAddr) -> u128 {
     match address {
-        IpAddr::V4(four) => u128::from(Ipv4Addr::to_ipv6_mapped(&four).to_bits()),
+        IpAddr::V4(four) => Ipv4Addr::to_ipv6_mapped(&four).to_bits(),
         IpAddr::V6(six) => Ipv6Addr::to_bits(six),
     }
 }
@@ -259,7 +259,8 @@ mod tests {
     #[test]
     fn times() {
         use Within::{Always, For, No};
-        let cases: &[(&[(&str, &str)], &str, &str, Within)] = &[
+        type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, &'a str, Within);
+        let cases: &[Case<'_>] = &[
             (&[], "UTC", "2024-01-01T00:00:00Z", Always),
             (
                 &[("11:00:00", "22:00:00")],

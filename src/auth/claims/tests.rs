@@ -401,7 +401,7 @@ fn accounts_that_are_not_sound() {
     let cases = [
         (json!({}), true),
         (
-            json!({"limits": {"imports": 1}, "imports": [import(json!({})), import(json!({"subject": "b"}))]}),
+            json!({"limits": {"imports": 1}, "imports": [import(&json!({})), import(&json!({"subject": "b"}))]}),
             false,
         ),
         (
@@ -418,71 +418,71 @@ fn accounts_that_are_not_sound() {
         ),
         (
             exports(
-                json!([{"subject": "a", "type": "stream"}, {"subject": "*", "type": "stream"}]),
+                &json!([{"subject": "a", "type": "stream"}, {"subject": "*", "type": "stream"}]),
             ),
             false,
         ),
         (
             exports(
-                json!([{"subject": "a", "type": "stream"}, {"subject": "*", "type": "service"}]),
+                &json!([{"subject": "a", "type": "stream"}, {"subject": "*", "type": "service"}]),
             ),
             true,
         ),
         (
-            exports(json!([{"subject": "a b", "type": "stream"}])),
+            exports(&json!([{"subject": "a b", "type": "stream"}])),
             false,
         ),
-        (exports(json!([{"subject": "", "type": "stream"}])), false),
+        (exports(&json!([{"subject": "", "type": "stream"}])), false),
         (
-            exports(json!([{"subject": "a", "type": "stream", "response_type": "Stream"}])),
-            false,
-        ),
-        (
-            exports(json!([{"subject": "a", "type": "service", "response_threshold": -1}])),
+            exports(&json!([{"subject": "a", "type": "stream", "response_type": "Stream"}])),
             false,
         ),
         (
-            exports(json!([{"subject": "a.b", "type": "stream", "account_token_position": 2}])),
+            exports(&json!([{"subject": "a", "type": "service", "response_threshold": -1}])),
             false,
         ),
         (
-            exports(json!([{"subject": "a.*", "type": "stream", "account_token_position": 2}])),
+            exports(&json!([{"subject": "a.b", "type": "stream", "account_token_position": 2}])),
+            false,
+        ),
+        (
+            exports(&json!([{"subject": "a.*", "type": "stream", "account_token_position": 2}])),
             true,
         ),
         (
-            exports(json!([{"subject": "a.*", "type": "stream", "account_token_position": 3}])),
+            exports(&json!([{"subject": "a.*", "type": "stream", "account_token_position": 3}])),
             false,
         ),
         (
-            imports(json!([import(json!({"local_subject": "b.$1"}))])),
+            imports(&json!([import(&json!({"local_subject": "b.$1"}))])),
             false,
         ),
         (
-            imports(json!([import(
-                json!({"subject": "a.*", "local_subject": "b.$1"})
+            imports(&json!([import(
+                &json!({"subject": "a.*", "local_subject": "b.$1"})
             )])),
             true,
         ),
         (
-            imports(json!([import(
-                json!({"subject": "a.*", "local_subject": "b.$2"})
+            imports(&json!([import(
+                &json!({"subject": "a.*", "local_subject": "b.$2"})
             )])),
             false,
         ),
         (
-            imports(json!([import(
-                json!({"subject": "a.*", "local_subject": "b"})
+            imports(&json!([import(
+                &json!({"subject": "a.*", "local_subject": "b"})
             )])),
             false,
         ),
         (
-            imports(json!([import(
-                json!({"subject": "a.>", "local_subject": "b"})
+            imports(&json!([import(
+                &json!({"subject": "a.>", "local_subject": "b"})
             )])),
             false,
         ),
-        (imports(json!([import(json!({"account": ""}))])), false),
-        (imports(json!([import(json!({"share": true}))])), false),
+        (imports(&json!([import(&json!({"account": ""}))])), false),
+        (imports(&json!([import(&json!({"share": true}))])), false),
         (
             json!({"mappings": {"a": [{"subject": "b", "weight": 60}, {"subject": "c", "weight": 41}]}}),
             false,
@@ -540,7 +540,7 @@ fn accounts_that_are_not_sound() {
         json!({"cluster_traffic": "mine"}),
         json!({"signing_keys": [{"kind": "other"}]}),
         json!({"signing_keys": [7]}),
-        imports(json!([import(json!({"token": "eyJ.x.y"}))])),
+        imports(&json!([import(&json!({"token": "eyJ.x.y"}))])),
     ] {
         let mut nats = wrong;
         nats["type"] = "account".into();
@@ -550,15 +550,15 @@ fn accounts_that_are_not_sound() {
     }
 }
 
-fn exports(list: Value) -> Value {
+fn exports(list: &Value) -> Value {
     json!({"limits": {"exports": -1, "imports": -1}, "exports": list})
 }
 
-fn imports(list: Value) -> Value {
+fn imports(list: &Value) -> Value {
     json!({"limits": {"exports": -1, "imports": -1}, "imports": list})
 }
 
-fn import(more: Value) -> Value {
+fn import(more: &Value) -> Value {
     let mut import = json!({"subject": "a", "account": OTHER_ACCOUNT, "type": "stream"});
     for (name, value) in more.as_object().expect("an object") {
         import[name] = value.clone();
@@ -684,13 +684,13 @@ fn activation_tokens_are_bound_to_one_import() {
     .map(|(name, token, subject, good)| (name, token, &*subject.to_owned().leak(), good))
     .collect();
     for (name, token, subject, expected) in cases {
-        let value = import(json!({"subject": subject, "token": token}));
+        let value = import(&json!({"subject": subject, "token": token}));
         let import = ImportClaims::read(&value).expect(name);
         let answer = exporter.approves(ACCOUNT, &import, false, NOW);
         assert_eq!(answer.is_ok(), expected, "{name}: {answer:?}");
     }
     let value = import(
-        json!({"subject": "private.a", "token": signed(with("exp", (NOW + 9).into()), &other)}),
+        &json!({"subject": "private.a", "token": signed(with("exp", (NOW + 9).into()), &other)}),
     );
     let import = ImportClaims::read(&value).expect("an import");
     assert_eq!(

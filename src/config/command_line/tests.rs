@@ -1,9 +1,42 @@
 //! Which command lines are taken, and what they mean.
 
+use std::num::NonZeroU16;
+use std::path::Path;
+
 use super::*;
+use crate::auth::definition::AuthDefinition;
+
+/// Two files, and no environment.
+struct Files;
+
+impl Surroundings for Files {
+    fn read(&self, path: &Path) -> Result<Vec<u8>, String> {
+        match path.to_str() {
+            Some("a.conf") => Ok(CONFIG.into()),
+            Some("warning.conf") => Ok("ping_interval: 5".into()),
+            Some("limits.conf") => Ok("max_pending: 1000".into()),
+            Some("x.pem") => Ok(Vec::new()),
+            _ => Err(format!("open {}: no such file", path.display())),
+        }
+    }
+
+    fn variable(&self, _name: &str) -> Option<String> {
+        None
+    }
+}
+
+const CONFIG: &str = "port: 5\nhost: file\ndebug: true\nlogtime: false\nserver_name: file\n\
+                      authorization { user: u, password: p }\ntls { timeout: 5, verify: true }\n";
 
 fn parse_words(words: &[&str]) -> Result<Invocation, CommandLineError> {
-    parse(words.iter().map(OsString::from))
+    parse(words.iter().map(OsString::from), &Files)
+}
+
+fn started(config: Config) -> Result<Invocation, CommandLineError> {
+    Ok(Invocation::Run {
+        config: Box::new(config),
+        warnings: Vec::new(),
+    })
 }
 
 fn fixed(port: u16) -> Port {
@@ -26,11 +59,7 @@ fn accepted() {
     #[track_caller]
     fn check(line: &str, expected: Config) {
         let words: Vec<&str> = line.split_whitespace().collect();
-        assert_eq!(
-            parse_words(&words),
-            Ok(Invocation::Run(Box::new(expected))),
-            "{line}"
-        );
+        assert_eq!(parse_words(&words), started(expected), "{line}");
     }
     let default = Config::default;
     let named = |name: &str| Config {
@@ -42,10 +71,7 @@ fn accepted() {
     let empty = [
         "-a", "", "-n", "", "-P", "", "-l", "", "--user", "", "--pass", "", "--auth", "",
     ];
-    assert_eq!(
-        parse_words(&empty),
-        Ok(Invocation::Run(Box::new(default())))
-    );
+    assert_eq!(parse_words(&empty), started(default()));
 
     for line in [
         "-p 5",
@@ -207,15 +233,21 @@ fn accepted() {
     check(
         "--user a",
         Config {
-            user: Some("a".to_owned()),
+            auth: AuthDefinition {
+                user: Some("a".to_owned()),
+                ..AuthDefinition::default()
+            },
             ..default()
         },
     );
     check(
         "-user a -pass -p",
         Config {
-            user: Some("a".to_owned()),
-            pass: Some("-p".to_owned()),
+            auth: AuthDefinition {
+                user: Some("a".to_owned()),
+                pass: Some(Secret("-p".to_owned())),
+                ..AuthDefinition::default()
+            },
             ..default()
         },
     );
@@ -223,15 +255,21 @@ fn accepted() {
     check(
         "-auth t",
         Config {
-            token: Some("t".to_owned()),
+            auth: AuthDefinition {
+                token: Some(Secret("t".to_owned())),
+                ..AuthDefinition::default()
+            },
             ..default()
         },
     );
     check(
         "--auth t --user a",
         Config {
-            token: Some("t".to_owned()),
-            user: Some("a".to_owned()),
+            auth: AuthDefinition {
+                token: Some(Secret("t".to_owned())),
+                user: Some("a".to_owned()),
+                ..AuthDefinition::default()
+            },
             ..default()
         },
     );
@@ -297,6 +335,86 @@ fn help_and_version() {
 }
 
 #[test]
+fn flags_override_the_file() {
+    let run = |line: &str| -> Config {
+        match parse_words(&line.split_whitespace().collect::<Vec<_>>()) {
+            Ok(Invocation::Run { config, .. }) => *config,
+            other => panic!("{line}: {other:?}"),
+        }
+    };
+    let of_file = run("-c a.conf");
+    let file = of_file.file.clone().unwrap();
+    assert_eq!(file.path, Path::new("a.conf"));
+    assert_eq!((of_file.port, of_file.host.as_str()), (fixed(5), "file"));
+    assert!(of_file.debug && !of_file.log_time);
+    assert_eq!(of_file.limits.auth_timeout_ms, 6_000);
+
+    let same = |line: &str, change: &dyn Fn(&mut Config)| {
+        let mut expected = run("-c a.conf");
+        change(&mut expected);
+        assert_eq!(run(line), expected, "{line}");
+    };
+    same("--config=a.conf", &|_| {});
+    same("-c a.conf -p 6", &|config| config.port = fixed(6));
+    same("-a flag -c a.conf", &|config| {
+        config.host = "flag".to_owned()
+    });
+    same("-c a.conf -D=false -T", &|config| {
+        (config.debug, config.log_time) = (false, true);
+    });
+    same("-c a.conf -VV", &|config| {
+        (config.trace, config.trace_verbose) = (true, true);
+    });
+    same("-c a.conf --user x", &|config| {
+        config.auth.user = Some("x".to_owned())
+    });
+    same("-c a.conf --user x --pass y", &|config| {
+        config.auth.user = Some("x".to_owned());
+        config.auth.pass = Some(Secret("y".to_owned()));
+    });
+    same("-c a.conf --pass y", &|config| {
+        config.auth.pass = Some(Secret("y".to_owned()));
+    });
+    same("-c a.conf -n x --client_advertise y:1 -P z", &|config| {
+        config.server_name = Some("x".to_owned());
+        config.client_advertise = Some("y:1".to_owned());
+        config.pid_file = Some("z".into());
+    });
+    same("-c a.conf --tls=false --tlscert nowhere", &|config| {
+        config.tls = None;
+        config.limits.auth_timeout_ms = 2_000;
+    });
+    same("-c a.conf --tlscert x.pem --tlskey x.pem", &|config| {
+        let tls = config.tls.as_mut().unwrap();
+        tls.verify = false;
+        tls.certificates = vec![CertificateFiles {
+            cert_file: "x.pem".into(),
+            key_file: "x.pem".into(),
+        }];
+    });
+    let tls = run("--tlscert x.pem --tlskey x.pem --tlsverify --tlscacert x.pem");
+    assert_eq!(tls.limits.auth_timeout_ms, 3_000);
+    let tls = tls.tls.unwrap();
+    assert!(tls.verify && tls.ca_file.is_some());
+}
+
+#[test]
+fn files_tested() {
+    for line in ["-c a.conf -t", "-t --config a.conf -p 7"] {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let Ok(Invocation::Tested(text)) = parse_words(&words) else {
+            panic!("{line}");
+        };
+        let start = "skein: configuration file a.conf is valid (sha256:";
+        assert!(text.starts_with(start), "{text}");
+    }
+    let Ok(Invocation::Run { warnings, .. }) = parse_words(&["-c", "warning.conf"]) else {
+        panic!("a warning keeps it from starting");
+    };
+    assert_eq!(warnings.len(), 1);
+}
+
+#[test]
 fn help_page_names_every_flag() {
     let Ok(Invocation::Help(page)) = parse_words(&["-h"]) else {
         panic!("no help")
@@ -311,6 +429,10 @@ fn help_page_names_every_flag() {
         "-l, --log <FILE>",
         "-T, --logtime[=<BOOL>]",
         "--logtime_utc",
+        "-c, --config <FILE>",
+        "--t ",
+        "--tlscert <FILE>",
+        "--help_tls",
         "-D, --debug",
         "-V, --trace",
         "--VV",
@@ -421,13 +543,47 @@ fn refused() {
         "flag --pass needs flag --user",
     );
 
+    check(&["-c", "x.conf"], "open x.conf: no such file");
     check(
-        &["-c", "x.conf"],
-        "configuration files are not supported yet by this build: -c",
+        &["-t"],
+        "must specify [-c, --config] option to check configuration file syntax",
     );
     check(
-        &["--config=x.conf", "-t"],
-        "configuration files are not supported yet by this build: --config",
+        &["-c", "limits.conf"],
+        "max_payload (1048576) cannot be higher than max_pending (1000)",
+    );
+    check(
+        &["-c", "warning.conf", "-t"],
+        "warning.conf:1:0: invalid use of field \"ping_interval\": ping_interval should be converted to a duration",
+    );
+    let cert = "TLS Server certificate must be present and valid";
+    let key = "TLS Server private key must be present and valid";
+    check(&["--tls"], cert);
+    check(&["--tlskey", "x.pem"], cert);
+    check(&["--tlsverify"], cert);
+    check(&["--tlscert", "x.pem"], key);
+    check(
+        &["--tlscert", "x.pem", "--tlskey", "y.pem"],
+        "error parsing X509 certificate/key pair: open y.pem: no such file",
+    );
+    check(
+        &[
+            "--tlscert",
+            "x.pem",
+            "--tlskey",
+            "x.pem",
+            "--tlscacert",
+            "z.pem",
+        ],
+        "open z.pem: no such file",
+    );
+    check(
+        &["--client_advertise", "a:b"],
+        "invalid value \"a:b\" for flag --client_advertise: could not parse address string \"a:b\"",
+    );
+    check(
+        &["--max_traced_msg_len", "-1"],
+        "invalid value \"-1\" for flag --max_traced_msg_len: expected a number",
     );
     for flag in LATER_WITH_VALUE {
         check(
@@ -454,7 +610,7 @@ fn refused() {
 #[test]
 fn values_that_are_not_utf8() {
     let bad = OsString::from_vec(b"a\xff".to_vec());
-    let two = |flag: &str| parse([OsString::from(flag), bad.clone()].into_iter());
+    let two = |flag: &str| parse([OsString::from(flag), bad.clone()].into_iter(), &Files);
     assert_eq!(
         two("--pass"),
         Err(CommandLineError::NotUtf8 {
@@ -471,10 +627,10 @@ fn values_that_are_not_utf8() {
         log_file: Some(PathBuf::from(bad.clone())),
         ..Config::default()
     };
-    assert_eq!(two("-l"), Ok(Invocation::Run(Box::new(expected))));
+    assert_eq!(two("-l"), started(expected));
     let flag = OsString::from_vec(b"-\xff".to_vec());
     assert_eq!(
-        parse([flag].into_iter()),
+        parse([flag].into_iter(), &Files),
         Err(CommandLineError::UnknownFlag {
             flag: "-\u{fffd}".to_owned()
         })

@@ -69,7 +69,7 @@ impl fmt::Display for Failure {
                 f.write_str("tls: client didn't provide a certificate")
             }
             Failure::Tls(rustls::Error::InvalidCertificate(error)) => match error {
-                CertificateError::UnknownIssuer => f.write_str(
+                CertificateError::UnknownIssuer | CertificateError::BadSignature => f.write_str(
                     "tls: failed to verify certificate: x509: certificate signed by unknown authority",
                 ),
                 CertificateError::Expired | CertificateError::ExpiredContext { .. } => f.write_str(
@@ -189,17 +189,16 @@ enum Reached {
     Failed(Failure),
 }
 
-/// Appends the alert that tells the client what was wrong. `incoming` is as the step has left it:
-/// rustls may have seen the first part of a message there, and panics without it.
+/// Appends the alert that tells the client what was wrong.
+///
+/// `incoming` is as the step has left it: rustls may have seen the first part of a message there, and
+/// panics without it. It is asked once only: with nothing more to say it would look at the wrong bytes
+/// again.
 fn alert(connection: &mut Connection, incoming: &mut [u8], outgoing: &mut Vec<u8>) {
-    loop {
-        match connection.process_tls_records(incoming).state {
-            Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                encode(outgoing, |room| data.encode(room).ok());
-            }
-            Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-            Ok(_) | Err(_) => return,
-        }
+    if let Ok(ConnectionState::EncodeTlsData(mut data)) =
+        connection.process_tls_records(incoming).state
+    {
+        encode(outgoing, |room| data.encode(room).ok());
     }
 }
 

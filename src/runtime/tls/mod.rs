@@ -18,7 +18,7 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 
-use crate::config::{Config, HandshakeFirst, TlsOptions, TlsVersion};
+use crate::config::{Config, HandshakeFirst, OcspMode, TlsOptions, TlsVersion};
 
 /// Handshakes that a shard has under way; what comes on top is told to come back later.
 pub const HANDSHAKES_MAX: usize = 2048;
@@ -57,6 +57,11 @@ impl Tls {
         let Some(options) = &config.tls else {
             return Ok(None);
         };
+        // Serving without what was asked for would be worse than not serving.
+        if let Some(OcspMode::Always | OcspMode::Must) = config.ocsp.as_ref().map(|ocsp| ocsp.mode)
+        {
+            return Err("ocsp: stapling is not supported".to_owned());
+        }
         let rate = options.connection_rate_limit;
         Ok(Some(Arc::new(Self {
             server: Arc::new(server_config(options)?),
@@ -185,3 +190,6 @@ impl Rate {
         (admitted, refused)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -196,7 +196,7 @@ impl Stream {
                     deliver: &mut deliver,
                 };
                 let received = records.receive(&mut self.incoming, bytes);
-                return self.or_answer(received);
+                return self.received(received);
             }
             Stage::Ended => return Received::Nothing,
             Stage::Listening
@@ -243,11 +243,16 @@ impl Stream {
         if self.incoming.is_empty() {
             self.incoming = Vec::new();
         }
-        self.or_answer(end.unwrap_or(Received::Nothing))
+        self.received(end.unwrap_or(Received::Nothing))
     }
 
-    fn or_answer(&self, received: Received) -> Received {
+    fn received(&mut self, received: Received) -> Received {
         match received {
+            Received::Failed => {
+                // rustls must not be asked again: it would look at the wrong bytes once more.
+                self.stage = Stage::Ended;
+                received
+            }
             Received::Nothing if !self.queued.is_empty() => Received::Answer,
             received => received,
         }
@@ -286,6 +291,11 @@ impl Stream {
         if self.incoming.is_empty() {
             self.incoming = Vec::new();
         }
+    }
+
+    /// Whether there is the first part of something.
+    pub fn is_cut(&self) -> bool {
+        !self.incoming.is_empty()
     }
 
     /// The next send takes the shard's pieces as they are.
@@ -461,7 +471,7 @@ impl<F: FnMut(&[u8])> Records<'_, F> {
                 continue;
             }
             if incoming.len() > INCOMING_BYTES_MAX {
-                return Received::TooMuch;
+                return Received::Failed;
             }
             let (used, end) = self.decrypt(incoming);
             incoming.drain(..used);

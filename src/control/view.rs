@@ -1,0 +1,216 @@
+//! What control knows and asks: the server as configured, the shards' facts merged into one view,
+//! and [`House`], through which it asks the rest of the server.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::time::UnixNanos;
+use crate::auth::definition::AccountDefinition;
+use crate::base::deadlines::Millis;
+use crate::config::Limits;
+use crate::proto::info::ServerIdentity;
+use crate::shard::facts::{AccountFacts, ConnFacts, ShardFacts, SubFacts, Traffic, Wanted};
+
+/// The account that everybody is in where there are no others.
+pub const GLOBAL_ACCOUNT: &str = "$G";
+
+/// The rest of the server, as far as control asks it to do something. A call may take a moment.
+pub trait House {
+    /// The time. It never goes back.
+    fn now(&mut self) -> UnixNanos;
+    /// What the shards tell. One that does not answer in time is missing.
+    fn facts(&mut self, wanted: &Wanted) -> Vec<ShardFacts>;
+    /// What the process uses.
+    fn usage(&mut self) -> Usage;
+    /// Closes a client's connection; whether there was one.
+    fn kick(&mut self, client_id: u64) -> bool;
+    /// Tells a client that the server is in lame duck mode.
+    fn tell_lame_duck(&mut self, client_id: u64) -> Told;
+    /// Reads the configuration again.
+    ///
+    /// # Errors
+    /// Why it stays as it was.
+    fn reload(&mut self) -> Result<(), String>;
+}
+
+/// What became of a word to a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    Yes,
+    NoSuchClient,
+    /// It would not understand, or is not ready.
+    NotReady,
+}
+
+/// What the process uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Usage {
+    /// Per cent of one core.
+    pub cpu_percent: f64,
+    pub resident_bytes: u64,
+}
+
+/// The server, as it was configured and started.
+#[derive(Clone, Debug)]
+pub struct ServerFacts {
+    pub identity: ServerIdentity,
+    pub limits: Limits,
+    /// The moment at which the shards' clock was 1.
+    pub started: UnixNanos,
+    pub config_loaded: UnixNanos,
+    /// `sha256:…` of the configuration; empty without a file.
+    pub config_digest: String,
+    /// Name of the system account.
+    pub system_account: Arc<str>,
+    pub accounts: Vec<AccountView>,
+    pub tags: Vec<String>,
+    pub metadata: BTreeMap<String, String>,
+    /// Cores of the machine, and those with a shard.
+    pub cores: usize,
+    pub shards: usize,
+    pub tls: Option<TlsView>,
+    /// Addresses that clients are told.
+    pub connect_urls: Vec<String>,
+    /// Public keys of trusted proxies; `None` where none are configured.
+    pub trusted_proxies: Option<Vec<String>>,
+}
+
+/// TLS for clients, as monitoring shows it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TlsView {
+    pub required: bool,
+    pub verify: bool,
+    pub timeout_s: f64,
+    /// When the server's certificate ends.
+    pub not_after: Option<UnixNanos>,
+}
+
+/// One account.
+#[derive(Clone, Debug, Default)]
+pub struct AccountView {
+    pub definition: Arc<AccountDefinition>,
+    pub updated: UnixNanos,
+    /// What people call it; its name, unless claims say otherwise.
+    pub name_tag: String,
+    /// Its claims, as text.
+    pub jwt: String,
+    pub issuer_key: String,
+    pub tags: Vec<String>,
+    pub expired: bool,
+}
+
+impl ServerFacts {
+    /// When something was by the shards' clock.
+    pub fn moment(&self, at: Millis) -> UnixNanos {
+        let nanos = at.saturating_sub(1).saturating_mul(1_000_000);
+        UnixNanos(self.started.0.saturating_add(nanos))
+    }
+
+    /// The account of this name.
+    pub fn account(&self, name: &str) -> Option<&AccountView> {
+        self.accounts
+            .iter()
+            .find(|account| account.definition.name == name)
+    }
+
+    /// What people call the account of this name.
+    pub fn name_tag<'a>(&'a self, account: &'a str) -> &'a str {
+        match self.account(account) {
+            Some(view) if !view.name_tag.is_empty() => &view.name_tag,
+            Some(_) | None => account,
+        }
+    }
+}
+
+/// The shards' facts together.
+#[derive(Clone, Debug, Default)]
+pub struct Merged {
+    pub connections: u64,
+    pub total_connections: u64,
+    pub subscriptions: u64,
+    pub inserts: u64,
+    pub removes: u64,
+    pub traffic: Traffic,
+    pub slow_consumers: u64,
+    pub stale_connections: u64,
+    pub stalls: u64,
+    pub accounts: BTreeMap<Arc<str>, AccountFacts>,
+    pub connections_list: Vec<ConnFacts>,
+    pub subscriptions_list: Vec<SubFacts>,
+}
+
+impl Merged {
+    /// Asks and merges.
+    pub fn ask(house: &mut dyn House, wanted: &Wanted) -> Self {
+        let mut merged = Self::default();
+        for facts in house.facts(wanted) {
+            merged.add(facts);
+        }
+        merged
+    }
+
+    fn add(&mut self, facts: ShardFacts) {
+        self.connections += facts.connections;
+        self.total_connections += facts.total_connections;
+        self.subscriptions += facts.subscriptions;
+        self.inserts += facts.inserts;
+        self.removes += facts.removes;
+        self.traffic.add(&facts.traffic);
+        self.slow_consumers += facts.slow_consumers;
+        self.stale_connections += facts.stale_connections;
+        self.stalls += facts.stalls;
+        for account in facts.accounts {
+            let sum = self
+                .accounts
+                .entry(Arc::clone(&account.name))
+                .or_insert_with(|| AccountFacts {
+                    name: Arc::clone(&account.name),
+                    ..AccountFacts::default()
+                });
+            sum.connections += account.connections;
+            sum.subscriptions += account.subscriptions;
+            sum.traffic.add(&account.traffic);
+            sum.slow_consumers += account.slow_consumers;
+        }
+        self.connections_list.extend(facts.connections_list);
+        self.subscriptions_list.extend(facts.subscriptions_list);
+    }
+
+    /// Counts of an account; all zero for one that nobody has used.
+    pub fn account(&self, name: &str) -> AccountFacts {
+        self.accounts.get(name).cloned().unwrap_or_default()
+    }
+}
+
+/// The part of a list that `offset` and `limit` ask for, whatever they are.
+pub fn page(length: usize, offset: i64, limit: i64) -> std::ops::Range<usize> {
+    let from = usize::try_from(offset.max(0)).unwrap_or(usize::MAX);
+    let from = from.min(length);
+    let count = usize::try_from(limit.max(0)).unwrap_or(usize::MAX);
+    from..from + count.min(length - from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// GHSA-q59r: offset and limit near the end of their type must not wrap.
+    #[test]
+    fn pages() {
+        let cases = [
+            (10, 0, 1024, 0..10),
+            (10, 3, 4, 3..7),
+            (10, 8, 4, 8..10),
+            (10, 10, 1, 10..10),
+            (10, 11, 1, 10..10),
+            (10, -5, 2, 0..2),
+            (10, i64::MAX, i64::MAX, 10..10),
+            (10, 1, i64::MAX, 1..10),
+            (0, 0, 1, 0..0),
+            (10, i64::MIN, i64::MIN, 0..0),
+        ];
+        for (length, offset, limit, expected) in cases {
+            assert_eq!(page(length, offset, limit), expected, "{offset} {limit}");
+        }
+    }
+}
