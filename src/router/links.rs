@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::plan::{Part, Plan, ServiceLeg};
+use super::plan::{Part, Plan, ServiceLeg, Via};
 use super::{AccountId, Router, Tables};
 use crate::auth::accounts::{Directory, StreamImport};
 use crate::auth::system_imports::SYSTEM_IMPORTS;
@@ -154,7 +154,7 @@ impl Tables<'_> {
                 plan.services.push(ServiceLeg::Import(import));
             });
         }
-        self.follow_streams(plan, account, subject, hash, 0);
+        self.follow_streams(plan, account, (subject, hash), true, 0);
         plan.settle();
     }
 
@@ -162,8 +162,8 @@ impl Tables<'_> {
         &self,
         plan: &mut Plan,
         account: AccountId,
-        subject: &[u8],
-        hash: u64,
+        (subject, hash): (&[u8], u64),
+        allow_trace: bool,
         depth: usize,
     ) {
         let Some(links) = &self.accounts[account.0 as usize].links else {
@@ -181,12 +181,23 @@ impl Tables<'_> {
             }
             let hash = self.hasher.of(&there);
             let mut part = Part::new(import.importer, Some(there.as_slice().into()), hash);
+            let allow_trace = allow_trace && import.allow_trace;
+            part.via = Some(Via {
+                import: number,
+                allow_trace,
+            });
             self.fill(&mut part, import.importer, &there, hash);
             if !part.is_empty() {
                 part.head.set(b"MSG ", &there);
                 plan.more.push(part);
             }
-            self.follow_streams(plan, import.importer, &there, hash, depth + 1);
+            self.follow_streams(
+                plan,
+                import.importer,
+                (&there, hash),
+                allow_trace,
+                depth + 1,
+            );
         });
     }
 }

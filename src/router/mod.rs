@@ -27,7 +27,7 @@ use crate::base::sid::Sid;
 use crate::base::slab::Slab;
 use crate::subject::{EntryId, Index, SubjectHash};
 use links::Links;
-pub use plan::{GroupPick, Part, Plan, PlanCache, PlanId, ServiceLeg};
+pub use plan::{GroupPick, Part, Plan, PlanCache, PlanId, ServiceLeg, Via};
 pub use queues::{QueueId, Queues};
 
 /// A subscription's place in its shard.
@@ -427,6 +427,15 @@ impl Router {
                 seat
             }
         }
+    }
+
+    /// Whether anybody of this account has subscribed to a subject, on whichever shard.
+    pub fn is_heard(&self, account: AccountId, subject: &[u8]) -> bool {
+        let mut is_heard = false;
+        if let Some(Account { index, .. }) = self.accounts.get(account.0 as usize) {
+            index.for_each_match(subject, self.hash.of(subject), |_| is_heard = true);
+        }
+        is_heard
     }
 
     /// The hasher for subjects.

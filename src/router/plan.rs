@@ -29,6 +29,15 @@ pub struct GroupPick {
     pub groups: SmallVec<[GroupId; 2]>,
 }
 
+/// A stream import that a message has come through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Via {
+    /// Its place in the directory.
+    pub import: u32,
+    /// Tracing goes on behind it.
+    pub allow_trace: bool,
+}
+
 /// Who gets a message in one account.
 #[derive(Clone, Debug)]
 pub struct Part {
@@ -36,6 +45,8 @@ pub struct Part {
     pub account: AccountId,
     /// The subject there, where it is not the one published: they see it through an import.
     pub subject: Option<Box<[u8]>>,
+    /// That import, the last one of a chain.
+    pub via: Option<Via>,
     /// That subject's hash.
     pub hash: u64,
     /// Plain subscriptions of this shard: each gets it.
@@ -54,6 +65,7 @@ impl Part {
         Self {
             account,
             subject,
+            via: None,
             hash,
             plain: Vec::new(),
             groups: Vec::new(),
@@ -326,6 +338,7 @@ impl PlanCache {
         let first = &mut plan.first;
         first.account = account;
         first.subject = None;
+        first.via = None;
         first.hash = hash;
         first.plain.clear();
         first.groups.clear();

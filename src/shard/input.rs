@@ -373,6 +373,7 @@ impl Shard {
             fx.mesh.0 |= self.mesh.peers().0;
         }
         session.barrier = self.mesh.interest_number();
+        self.interest_lost();
     }
 
     /// Removes all subscriptions of a connection.

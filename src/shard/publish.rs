@@ -71,8 +71,8 @@ impl Shard {
         let session = &mut self.sessions[from as usize];
         session.in_messages += 1;
         session.in_bytes += publish.body.len() as u64;
-        if session.mapped {
-            self.publish_mapped(from, publish, whole, fx);
+        if session.mapped | publish.header_len.is_some() {
+            self.publish_unusual(from, publish, whole, fx);
         } else {
             self.publish_there(from, publish, whole, fx);
         }
@@ -213,7 +213,7 @@ impl Shard {
     }
 
     /// Delivers to each part of a plan, with the subject that it has there.
-    fn send_to_importers(
+    pub(super) fn send_to_importers(
         &mut self,
         origin: &Origin,
         plan: PlanId,
@@ -250,6 +250,9 @@ impl Shard {
         message: &Message<'_>,
         fx: &mut Effects,
     ) -> bool {
+        if let Some(tracing) = &mut self.tracing {
+            tracing.via = self.router.plans.get(plan_id).part(number).via;
+        }
         let mut delivered = self.deliver_plain(origin, plan_id, number, message, fx);
         let part = self.router.plans.get(plan_id).part(number);
         if part.remote == 0 && part.groups.is_empty() {
@@ -301,6 +304,9 @@ impl Shard {
         message: &Message<'_>,
         fx: &mut Effects,
     ) -> bool {
+        if self.tracing.is_some() {
+            return self.deliver_plain_traced(origin, (plan, part), message, fx);
+        }
         let Self {
             router,
             sessions,
@@ -348,7 +354,7 @@ impl Shard {
     /// Delivers where the short way will not do: a maximum of messages, a long id, a shared
     /// payload, a header that the subscriber does not understand.
     #[inline(never)]
-    fn deliver_odd(&mut self, sub_id: SubId, message: &Message<'_>, fx: &mut Effects) {
+    pub(super) fn deliver_odd(&mut self, sub_id: SubId, message: &Message<'_>, fx: &mut Effects) {
         let conn = self.router.subs[sub_id].conn as usize;
         if self.sessions[conn].deaf {
             // Another of its subscriptions has had too much of the same message.
@@ -415,7 +421,7 @@ impl Shard {
     /// After a delivery: subscriptions that have had their share, destinations that are full.
     /// In this order, because the second may close a connection and with it the first.
     #[inline]
-    fn settle(&mut self, origin: &Origin, fx: &mut Effects) {
+    pub(super) fn settle(&mut self, origin: &Origin, fx: &mut Effects) {
         if !self.spent.is_empty() {
             for sub in std::mem::take(&mut self.spent) {
                 self.remove_subscription(sub, fx);
@@ -481,6 +487,9 @@ impl Shard {
         message: &Message<'_>,
         fx: &mut Effects,
     ) -> bool {
+        if self.tracing.is_some() {
+            return self.deliver_queue_traced(origin, pick, start, message, fx);
+        }
         let groups = &self.router.groups;
         if let &[group] = &pick.groups[..] {
             // Nearly always there is one pattern, and the member chosen takes it.
@@ -536,6 +545,7 @@ impl Shard {
             plain,
             replanned: origin.replanned,
             response: false,
+            trace: self.frame_trace(),
             queues: QueueNames(&self.queue_names),
             reply_len: message.reply_len,
             header_len: message.header_len,
@@ -560,6 +570,10 @@ impl Shard {
         shared: Option<&Bytes>,
         fx: &mut Effects,
     ) {
+        if let Some(trace) = &frame.trace {
+            self.deliver_traced_frame(frame, trace, shared, fx);
+            return;
+        }
         let rest = match (frame.rest, shared) {
             (FrameRest::Inline(rest), _) => rest,
             (FrameRest::Shared, Some(shared)) => shared,
@@ -579,7 +593,7 @@ impl Shard {
             replanned: true,
         };
         if frame.response {
-            self.respond(&origin, frame.account, &message, fx);
+            self.respond(&origin, frame.account, &message, frame.queues.0, fx);
             return;
         }
         let plan = self
@@ -662,9 +676,7 @@ impl Shard {
         fx: &mut Effects,
     ) -> bool {
         let Publish { subject, reply, .. } = *publish;
-        let is_system =
-            self.settings.policy.directory.system == Some(self.sessions[from as usize].account);
-        let refused = if is_reserved_subject(subject, is_system) {
+        let refused = if self.is_reserved_here(from, subject) {
             self.publish_violation(from, subject, fx);
             return false;
         } else if self.sessions[from as usize].internal {
@@ -678,6 +690,7 @@ impl Shard {
             None
         };
         if let Some((log, text)) = refused {
+            self.note_ingress_error(&text);
             self.log(from, Level::Error, &log, fx);
             self.reply_error(from, &text, fx);
             return false;
@@ -698,12 +711,22 @@ impl Shard {
         true
     }
 
+    /// Whether a subject is reserved for servers, to those of this connection's account.
+    pub(super) fn is_reserved_here(&self, from: u32, subject: &[u8]) -> bool {
+        let system = self.settings.policy.directory.system;
+        is_reserved_subject(
+            subject,
+            system == Some(self.sessions[from as usize].account),
+        )
+    }
+
     #[cold]
     pub(super) fn publish_violation(&mut self, from: u32, subject: &[u8], fx: &mut Effects) {
         let subject = quote(subject);
         let text = format!("Publish Violation - Subject {subject}");
         self.log(from, Level::Error, &text, fx);
         let text = format!("Permissions Violation for Publish to {subject}");
+        self.note_ingress_error(&text);
         self.reply_error(from, &text, fx);
     }
 
@@ -781,7 +804,7 @@ impl Shard {
     }
 
     #[cold]
-    fn trace_delivery(&mut self, sub: SubId, message: &Message<'_>, fx: &mut Effects) {
+    pub(super) fn trace_delivery(&mut self, sub: SubId, message: &Message<'_>, fx: &mut Effects) {
         let conn = self.router.subs[sub].conn;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let strip = message.header_len > 0 && !self.sessions[conn as usize].headers;
