@@ -94,12 +94,11 @@ impl Shard {
             .router
             .route(account, publish.subject, session.plan_hint);
         session.plan_hint = plan;
-        if permissions != 0 && !self.router.plans.get(plan).is_allowed(permissions) {
-            if !self.check_permissions(from, publish, plan, fx) {
-                return;
-            }
-            // What the client was told may have filled it up: plans can have changed.
-            plan = self.router.route(account, publish.subject, plan);
+        if permissions != 0
+            && !self.router.plans.get(plan).is_allowed(permissions)
+            && !self.check_permissions(from, publish, plan, fx)
+        {
+            return;
         }
         let session = &self.sessions[from as usize];
         if is_special(publish.subject) || is_special(publish.reply) || session.wordy {
@@ -203,7 +202,7 @@ impl Shard {
             first, services, ..
         } = self.router.plans.get(plan);
         let alone = self.router.plans.get(plan).is_alone();
-        if alone && first.subject.is_none() {
+        if alone && first.subject.is_empty() {
             return self.send_to_part(origin, plan, 0, message, fx);
         }
         let services = services.clone();
@@ -223,15 +222,15 @@ impl Shard {
         let mut delivered = false;
         let mut subject = std::mem::take(&mut self.imported_subject);
         for number in 0..self.router.plans.get(plan).parts() {
-            let message = match &self.router.plans.get(plan).part(number).subject {
-                None => *message,
-                Some(there) => {
-                    subject.clear();
-                    subject.extend_from_slice(there);
-                    Message {
-                        subject: &subject,
-                        ..*message
-                    }
+            let there = &self.router.plans.get(plan).part(number).subject;
+            let message = if there.is_empty() {
+                *message
+            } else {
+                subject.clear();
+                subject.extend_from_slice(there);
+                Message {
+                    subject: &subject,
+                    ..*message
                 }
             };
             delivered |= self.send_to_part(origin, plan, number, &message, fx);
@@ -599,7 +598,7 @@ impl Shard {
         let plan = self
             .router
             .route_hashed(frame.account, frame.subject, frame.hash);
-        if self.router.plans.get(plan).first.subject.is_some() {
+        if self.router.plans.get(plan).first.via.is_some() {
             // Those for whom it was meant have left; who imports it was served by its own shard.
             return;
         }
