@@ -393,6 +393,9 @@ impl Shard {
         let start = input.split(|&b| b == b'\n').next().unwrap_or_default();
         let start = &start[..start.len().min(128)];
         let line = start.strip_suffix(b"\r").unwrap_or(start);
+        if let Violation::Payload { .. } = violation {
+            self.trace_too_large(conn, input, fx);
+        }
         let (log, answer, reason) = match violation {
             Violation::UnknownOperation => (
                 format!("Client parser ERROR: proto='{}...'", quote(start)),

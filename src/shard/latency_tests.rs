@@ -1,4 +1,5 @@
-//! What is told of the latency of services, for each end that a request can come to.
+//! What is told of the latency of services, for each end that a request can come to. The fields
+//! are those that nats-server 2.15.1 fills in the same scenes.
 
 use serde_json::{Value, json};
 
@@ -112,6 +113,7 @@ enum Then {
     Nothing,
     Wait(Millis),
     Unsubscribe,
+    Leave,
 }
 
 #[test]
@@ -157,6 +159,13 @@ fn requests_without_an_answer_are_told_of() {
             Then::Unsubscribe,
             Some((408, "Request Timeout")),
         ),
+        (
+            &always,
+            request,
+            true,
+            Then::Leave,
+            Some((408, "Request Timeout")),
+        ),
     ];
     for shards in 1..=3 {
         for (exporter, request, has_service, then, expected) in &cases {
@@ -173,6 +182,10 @@ fn requests_without_an_answer_are_told_of() {
             match then {
                 Then::Nothing => {}
                 Then::Wait(ms) => house.wait(*ms),
+                Then::Leave => {
+                    house.hangs_up(client);
+                    house.wait(50);
+                }
                 Then::Unsubscribe => {
                     house.say(client, "UNSUB 2\r\n");
                     house.wait(50);

@@ -21,7 +21,7 @@ use super::{Effects, Level, Shard};
 use crate::auth::accounts::ServiceImport;
 use crate::auth::mapping::Selected;
 use crate::base::deadlines::Millis;
-use crate::base::ids::AccountId;
+use crate::base::ids::{AccountId, ConnId};
 use crate::base::limits::{TRACE_ANSWERS_MS_MAX, TRACE_EVENTS_BYTES_MAX, TRACES_MAX};
 use crate::proto::client::Publish;
 use crate::proto::headers::{self, Compression, TRACE_DESTINATION, TRACE_DISABLED, Trace};
@@ -33,6 +33,7 @@ use crate::subject;
 const NO_ECHO: &str = "Not delivered because of no echo";
 const DENIED: &str = "Not delivered because subscription denies this subject";
 const CLOSED: &str = "Not delivered because client is closed";
+const TOO_LARGE: &str = "maximum payload exceeded";
 const EXCEEDED: &str = "Not delivered because auto-unsubscribe exceeded";
 
 type Headers = BTreeMap<String, Vec<String>>;
@@ -349,6 +350,34 @@ impl Shard {
                 },
             })),
         }))
+    }
+
+    /// A message is too large, which ends its publisher's connection. If its header is here
+    /// already, that is reported.
+    #[cold]
+    pub(super) fn trace_too_large(&mut self, conn: ConnId, input: &[u8], fx: &mut Effects) {
+        let Some((subject, block, size)) = header_of_start(input) else {
+            return;
+        };
+        if self.sessions[conn.index as usize].admission.is_none() {
+            return;
+        }
+        let publish = Publish {
+            subject,
+            reply: &[],
+            header_len: Some(block.len()),
+            body: block,
+            rest: None,
+        };
+        if let Some(trace) = self.asks_for_trace(conn.index, block)
+            && let Verdict::Traced(mut tracing) = self.judge(conn.index, &publish, &trace, fx)
+        {
+            if let Some(home) = &mut tracing.home {
+                home.size = size;
+                home.ingress.error = Some(TOO_LARGE.to_owned());
+            }
+            self.publish_trace(&tracing, fx);
+        }
     }
 
     /// A message under way is refused to its publisher.
@@ -782,6 +811,24 @@ fn add(to: &mut String, events: &str) {
         to.push(',');
     }
     to.push_str(events);
+}
+
+/// Subject, header block and size of a message whose payload may not be there.
+fn header_of_start(input: &[u8]) -> Option<(&[u8], &[u8], usize)> {
+    let line_end = memchr::memchr(b'\n', input)?;
+    let mut words = input[..line_end]
+        .split(u8::is_ascii_whitespace)
+        .filter(|word| !word.is_empty());
+    if !words.next()?.eq_ignore_ascii_case(b"HPUB") {
+        return None;
+    }
+    let subject = words.next()?;
+    let number = |word: &[u8]| std::str::from_utf8(word).ok()?.parse::<usize>().ok();
+    let mut from_behind = words.rev();
+    let size = number(from_behind.next()?)?;
+    let len = number(from_behind.next()?)?;
+    let block = input.get(line_end + 1..)?.get(..len)?;
+    Some((subject, block, size))
 }
 
 fn disable(block: &[u8], to: &mut Vec<u8>) {

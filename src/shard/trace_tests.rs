@@ -69,8 +69,12 @@ struct Scene {
 
 impl Scene {
     fn new(shards: usize) -> Self {
+        Self::of(shards, &accounts())
+    }
+
+    fn of(shards: usize, accounts: &[AccountDefinition]) -> Self {
         let mut scene = Self {
-            house: House::new(shards, &accounts()),
+            house: House::new(shards, accounts),
             clients: BTreeMap::new(),
         };
         for (name, shown, account, echo) in [
@@ -380,6 +384,54 @@ fn scenes_are_reported_as_nats_server_does() {
             "each scene of the recording is played"
         );
     }
+}
+
+/// What ends the connection of its publisher is reported as well, if its header has come.
+#[test]
+fn too_large_messages_are_reported() {
+    let block = format!("NATS/1.0\r\n{DEST}\r\n\r\n");
+    let len = block.len();
+    let line = format!("HPUB p.x {len} 2000034\r\n");
+    for (said, reports_expected) in [(format!("{line}{block}xx"), 1), (line, 0)] {
+        let mut scene = Scene::new(2);
+        scene.say("w", "SUB t.d 1\r\n");
+        let q = scene.clients["q"];
+        scene.house.session(q).bounds.payload_bytes = 1 << 20;
+        scene.say("q", &said);
+        let (reports, _) = scene.reports();
+        assert_eq!(reports.len(), reports_expected);
+        for report in reports {
+            let ingress = &report["events"][0];
+            assert_eq!(report["request"]["msgsize"], 2_000_034);
+            assert_eq!(ingress["error"], "maximum payload exceeded");
+            assert_eq!(
+                (&ingress["subj"], &ingress["name"]),
+                (&json!("p.x"), &json!("queue"))
+            );
+        }
+    }
+}
+
+/// Of what others ask to be traced the account takes a share; the rest is not traced by servers
+/// further on either.
+#[test]
+fn an_account_may_trace_a_share() {
+    let mut accounts = accounts();
+    if let Some(trace) = &mut accounts[0].trace {
+        trace.sampling = 20;
+    }
+    let mut scene = Scene::of(1, &accounts);
+    scene.say("w", "SUB acc.trace 1\r\nSUB p.x 2\r\n");
+    for _ in 0..1000 {
+        scene.say("a", &hpub("p.x", "", &[SAMPLED]));
+    }
+    let heard = scene.heard("w");
+    let traced = heard.matches("{\"server\"").count();
+    assert!((150..250).contains(&traced), "{traced}");
+    let disabled = heard
+        .matches("\r\nNats-Trace-Dest: trace disabled\r\n")
+        .count();
+    assert_eq!(traced + disabled, 1000);
 }
 
 /// What a service of another account is told of the trace.
