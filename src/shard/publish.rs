@@ -334,39 +334,47 @@ impl Shard {
             if session.deaf || sub.conn == origin.no_echo {
                 continue;
             }
-            delivered = true;
             let full = (&mut *full, max_pending);
-            if !deliver_ordinary(sub, session, pool, head, message, full, fx) {
+            if deliver_ordinary(sub, session, pool, head, message, full, fx) {
+                delivered = true;
+            } else {
                 odd.push(sub_id);
             }
         }
-        for sub in odd {
-            self.deliver_odd(sub, message, fx);
-        }
+        let asked = odd.len();
+        odd.retain(|sub| !self.deliver_odd(*sub, message, fx));
+        // Those that are left may not have it, and are no responders.
+        delivered |= odd.len() < asked;
         if self.settings.trace {
-            self.trace_deliveries((plan, part), origin, message, fx);
+            self.trace_deliveries((plan, part), origin, &odd, message, fx);
         }
         self.settle(origin, fx);
         delivered
     }
 
     /// Delivers where the short way will not do: a maximum of messages, a long id, a shared
-    /// payload, a header that the subscriber does not understand.
+    /// payload, a header that the subscriber does not understand. False if it is not for this
+    /// subscription.
     #[inline(never)]
-    pub(super) fn deliver_odd(&mut self, sub_id: SubId, message: &Message<'_>, fx: &mut Effects) {
+    pub(super) fn deliver_odd(
+        &mut self,
+        sub_id: SubId,
+        message: &Message<'_>,
+        fx: &mut Effects,
+    ) -> bool {
         let conn = self.router.subs[sub_id].conn as usize;
         if self.sessions[conn].deaf {
             // Another of its subscriptions has had too much of the same message.
-            return;
+            return false;
         }
         if self.router.subs[sub_id].checked && !self.check_delivery(sub_id, message) {
-            return;
+            return false;
         }
         if self.router.subs[sub_id].special {
             let max = self.router.max_of(sub_id);
             let delivered = self.router.subs[sub_id].delivered + 1;
             if delivered > max {
-                return;
+                return false;
             }
             if delivered == max {
                 self.spent.push(sub_id);
@@ -415,6 +423,7 @@ impl Shard {
                 &mut self.full,
             );
         }
+        true
     }
 
     /// After a delivery: subscriptions that have had their share, destinations that are full.
@@ -507,24 +516,26 @@ impl Shard {
         }
         let groups = &self.router.groups;
         let members = || pick.groups.iter().flat_map(|&g| &groups[g].members);
-        let takes = |sub: &&SubId| {
-            let conn = self.router.subs[**sub].conn;
-            conn != origin.no_echo && !self.sessions[conn as usize].deaf
-        };
         let start = start as usize;
-        let Some(&sub) = members()
+        let all: SmallVec<[SubId; 16]> = members()
             .skip(start)
             .chain(members().take(start))
-            .find(takes)
-        else {
-            return false;
-        };
-        self.deliver_odd(sub, message, fx);
-        if self.settings.trace {
-            self.trace_delivery(sub, message, fx);
+            .copied()
+            .collect();
+        for sub in all {
+            let conn = self.router.subs[sub].conn;
+            if conn == origin.no_echo || self.sessions[conn as usize].deaf {
+                continue;
+            }
+            if self.deliver_odd(sub, message, fx) {
+                if self.settings.trace {
+                    self.trace_delivery(sub, message, fx);
+                }
+                self.settle(origin, fx);
+                return true;
+            }
         }
-        self.settle(origin, fx);
-        true
+        false
     }
 
     /// Puts the message into the batch for another shard, for the queues in `queue_names`.
@@ -792,11 +803,12 @@ impl Shard {
         &mut self,
         (plan, part): (PlanId, usize),
         origin: &Origin,
+        refused: &[SubId],
         message: &Message<'_>,
         fx: &mut Effects,
     ) {
         for sub in self.router.plans.get(plan).part(part).plain.clone() {
-            if self.router.subs[sub].conn != origin.no_echo {
+            if self.router.subs[sub].conn != origin.no_echo && !refused.contains(&sub) {
                 self.trace_delivery(sub, message, fx);
             }
         }
