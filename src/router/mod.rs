@@ -52,7 +52,7 @@ pub struct Sub {
     pub group: GroupId,
     /// Whether `Router::max_of` knows a maximum, or `checked`: it takes the long way.
     pub special: bool,
-    /// Each message is checked before it is delivered: some are denied, or its replies count.
+    /// Each message is checked before it is delivered: some are denied.
     pub checked: bool,
     /// The account of pattern and group.
     pub account: u16,

@@ -149,7 +149,9 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
     let (report, reports) = crossbeam_channel::unbounded();
     let signals = signals::watch(report.clone());
     signals.map_err(|e| StartError(format!("cannot watch signals: {e}")))?;
-    let desk = Arc::new(Desk::new(&config.auth, log).map_err(StartError)?);
+    let desk = Arc::new(
+        Desk::new(&config.auth.clone().with_anonymous(random()?), log).map_err(StartError)?,
+    );
     identity.auth_required = desk.policy().gate.is_asked_for();
     let clock = Clock::start();
     let settings = Settings {

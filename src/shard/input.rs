@@ -282,7 +282,7 @@ impl Shard {
             return;
         }
         let session = &mut self.sessions[index];
-        let checked = may == MaySubscribe::Some || session.replies.is_some();
+        let checked = may == MaySubscribe::Some;
         // A known id is answered like a new one and changes nothing.
         if session.first_sub == NONE || self.router.find(conn.index, sid).is_none() {
             session.subs += 1;

@@ -367,7 +367,8 @@ impl Shard {
             // Another of its subscriptions has had too much of the same message.
             return false;
         }
-        if self.router.subs[sub_id].checked && !self.check_delivery(sub_id, message) {
+        let checked = self.router.subs[sub_id].checked;
+        if checked && !self.check_delivery(sub_id, message) {
             return false;
         }
         if self.router.subs[sub_id].special {
@@ -382,6 +383,9 @@ impl Shard {
         }
         let sub = &mut self.router.subs[sub_id];
         let session = &mut self.sessions[sub.conn as usize];
+        if session.may_reply && message.reply_len > 0 {
+            session.expect_reply(message.reply(), self.now);
+        }
         sub.delivered += 1;
         session.out_messages += 1;
         session.out_bytes += message.body_len as u64;
@@ -870,7 +874,8 @@ fn deliver_ordinary(
     let ordinary = !sub.special
         && sub.sid.long_place().is_none()
         && message.shared.is_none()
-        && (message.header_len == 0 || session.headers);
+        && (message.header_len == 0 || session.headers)
+        && (message.reply_len == 0 || !session.may_reply);
     if !ordinary {
         return false;
     }
