@@ -104,6 +104,7 @@ pub fn policy(accounts: usize) -> Policy {
     Policy {
         gate: Arc::new(Gate::new(&auth).expect("the users are in order")),
         directory: Arc::new(directory.expect("the accounts fit together")),
+        ..Policy::open()
     }
 }
 
