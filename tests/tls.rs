@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+#[allow(dead_code, reason = "each test binary uses a part of it")]
 #[path = "harness/certificates.rs"]
 mod certificates;
 #[allow(dead_code, reason = "each test binary uses a part of it")]

@@ -35,16 +35,15 @@ impl ClaimsAddress {
         if !secure && !address.starts_with("http://") {
             return Err("account resolver address is neither http nor https".to_owned());
         }
-        let mut config = Agent::config_builder()
+        let config = Agent::config_builder()
             .timeout_global(Some(time))
             .max_response_header_size(HEADER_BYTES_MAX)
             // The environment's proxies are not asked, as in nats-server.
             .proxy(None)
             // Nobody is led from a verified server to another.
-            .https_only(secure);
-        if secure {
-            config = config.tls_config(tls());
-        }
+            .https_only(secure)
+            // Also where the address is plain: the answer may lead elsewhere, and ureq panics without.
+            .tls_config(tls());
         let slash = if address.ends_with('/') { "" } else { "/" };
         Ok(Self {
             base: format!("{address}{slash}"),
@@ -180,6 +179,21 @@ mod tests {
                 format!("GET /jwt/v1/accounts/{} HTTP/1.1", account())
             );
         }
+    }
+
+    #[test]
+    fn an_answer_may_lead_to_an_address_with_tls() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let elsewhere = listener.local_addr().unwrap();
+        let other = std::thread::spawn(move || drop(listener.accept().unwrap()));
+        let answer = format!(
+            "HTTP/1.1 302 Found\r\nLocation: https://{elsewhere}/\r\nContent-Length: 0\r\n\r\n"
+        );
+        let (address, server) = serve(answer.into_bytes());
+        let claims = ClaimsAddress::new(&address, Duration::from_secs(60)).unwrap();
+        claims.fetch(&account()).unwrap_err();
+        server.join().unwrap();
+        other.join().unwrap();
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
 };
 
 /// A folder of its own in the temporary one, removed when dropped.
@@ -70,6 +70,16 @@ impl Authority {
 
     /// A certificate for these names, for servers and clients.
     pub fn sign(&self, name: &str, names: &[&str]) -> Identity {
+        self.sign_with(name, names, Vec::new())
+    }
+
+    /// The same with more extensions.
+    pub fn sign_with(
+        &self,
+        name: &str,
+        names: &[&str],
+        extensions: Vec<CustomExtension>,
+    ) -> Identity {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -77,6 +87,7 @@ impl Authority {
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,
         ];
+        params.custom_extensions = extensions;
         let key = KeyPair::generate().unwrap();
         let cert = params.signed_by(&key, &self.issuer).unwrap();
         Identity {
@@ -87,6 +98,22 @@ impl Authority {
             der: cert.der().to_vec(),
             public_key_info: rcgen::PublicKeyData::subject_public_key_info(&key),
         }
+    }
+
+    /// A key, and a certificate for it in DER that is for just this, for so many days from yesterday.
+    pub fn delegate(&self, purpose: ExtendedKeyUsagePurpose, days: u32) -> (KeyPair, Vec<u8>) {
+        let mut params = CertificateParams::default();
+        params.extended_key_usages = vec![purpose];
+        let yesterday = std::time::SystemTime::now() - std::time::Duration::from_secs(86_400);
+        params.not_before = yesterday.into();
+        params.not_after = params.not_before + std::time::Duration::from_secs(86_400) * days;
+        let key = KeyPair::generate().unwrap();
+        let cert = params.signed_by(&key, &self.issuer).unwrap();
+        (key, cert.der().to_vec())
+    }
+
+    pub fn key(&self) -> &KeyPair {
+        self.issuer.key()
     }
 
     pub fn ca(&self) -> &Path {
