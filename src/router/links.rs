@@ -10,7 +10,6 @@ use std::sync::Arc;
 use super::plan::{Part, Plan, ServiceLeg};
 use super::{AccountId, Router, Tables};
 use crate::auth::accounts::{Directory, StreamImport};
-use crate::base::limits::IMPORT_CHAIN_MAX;
 use crate::subject::{EntryId, Index, SubjectHash, Transform, matches};
 
 /// Numbers by pattern.
@@ -100,14 +99,11 @@ impl Router {
     }
 
     /// Forgets the plans of subjects that `account` sees as `subject` through imports.
-    pub(super) fn forget_exporters(&mut self, account: AccountId, subject: &[u8], depth: usize) {
+    pub(super) fn forget_exporters(&mut self, account: AccountId, subject: &[u8]) {
         let directory = Arc::clone(&self.directory);
         let Some(links) = &self.accounts[account.0 as usize].links else {
             return;
         };
-        if depth >= IMPORT_CHAIN_MAX {
-            return;
-        }
         for number in links.imported.clone() {
             let StreamImport {
                 to, back, exporter, ..
@@ -115,7 +111,6 @@ impl Router {
             let mut there = Vec::new();
             if matches(to, subject) && through(back.as_ref(), subject, &mut there) {
                 self.plans.forget(*exporter, self.hash.of(&there));
-                self.forget_exporters(*exporter, &there, depth + 1);
             }
         }
     }
@@ -135,25 +130,16 @@ impl Tables<'_> {
                 plan.services.push(ServiceLeg { import });
             });
         }
-        self.follow_streams(plan, account, subject, hash, 0);
+        self.follow_streams(plan, account, subject, hash);
         plan.settle();
     }
 
-    fn follow_streams(
-        &self,
-        plan: &mut Plan,
-        account: AccountId,
-        subject: &[u8],
-        hash: u64,
-        depth: usize,
-    ) {
+    /// One step and no further: who imports from an account sees what is published there, not what it imports itself. It has
+    /// been shared with that account, not with everybody whom that account shares with.
+    fn follow_streams(&self, plan: &mut Plan, account: AccountId, subject: &[u8], hash: u64) {
         let Some(links) = &self.accounts[account.0 as usize].links else {
             return;
         };
-        // Cycles are refused when a directory is made; this bounds what slips through.
-        if depth >= IMPORT_CHAIN_MAX {
-            return;
-        }
         links.exported.for_each(subject, hash, |number| {
             let import = &self.directory.streams[number as usize];
             let mut there = Vec::new();
@@ -167,7 +153,6 @@ impl Tables<'_> {
                 part.head.set(b"MSG ", &there);
                 plan.more.push(part);
             }
-            self.follow_streams(plan, import.importer, &there, hash, depth + 1);
         });
     }
 }

@@ -510,7 +510,7 @@ impl Router {
         self.plans.forget(account, self.hash.of(subject));
         if links.as_ref().is_some_and(|links| links.has_imports()) {
             let subject = subject.to_vec();
-            self.forget_exporters(account, &subject, 0);
+            self.forget_exporters(account, &subject);
         }
     }
 
