@@ -418,7 +418,5 @@ fn given(text: Option<&str>) -> bool {
 fn is_anonymous(presented: &Presented) -> bool {
     let secret =
         |secret: &Option<Secret>| secret.as_ref().is_some_and(|secret| !secret.0.is_empty());
-    !given(presented.user.as_deref())
-        && !secret(&presented.pass)
-        && !secret(&presented.token)
+    !given(presented.user.as_deref()) && !secret(&presented.pass) && !secret(&presented.token)
 }
