@@ -404,8 +404,8 @@ type Edge<'a> = (AccountId, &'a [u8], AccountId, &'a [u8]);
 /// subjects overlap with what came in. Errs on the side of a cycle: subjects are compared as
 /// patterns, and a chain that is too long is one.
 fn forms_cycle(edges: &[Edge<'_>], start: usize) -> bool {
-    let (origin, _, first, subject) = edges[start];
-    if origin == first {
+    let (origin, left, first, subject) = edges[start];
+    if origin == first && subject::collide(left, subject) {
         return true;
     }
     let mut path = vec![(first, subject)];

@@ -213,6 +213,18 @@ impl Router {
         }
     }
 
+    /// Members of a group, on all shards.
+    pub fn members(&self, pick: &GroupPick) -> u32 {
+        let of = |group: &Group| {
+            let there: u32 = group.remote.iter().map(|&(_, members)| members).sum();
+            group.members.len() as u32 + there
+        };
+        pick.groups
+            .iter()
+            .map(|&group| of(&self.groups[group]))
+            .sum()
+    }
+
     /// Patterns known, of all accounts and shards.
     pub fn patterns(&self) -> usize {
         self.accounts.iter().map(|a| a.index.len()).sum()
@@ -525,7 +537,7 @@ impl Router {
         self.plans.forget(account, self.hash.of(subject));
         if links.as_ref().is_some_and(|links| links.has_imports()) {
             let subject = subject.to_vec();
-            self.forget_exporters(account, &subject, 0);
+            self.forget_exporters(account, &subject);
         }
     }
 

@@ -207,6 +207,12 @@ impl Shard {
         fx.notices.push(self.notice_of_entry(conn));
     }
 
+    /// Whether what clients of an account publish may be mapped.
+    pub(super) fn is_mapped(&self, account: AccountId) -> bool {
+        let account = self.settings.policy.directory.get(account);
+        account.is_some_and(|account| account.mappings.is_some())
+    }
+
     fn answer_connect(&mut self, conn: ConnId, fx: &mut Effects) {
         // Until a PONG says better, the answer to INFO tells how far away the peer is.
         let now = (self.settings.fine_clock_ns)();
@@ -302,16 +308,14 @@ impl Shard {
             }
             let conn = session.id;
             let Some(admission) = session.admission.clone() else {
+                self.sessions[index].mapped = self.is_mapped(session.account);
                 continue;
             };
             let Policy {
                 gate, directory, ..
             } = &self.settings.policy;
             match gate.still_admits(&**directory, &admission, now) {
-                Ok(()) => {
-                    let account = directory.get(admission.account);
-                    self.sessions[index].mapped = account.is_some_and(|a| a.mappings.is_some());
-                }
+                Ok(()) => self.sessions[index].mapped = self.is_mapped(admission.account),
                 Err(refused) => {
                     let (reason, text) = match refused {
                         Refused::Expired => (
