@@ -134,6 +134,8 @@ impl Shard {
     fn ask(&mut self, conn: ConnId, presented: Presented, fx: &mut Effects) {
         let session = &mut self.sessions[conn.index as usize];
         session.deciding = true;
+        // It has said who it is; how long the answer takes is not its fault.
+        session.auth_at = 0;
         session.backlog.get_or_insert_default();
         self.hold_local(conn, true, fx);
         fx.questions.push((conn, Box::new(presented)));

@@ -264,6 +264,9 @@ pub fn restrictions(
     let claims_end = u64::try_from(user.common.expires)
         .ok()
         .filter(|&at| at != 0);
+    if claims_end.is_some_and(|at| at <= now_unix_s) {
+        return Err((Refused::Expired, "user JWT has expired".to_owned()));
+    }
     Ok(end_of_time.into_iter().chain(claims_end).min())
 }
 
