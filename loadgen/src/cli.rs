@@ -69,6 +69,11 @@ pub struct Common {
     pass: Option<String>,
     #[arg(long, global = true)]
     token: Option<String>,
+    /// User of those who publish or ask, where it is another than --user: in another account, say
+    #[arg(long, global = true, requires = "publisher_pass")]
+    publisher_user: Option<String>,
+    #[arg(long, global = true, requires = "publisher_user")]
+    publisher_pass: Option<String>,
     /// Speak TLS; without --tlsca whatever the server's certificate is
     #[arg(long, global = true)]
     tls: bool,
@@ -141,6 +146,7 @@ impl Common {
         target.user.clone_from(&self.user);
         target.pass.clone_from(&self.pass);
         target.token.clone_from(&self.token);
+        target.publisher = self.publisher_user.clone().zip(self.publisher_pass.clone());
         target.security = self.security()?;
         let cpus = self
             .cpus

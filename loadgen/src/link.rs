@@ -23,6 +23,9 @@ pub struct Target {
     pub user: Option<String>,
     pub pass: Option<String>,
     pub token: Option<String>,
+    /// User and password of those who publish or ask, where they are somebody else: in another
+    /// account, say.
+    pub publisher: Option<(String, String)>,
     /// TLS, where it is asked for or the server requires it.
     pub security: Option<Security>,
 }
@@ -43,8 +46,18 @@ impl Target {
             user: None,
             pass: None,
             token: None,
+            publisher: None,
             security: None,
         })
+    }
+
+    /// The same server, as those who publish see it.
+    pub fn for_publishers(&self) -> Self {
+        let mut target = self.clone();
+        if let Some((user, pass)) = target.publisher.take() {
+            (target.user, target.pass) = (Some(user), Some(pass));
+        }
+        target
     }
 }
 

@@ -194,7 +194,7 @@ fn connect(load: OpenLoop, settings: &Settings) -> Result<Vec<Worker>> {
         });
     }
     for id in 0..load.publishers {
-        let mut link = Link::open(&settings.target)?;
+        let mut link = Link::open(&settings.target.for_publishers())?;
         link.go_nonblocking()?;
         let mut message = Vec::new();
         encode_publish_line(

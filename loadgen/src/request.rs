@@ -110,7 +110,7 @@ impl Client {
         responder.subscribe(&subject, None, SID)?;
         responder.barrier()?;
         responder.go_nonblocking()?;
-        let mut requester = Link::open(&settings.target)?;
+        let mut requester = Link::open(&settings.target.for_publishers())?;
         requester.subscribe(&inbox, None, SID)?;
         requester.barrier()?;
         requester.go_nonblocking()?;

@@ -166,6 +166,7 @@ fn settings(address: SocketAddr, threads: usize) -> Settings {
             user: None,
             pass: None,
             token: None,
+            publisher: None,
             security: None,
         },
         cpus: Vec::new(),

@@ -216,7 +216,6 @@ impl Directory {
                 }
             }
         }
-        directory.join_system();
         Ok(directory)
     }
 
@@ -366,39 +365,27 @@ impl Directory {
         Ok(())
     }
 
-    /// Every account may ask the system account about itself.
-    fn join_system(&mut self) {
-        let Some(system) = self.system else {
-            return;
-        };
-        for place in 0..self.accounts.len() {
-            let (id, name) = {
-                let account = &self.accounts[place];
-                (account.id, Arc::clone(&account.name))
-            };
-            for import in &SYSTEM_IMPORTS {
-                let from = import.subject.as_bytes();
-                let taken = self
-                    .services
-                    .iter()
-                    .any(|s| s.importer == id && *s.from == *from);
-                if taken || (id == system && !import.also_of_system_account) {
-                    continue;
-                }
-                self.services.push(ServiceImport {
-                    from: from.into(),
-                    to: import.to(&name).into_bytes().into(),
-                    there: None,
-                    exporter: system,
-                    importer: id,
-                    response: import.response,
-                    threshold: RESPONSE_TIME,
-                    latency: None,
-                    share: import.share,
-                    allow_trace: false,
-                });
-            }
+    /// What every account asks of the system account without having imported it, made when it is
+    /// asked: four imports for each account would be most of a large directory.
+    pub fn system_service(&self, number: usize, importer: AccountId) -> Option<ServiceImport> {
+        let import = SYSTEM_IMPORTS.get(number)?;
+        let exporter = self.system?;
+        if importer == exporter && !import.also_of_system_account {
+            return None;
         }
+        let name = &self.get(importer)?.name;
+        Some(ServiceImport {
+            from: import.subject.as_bytes().into(),
+            to: import.to(name).into_bytes().into(),
+            there: None,
+            exporter,
+            importer,
+            response: import.response,
+            threshold: RESPONSE_TIME,
+            latency: None,
+            share: import.share,
+            allow_trace: false,
+        })
     }
 
     /// Whether messages that pass the stream import at `start` can pass it again.

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use smallvec::SmallVec;
 
 use super::definition::{PermissionRules, ResponseRules};
-use crate::subject::{self, Index, SubjectHash};
+use crate::subject::{self, COMPARED_MAX, Compiled, Index, SubjectHash};
 
 /// The answer to a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +145,8 @@ impl Entry {
 /// One list of rules.
 #[derive(Debug)]
 struct Entries {
+    /// All patterns, where there are few; empty where there are many.
+    few: Vec<Compiled>,
     index: Index,
     /// By the index's entry ids.
     entries: Vec<Entry>,
@@ -167,10 +169,22 @@ impl Entries {
                 None => entries[id].plain = true,
             }
         }
-        Ok(Self { index, entries })
+        let ids = 0..entries.len() as u32;
+        let few = match entries.len() {
+            ..=COMPARED_MAX => ids.map(|id| Compiled::new(index.text(id))).collect(),
+            _ => Vec::new(),
+        };
+        Ok(Self {
+            few,
+            index,
+            entries,
+        })
     }
 
     fn match_plain(&self, subject: &[u8]) -> bool {
+        if !self.few.is_empty() {
+            return self.few.iter().any(|pattern| pattern.matches(subject));
+        }
         let mut matched = false;
         if !self.index.is_empty() {
             self.index

@@ -42,6 +42,16 @@ pub const IMPORT_CHAIN_MAX: usize = 16;
 /// Requests to other accounts' services that a shard waits for responses to. More are not
 /// forwarded: their senders are told that nobody responds.
 pub const SERVICE_RESPONSES_MAX: usize = 1 << 20;
+/// Those of them that are measured. More are not measured, but sent.
+pub const LATENCIES_MAX: usize = 1 << 14;
+
+/// Bytes of what is written down of one traced message; what comes later is left out.
+pub const TRACE_EVENTS_BYTES_MAX: usize = 512 * 1024;
+/// Traced messages of a shard for which it waits for other shards; more are reported without what
+/// happened there.
+pub const TRACES_MAX: usize = 1024;
+/// How long it waits.
+pub const TRACE_ANSWERS_MS_MAX: u64 = 1000;
 
 /// Slots of the per-shard cache from subject to delivery plan.
 pub const PLAN_CACHE_SLOTS: usize = 8192;

@@ -8,7 +8,7 @@
 
 mod tracing;
 
-pub use tracing::{Compression, Trace, sampled_headers, trace};
+pub use tracing::{Compression, TRACE_DESTINATION, TRACE_DISABLED, Trace, sampled_headers, trace};
 
 /// What a block begins with.
 const VERSION: &[u8] = b"NATS/1.0";

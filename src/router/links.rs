@@ -7,28 +7,38 @@
 
 use std::sync::Arc;
 
-use super::plan::{Part, Plan, ServiceLeg};
+use super::plan::{Plan, ServiceLeg, Via};
 use super::{AccountId, Router, Tables};
 use crate::auth::accounts::{Directory, StreamImport};
+use crate::auth::system_imports::SYSTEM_IMPORTS;
 use crate::base::limits::IMPORT_CHAIN_MAX;
-use crate::subject::{EntryId, Index, SubjectHash, Transform, matches};
+use crate::subject::{COMPARED_MAX, Compiled, EntryId, Index, SubjectHash, Transform, matches};
 
 /// Numbers by pattern.
 #[derive(Debug)]
 struct PatternTable {
+    /// All patterns, while there are few.
+    few: Vec<(Compiled, u32)>,
     index: Index,
     numbers: Vec<Vec<u32>>,
+    len: usize,
 }
 
 impl PatternTable {
     fn new(hash: &SubjectHash) -> Self {
         Self {
+            few: Vec::new(),
             index: Index::new(hash.clone()),
             numbers: Vec::new(),
+            len: 0,
         }
     }
 
     fn insert(&mut self, pattern: &[u8], number: u32) {
+        self.len += 1;
+        if self.len <= COMPARED_MAX {
+            self.few.push((Compiled::new(pattern), number));
+        }
         let (entry, _) = self.index.insert(pattern);
         let place = entry as usize;
         if place >= self.numbers.len() {
@@ -38,6 +48,12 @@ impl PatternTable {
     }
 
     fn for_each(&self, subject: &[u8], hash: u64, mut found: impl FnMut(u32)) {
+        if self.len <= COMPARED_MAX {
+            for (_, number) in self.few.iter().filter(|(p, _)| p.matches(subject)) {
+                found(*number);
+            }
+            return;
+        }
         self.index.for_each_match(subject, hash, |entry: EntryId| {
             for &number in &self.numbers[entry as usize] {
                 found(number);
@@ -122,6 +138,24 @@ impl Router {
 }
 
 impl Tables<'_> {
+    /// Adds to a plan what every account may ask of the system account, unless the account has an
+    /// import of that very subject.
+    #[cold]
+    pub(super) fn follow_system(&self, plan: &mut Plan, subject: &[u8]) {
+        let own = plan.services.iter().any(|leg| match leg {
+            ServiceLeg::Import(import) => {
+                *self.directory.services[*import as usize].from == *subject
+            }
+            ServiceLeg::System(_) => true,
+        });
+        let asked = SYSTEM_IMPORTS
+            .iter()
+            .position(|import| import.subject.as_bytes() == subject);
+        if let (Some(number), false, Some(_)) = (asked, own, self.directory.system) {
+            plan.services.push(ServiceLeg::System(number as u8));
+        }
+    }
+
     /// Adds to a plan the accounts that import `subject` and those that answer it.
     pub(super) fn follow_links(
         &self,
@@ -132,10 +166,10 @@ impl Tables<'_> {
     ) {
         if let Some(links) = &self.accounts[account.0 as usize].links {
             links.services.for_each(subject, hash, |import| {
-                plan.services.push(ServiceLeg { import });
+                plan.services.push(ServiceLeg::Import(import));
             });
         }
-        self.follow_streams(plan, account, subject, hash, 0);
+        self.follow_streams(plan, account, (subject, hash), true, 0);
         plan.settle();
     }
 
@@ -143,8 +177,8 @@ impl Tables<'_> {
         &self,
         plan: &mut Plan,
         account: AccountId,
-        subject: &[u8],
-        hash: u64,
+        (subject, hash): (&[u8], u64),
+        allow_trace: bool,
         depth: usize,
     ) {
         let Some(links) = &self.accounts[account.0 as usize].links else {
@@ -156,18 +190,29 @@ impl Tables<'_> {
         }
         links.exported.for_each(subject, hash, |number| {
             let import = &self.directory.streams[number as usize];
-            let mut there = Vec::new();
-            if !through(import.there.as_ref(), subject, &mut there) {
-                return;
+            let importer = import.importer;
+            let mut part = plan.spare_part();
+            let allow_trace = allow_trace && import.allow_trace;
+            let via = Via {
+                import: number,
+                allow_trace,
+            };
+            part.begin(importer, hash, Some(via));
+            if let Some(there) = &import.there {
+                if !there.apply(subject, 0, &mut part.subject) {
+                    plan.keep_spare(part);
+                    return;
+                }
+                part.hash = self.hasher.of(&part.subject);
             }
-            let hash = self.hasher.of(&there);
-            let mut part = Part::new(import.importer, Some(there.as_slice().into()), hash);
-            self.fill(&mut part, import.importer, &there, hash);
-            if !part.is_empty() {
-                part.head.set(b"MSG ", &there);
-                plan.more.push(part);
-            }
-            self.follow_streams(plan, import.importer, &there, hash, depth + 1);
+            let mapped = std::mem::take(&mut part.subject);
+            let here = if mapped.is_empty() { subject } else { &mapped };
+            part.head.set(b"MSG ", here);
+            let hash = part.hash;
+            self.fill(&mut part, importer, here, hash);
+            self.follow_streams(plan, importer, (here, hash), allow_trace, depth + 1);
+            part.subject = mapped;
+            plan.add(part);
         });
     }
 }

@@ -27,13 +27,16 @@ use crate::base::sid::Sid;
 use crate::base::slab::Slab;
 use crate::subject::{EntryId, Index, SubjectHash};
 use links::Links;
-pub use plan::{GroupPick, Part, Plan, PlanCache, PlanId, ServiceLeg};
+pub use plan::{GroupPick, Part, Plan, PlanCache, PlanId, ServiceLeg, Via};
 pub use queues::{QueueId, Queues};
 
 /// A subscription's place in its shard.
 pub type SubId = u32;
 /// A queue group's place in its shard.
 pub type GroupId = u32;
+
+/// Where requests to the system account begin.
+const SYSTEM_REQUESTS: &[u8] = b"$SYS.REQ.";
 
 /// No subscription, no group.
 pub const NONE: u32 = u32::MAX;
@@ -426,6 +429,15 @@ impl Router {
         }
     }
 
+    /// Whether anybody of this account has subscribed to a subject, on whichever shard.
+    pub fn is_heard(&self, account: AccountId, subject: &[u8]) -> bool {
+        let mut is_heard = false;
+        if let Some(Account { index, .. }) = self.accounts.get(account.0 as usize) {
+            index.for_each_match(subject, self.hash.of(subject), |_| is_heard = true);
+        }
+        is_heard
+    }
+
     /// The hasher for subjects.
     pub fn hasher(&self) -> &SubjectHash {
         &self.hash
@@ -458,6 +470,9 @@ impl Router {
         tables.fill(&mut plan.first, account, subject, hash);
         if accounts[account.0 as usize].links.is_some() {
             tables.follow_links(plan, account, subject, hash);
+        }
+        if subject.starts_with(SYSTEM_REQUESTS) {
+            tables.follow_system(plan, subject);
         }
     }
 

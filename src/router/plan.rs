@@ -29,13 +29,24 @@ pub struct GroupPick {
     pub groups: SmallVec<[GroupId; 2]>,
 }
 
+/// A stream import that a message has come through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Via {
+    /// Its place in the directory.
+    pub import: u32,
+    /// Tracing goes on behind it.
+    pub allow_trace: bool,
+}
+
 /// Who gets a message in one account.
 #[derive(Clone, Debug)]
 pub struct Part {
     /// The account whose subscribers these are.
     pub account: AccountId,
-    /// The subject there, where it is not the one published: they see it through an import.
-    pub subject: Option<Box<[u8]>>,
+    /// The subject there; empty where it is the one published.
+    pub subject: Vec<u8>,
+    /// The import through which they see it, the last one of a chain.
+    pub via: Option<Via>,
     /// That subject's hash.
     pub hash: u64,
     /// Plain subscriptions of this shard: each gets it.
@@ -48,18 +59,31 @@ pub struct Part {
     pub head: Head,
 }
 
-impl Part {
-    /// A part without anybody.
-    pub(super) fn new(account: AccountId, subject: Option<Box<[u8]>>, hash: u64) -> Self {
+impl Default for Part {
+    fn default() -> Self {
         Self {
-            account,
-            subject,
-            hash,
+            account: AccountId::GLOBAL,
+            subject: Vec::new(),
+            via: None,
+            hash: 0,
             plain: Vec::new(),
             groups: Vec::new(),
             remote: 0,
             head: Head::default(),
         }
+    }
+}
+
+impl Part {
+    /// Makes it a part without anybody. What it has allocated stays.
+    pub(super) fn begin(&mut self, account: AccountId, hash: u64, via: Option<Via>) {
+        self.account = account;
+        self.hash = hash;
+        self.via = via;
+        self.subject.clear();
+        self.plain.clear();
+        self.groups.clear();
+        self.remote = 0;
     }
 
     /// Adds a group, to the others of its name if there are any.
@@ -82,16 +106,21 @@ impl Part {
 
 /// A request that another account answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ServiceLeg {
-    /// The import, by its place in the directory.
-    pub import: u32,
+pub enum ServiceLeg {
+    /// By an import: its place in the directory.
+    Import(u32),
+    /// By what every account may ask of the system account: its place in that list.
+    System(u8),
 }
 
 /// Sets of permissions that a seat remembers to allow its subject.
 const ALLOWED_KEPT: usize = 2;
 
+/// Parts that a seat keeps to be filled again.
+const PARTS_KEPT: usize = 4;
+
 /// Who gets a message.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// The publisher's own account; where nobody there gets it, the first importing one.
     pub first: Part,
@@ -101,17 +130,8 @@ pub struct Plan {
     pub services: SmallVec<[ServiceLeg; 1]>,
     /// Sets of permissions that allow publishing it, the last one first; 0 for none.
     allowed: [u64; ALLOWED_KEPT],
-}
-
-impl Default for Plan {
-    fn default() -> Self {
-        Self {
-            first: Part::new(AccountId::GLOBAL, None, 0),
-            more: Vec::new(),
-            services: SmallVec::new(),
-            allowed: [0; ALLOWED_KEPT],
-        }
-    }
+    /// Parts of before, for what they have allocated.
+    spare: Vec<Part>,
 }
 
 impl Plan {
@@ -191,7 +211,29 @@ impl Plan {
     /// one account and heard in one other is as common as both in one.
     pub(super) fn settle(&mut self) {
         if self.first.is_empty() && !self.more.is_empty() {
-            self.first = self.more.remove(0);
+            let first = self.more.remove(0);
+            let nobody = std::mem::replace(&mut self.first, first);
+            self.keep_spare(nobody);
+        }
+    }
+
+    /// A part to be begun.
+    pub(super) fn spare_part(&mut self) -> Part {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// Takes a part that is not needed.
+    pub(super) fn keep_spare(&mut self, part: Part) {
+        if self.spare.len() < PARTS_KEPT {
+            self.spare.push(part);
+        }
+    }
+
+    /// Adds a part, unless it has nobody.
+    pub(super) fn add(&mut self, part: Part) {
+        match part.is_empty() {
+            true => self.keep_spare(part),
+            false => self.more.push(part),
         }
     }
 }
@@ -242,6 +284,11 @@ impl PlanCache {
     #[inline]
     pub fn get(&self, plan: PlanId) -> &Plan {
         &self.seats[plan as usize].plan
+    }
+
+    /// The account in whose name space the plan's subject is.
+    pub fn account(&self, plan: PlanId) -> AccountId {
+        AccountId(self.seats[plan as usize].account)
     }
 
     /// Takes the queue groups out of a part, to be put back before the router is used again.
@@ -316,21 +363,17 @@ impl PlanCache {
             account: whose,
             plan,
         } = &mut self.seats[seat as usize];
-        let first = &mut plan.first;
-        first.account = account;
-        first.subject = None;
-        first.hash = hash;
-        first.plain.clear();
-        first.groups.clear();
-        first.remote = 0;
-        first.head.set(b"MSG ", subject);
-        plan.more.clear();
+        plan.first.begin(account, hash, None);
+        plan.first.head.set(b"MSG ", subject);
+        while let Some(part) = plan.more.pop() {
+            plan.keep_spare(part);
+        }
         plan.services.clear();
         plan.allowed = [0; ALLOWED_KEPT];
+        *whose = account.0;
         if seat != SCRATCH {
             seated.clear();
             seated.extend_from_slice(subject);
-            *whose = account.0;
             self.tags[seat as usize] = Tag {
                 hash: seat_hash(account, hash),
                 contender: 0,

@@ -97,7 +97,8 @@ impl fmt::Debug for ClaimsAddress {
     }
 }
 
-fn tls() -> TlsConfig {
+/// How servers behind `https` are verified: by the system's authorities.
+pub(super) fn tls() -> TlsConfig {
     let authorities = rustls_native_certs::load_native_certs().certs;
     let authorities: Vec<Certificate<'static>> = authorities
         .iter()
@@ -111,7 +112,7 @@ fn tls() -> TlsConfig {
 }
 
 /// What went wrong, without the address.
-fn why(error: &Error) -> String {
+pub(super) fn why(error: &Error) -> String {
     match error {
         Error::BadUri(_) => "the address is not valid".to_owned(),
         Error::RequireHttpsOnly(_) => "it leads to an address without TLS".to_owned(),

@@ -76,6 +76,8 @@ pub enum Report {
     Signal(i32),
     /// The configuration is to be read again; why it was not goes back.
     Reload(Sender<Result<(), String>>),
+    /// The server's own certificate is no longer good and it is not to run without: the log knows.
+    Revoked,
 }
 
 /// Where commands for one shard go.

@@ -85,6 +85,7 @@ impl Desk {
         let policy = Policy {
             gate: Arc::new(gate),
             directory: Arc::new(directory.map_err(|error| error.to_string())?),
+            only_more: false,
         };
         Ok(Self {
             policy: Mutex::new(policy),
@@ -205,7 +206,9 @@ impl Desk {
     fn with_accounts(&self, ask: impl Fn(&Gate, &Directory) -> Outcome) -> Outcome {
         let mut fetches = 0;
         loop {
-            let Policy { gate, directory } = self.policy();
+            let Policy {
+                gate, directory, ..
+            } = self.policy();
             match ask(&gate, &directory) {
                 Outcome::NeedsAccount(key) if fetches < FETCHES_MAX => {
                     fetches += 1;
@@ -223,12 +226,17 @@ impl Desk {
     fn fetch(&self, key: &str) -> Result<(), String> {
         let tenants = self.tenants.as_ref().ok_or("there are no operators")?;
         tenants.load(key, unix_s())?;
-        self.tenants_changed();
+        self.renew(true);
         Ok(())
     }
 
-    /// Claims have come or gone: all shards get the accounts as they are now.
+    /// Claims have changed or gone: all shards get the accounts as they are now, and look at who
+    /// is connected.
     pub fn tenants_changed(&self) {
+        self.renew(false);
+    }
+
+    fn renew(&self, only_more: bool) {
         let Some(tenants) = &self.tenants else {
             return;
         };
@@ -243,6 +251,7 @@ impl Desk {
                     self.log.debug(format_args!("{rejected}"));
                 }
                 policy.directory = Arc::new(directory);
+                policy.only_more = only_more;
                 self.tell_shards(&policy);
             }
             Err(error) => self.log.error(format_args!("{error}")),

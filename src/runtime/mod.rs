@@ -21,9 +21,11 @@ pub mod log;
 mod pid_file;
 mod registrar;
 mod resolver;
+mod responders;
 mod ring;
 mod securing;
 mod signals;
+mod stapling;
 mod system_client;
 mod tenants;
 mod tls;
@@ -53,8 +55,8 @@ use listener::Listener;
 use log::Log;
 use ring::NetRing;
 use securing::Secure;
+use stapling::{Keeper, Watch};
 use system_client::{Notices, SystemClient};
-use tls::Tls;
 use turn::Turns;
 
 /// Memory that glommio registers for files, of which there are none yet; the least it takes.
@@ -95,6 +97,8 @@ struct Server {
     config: Config,
     connections: Links,
     helpers: Pool,
+    /// None without TLS.
+    tls: Option<Watch>,
     /// Until all shards are ready there is none.
     system_client: Option<SystemClient>,
     running: usize,
@@ -138,7 +142,8 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
         pid_file::write_pid_file(path).map_err(|e| StartError(e.to_string()))?;
     }
 
-    let tls = Tls::of(config).map_err(StartError)?;
+    let keeper = Keeper::load(config, log).map_err(StartError)?;
+    let tls = keeper.as_ref().map(Keeper::tls);
     let listener = Listener::bind(&config.host, config.port.bind_number(), &config.limits)
         .map_err(|error| listen_error(config, &error))?;
     let address = listener
@@ -202,6 +207,7 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
         config: config.clone(),
         connections,
         helpers,
+        tls: None,
         running: shards,
     };
     server.await_ready()?;
@@ -214,6 +220,10 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
     let callouts =
         callouts.map_err(|e| StartError(format!("cannot ask authorization services: {e}")))?;
     desk.use_callouts(callouts);
+    if let Some(keeper) = keeper {
+        let watch = keeper.start(server.shards.clone(), report.clone());
+        server.tls = Some(watch.map_err(|e| StartError(format!("cannot keep up TLS: {e}")))?);
+    }
     let seat = system_client::Seat {
         channels,
         shards: server.shards.clone(),
@@ -295,7 +305,13 @@ impl Server {
                 Ok(Report::Failed(text)) => {
                     return Err(StartError(format!("cannot make a net ring: {text}")));
                 }
-                Ok(Report::Ready | Report::Stopped | Report::Signal(_) | Report::Reload(_)) => {}
+                Ok(
+                    Report::Ready
+                    | Report::Stopped
+                    | Report::Signal(_)
+                    | Report::Reload(_)
+                    | Report::Revoked,
+                ) => {}
                 Err(_) => return Err(StartError("the shards have ended".into())),
             }
         }
@@ -317,9 +333,10 @@ impl Server {
                     match signal {
                         // It will end by itself.
                         signals::SIGTERM if lame_duck.is_some() => {}
-                        signals::SIGHUP if self.config.tls.is_some() => self.reload_tls(),
                         signals::SIGHUP => {
-                            if let Err(error) = self.reload() {
+                            if let Some(tls) = &self.tls {
+                                tls.reload();
+                            } else if let Err(error) = self.reload() {
                                 self.log.error(format_args!(
                                     "Failed to reload server configuration: {error}"
                                 ));
@@ -339,6 +356,7 @@ impl Server {
                     // Who has asked may have stopped waiting.
                     let _ = answer.send(self.reload());
                 }
+                Some(Report::Revoked) => break,
                 Some(Report::Ready | Report::Failed(_) | Report::Stopped) | None => {}
             }
             if let Some(duck) = &mut lame_duck {
@@ -353,22 +371,6 @@ impl Server {
         }
         self.stop();
         Ok(())
-    }
-
-    /// Reads the files again that `tls` names. Connections that are there keep what they have.
-    fn reload_tls(&self) {
-        match Tls::of(&self.config) {
-            Ok(tls) => {
-                for shard in &self.shards {
-                    shard.send(Command::Tls(tls.clone()));
-                }
-                self.log.info(format_args!("Reloaded: tls = enabled"));
-                self.log.info(format_args!("Reloaded server configuration"));
-            }
-            Err(error) => self.log.error(format_args!(
-                "Failed to reload server configuration: {error}"
-            )),
-        }
     }
 
     /// Reads the configuration again.
@@ -401,7 +403,13 @@ impl Server {
         while self.running > 0 {
             match self.reports.recv_timeout(STOP_TIME) {
                 Ok(Report::Stopped) => self.running -= 1,
-                Ok(Report::Ready | Report::Failed(_) | Report::Signal(_) | Report::Reload(_)) => {}
+                Ok(
+                    Report::Ready
+                    | Report::Failed(_)
+                    | Report::Signal(_)
+                    | Report::Reload(_)
+                    | Report::Revoked,
+                ) => {}
                 Err(_) => {
                     let text = "Some connections could not be closed in time";
                     self.log.warn(format_args!("{text}"));

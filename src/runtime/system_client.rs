@@ -499,14 +499,16 @@ impl Turns {
             self.control.handle_notices(&mut self.hall, some);
             self.publish();
         }
-        let dropped = self.dropped.load(Ordering::Relaxed);
+        let unsaid = self.connection.as_ref().map_or(0, |c| c.wire.dropped());
+        let dropped = self.dropped.load(Ordering::Relaxed) + unsaid;
         if dropped > self.dropped_told {
             let count = dropped - self.dropped_told;
-            self.dropped_told = dropped;
             self.log.warn(format_args!(
-                "System account: {count} connects and disconnects were not told, there were too many"
+                "System account: {count} events or answers were dropped, there were too many"
             ));
         }
+        // Less than before when the connection is a new one.
+        self.dropped_told = dropped;
     }
 
     fn take_orders(&mut self) {

@@ -1,17 +1,8 @@
 //! Messages between accounts: imports, services and their responses, on one shard and across
 //! several.
 
-use super::house::{House, account, directory};
+use super::house::{House, account, directory, reply_of};
 use crate::auth::definition::ResponseType;
-
-/// The reply subject of the request in a delivery.
-fn reply_of(delivery: &str) -> String {
-    delivery
-        .split_ascii_whitespace()
-        .find(|word| word.starts_with("_R_."))
-        .unwrap_or_else(|| panic!("{delivery:?} has a reply"))
-        .to_owned()
-}
 
 #[test]
 fn streams_are_seen_by_who_imports_them() {

@@ -24,6 +24,8 @@ pub struct Policy {
     pub gate: Arc<Gate>,
     /// The accounts.
     pub directory: Arc<Directory>,
+    /// Accounts have only come: who was let in need not be looked at again.
+    pub only_more: bool,
 }
 
 impl Policy {
@@ -32,6 +34,7 @@ impl Policy {
         Self {
             gate: Arc::default(),
             directory: Arc::new(Directory::bare()),
+            only_more: false,
         }
     }
 }
@@ -103,7 +106,9 @@ impl Shard {
             }
             return;
         }
-        let Policy { gate, directory } = &self.settings.policy;
+        let Policy {
+            gate, directory, ..
+        } = &self.settings.policy;
         if gate.is_cheap(&presented) {
             let now = self.unix_s();
             let outcome = gate.decide(&**directory, &presented, now);
@@ -120,7 +125,9 @@ impl Shard {
         let Ok(presented) = session.connect(b"{\"verbose\":false}") else {
             unreachable!("this is an object");
         };
-        let Policy { gate, directory } = &self.settings.policy;
+        let Policy {
+            gate, directory, ..
+        } = &self.settings.policy;
         let outcome = gate.decide(&**directory, &presented, self.unix_s());
         self.apply_decision(conn, outcome, presented, fx);
         let session = &mut self.sessions[conn.index as usize];
@@ -293,8 +300,12 @@ impl Shard {
     /// The operator's or a tenant's words have changed: everybody is looked at again.
     pub(super) fn set_policy(&mut self, policy: Policy, fx: &mut Effects) {
         self.router.set_directory(Arc::clone(&policy.directory));
+        let only_more = policy.only_more;
         self.settings.policy = policy;
         self.settings.identity.auth_required = self.settings.policy.gate.is_asked_for();
+        if only_more {
+            return;
+        }
         let now = self.unix_s();
         for index in 0..self.sessions.len() {
             let session = &self.sessions[index];
@@ -305,7 +316,9 @@ impl Shard {
             let Some(admission) = session.admission.clone() else {
                 continue;
             };
-            let Policy { gate, directory } = &self.settings.policy;
+            let Policy {
+                gate, directory, ..
+            } = &self.settings.policy;
             match gate.still_admits(&**directory, &admission, now) {
                 Ok(()) => {
                     if let Some(account) = directory.get(admission.account).cloned() {

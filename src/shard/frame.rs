@@ -4,7 +4,7 @@
 //! cannot be read is our own mistake and panics.
 
 use crate::base::ids::{AccountId, ConnId, ShardId};
-use crate::router::InterestChange;
+use crate::router::{InterestChange, NONE, Via};
 use crate::session::Publisher;
 
 const PUBLISH: u8 = 1;
@@ -12,14 +12,20 @@ const INTEREST: u8 = 2;
 const ACK: u8 = 3;
 const HOLD: u8 = 4;
 const RELEASE: u8 = 5;
+const TRACE: u8 = 6;
 
 const FLAG_PLAIN: u8 = 1;
 const FLAG_REPLANNED: u8 = 2;
 const FLAG_SHARED: u8 = 4;
 const FLAG_RESPONSE: u8 = 8;
+const FLAG_TRACED: u8 = 16;
+const FLAG_TRACE_ONLY: u8 = 32;
+const FLAG_TRACE_ALLOWED: u8 = 64;
 
 /// Bytes of a publish frame before its names and its message.
 const PUBLISH_HEAD_BYTES: usize = 48;
+/// Bytes behind that of one that is traced.
+const TRACE_HEAD_BYTES: usize = 16;
 
 /// A message on its way to another shard.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +44,10 @@ pub struct PublishFrame<'a> {
     pub replanned: bool,
     /// It is the response to a request that was sent from there to another account's service.
     pub response: bool,
-    /// Names of the queue groups of which a member there gets it.
+    /// It is traced.
+    pub trace: Option<FrameTrace>,
+    /// Names of the queue groups of which a member there gets it. With a response that is measured,
+    /// what it takes along instead.
     pub queues: QueueNames<'a>,
     /// Length of the reply subject at the start of `rest`.
     pub reply_len: usize,
@@ -48,6 +57,32 @@ pub struct PublishFrame<'a> {
     pub body_len: usize,
     /// What follows the subscription id in a delivery.
     pub rest: FrameRest<'a>,
+}
+
+/// What a traced message takes along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameTrace {
+    /// The trace's number on the publisher's shard.
+    pub number: u64,
+    /// The publisher's account.
+    pub ingress: AccountId,
+    /// Nothing is to be delivered.
+    pub only: bool,
+    /// The stream import that it has come through.
+    pub via: Option<Via>,
+}
+
+/// What has happened to a traced message on a shard that it was sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceFrame<'a> {
+    /// The trace's number.
+    pub number: u64,
+    /// The message had been sent on by the shard that it was sent to first.
+    pub further: bool,
+    /// To how many shards it was sent on.
+    pub sent_on: u32,
+    /// JSON objects with commas between.
+    pub events: &'a [u8],
 }
 
 /// The message of a frame.
@@ -94,6 +129,8 @@ pub enum Frame<'a> {
     Hold(ConnId),
     /// One destination less holds it back.
     Release(ConnId),
+    /// A traced message has been handled.
+    Trace(TraceFrame<'a>),
 }
 
 /// Bytes that [`encode_publish`] will take.
@@ -102,7 +139,8 @@ pub fn publish_bytes(frame: &PublishFrame<'_>) -> usize {
         FrameRest::Inline(rest) => rest.len(),
         FrameRest::Shared => 0,
     };
-    PUBLISH_HEAD_BYTES + frame.queues.0.len() + frame.subject.len() + inline
+    let trace = frame.trace.map_or(0, |_| TRACE_HEAD_BYTES);
+    PUBLISH_HEAD_BYTES + trace + frame.queues.0.len() + frame.subject.len() + inline
 }
 
 /// Appends a message.
@@ -122,6 +160,7 @@ pub fn encode_publish(to: &mut Vec<u8>, frame: &PublishFrame<'_>) {
     if frame.response {
         flags |= FLAG_RESPONSE;
     }
+    let trace = frame.trace.map(|trace| encode_trace(&trace, &mut flags));
     let mut head = [0u8; PUBLISH_HEAD_BYTES];
     head[0] = PUBLISH;
     head[1] = flags;
@@ -141,9 +180,44 @@ pub fn encode_publish(to: &mut Vec<u8>, frame: &PublishFrame<'_>) {
         head[at..at + 4].copy_from_slice(&(len as u32).to_le_bytes());
     }
     to.extend_from_slice(&head);
+    if let Some(trace) = trace {
+        to.extend_from_slice(&trace);
+    }
     to.extend_from_slice(frame.subject);
     to.extend_from_slice(frame.queues.0);
     to.extend_from_slice(inline);
+}
+
+#[cold]
+fn encode_trace(trace: &FrameTrace, flags: &mut u8) -> [u8; TRACE_HEAD_BYTES] {
+    *flags |= FLAG_TRACED;
+    if trace.only {
+        *flags |= FLAG_TRACE_ONLY;
+    }
+    if trace.via.is_some_and(|via| via.allow_trace) {
+        *flags |= FLAG_TRACE_ALLOWED;
+    }
+    let import = trace.via.map_or(NONE, |via| via.import);
+    let mut head = [0; TRACE_HEAD_BYTES];
+    head[..8].copy_from_slice(&trace.number.to_le_bytes());
+    head[8..12].copy_from_slice(&trace.ingress.0.to_le_bytes());
+    head[12..].copy_from_slice(&import.to_le_bytes());
+    head
+}
+
+/// Bytes that [`encode_trace_answer`] will take.
+pub fn trace_answer_bytes(answer: &TraceFrame<'_>) -> usize {
+    18 + answer.events.len()
+}
+
+/// Appends what has happened to a traced message.
+pub fn encode_trace_answer(to: &mut Vec<u8>, answer: &TraceFrame<'_>) {
+    to.push(TRACE);
+    to.extend_from_slice(&answer.number.to_le_bytes());
+    to.push(u8::from(answer.further));
+    to.extend_from_slice(&answer.sent_on.to_le_bytes());
+    to.extend_from_slice(&(answer.events.len() as u32).to_le_bytes());
+    to.extend_from_slice(answer.events);
 }
 
 /// Appends a change of interest.
@@ -206,6 +280,23 @@ impl<'a> Frames<'a> {
         }
     }
 
+    #[cold]
+    fn trace(&mut self, flags: u8) -> FrameTrace {
+        let number = u64::from_le_bytes(self.array());
+        let ingress = AccountId(self.u32());
+        let import = self.u32();
+        let via = Via {
+            import,
+            allow_trace: flags & FLAG_TRACE_ALLOWED != 0,
+        };
+        FrameTrace {
+            number,
+            ingress,
+            only: flags & FLAG_TRACE_ONLY != 0,
+            via: (import != NONE).then_some(via),
+        }
+    }
+
     fn publish(&mut self) -> PublishFrame<'a> {
         let head: [u8; PUBLISH_HEAD_BYTES - 1] = self.array();
         let u32_at = |at: usize| {
@@ -213,6 +304,7 @@ impl<'a> Frames<'a> {
             u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]])
         };
         let flags = head[0];
+        let trace = (flags & FLAG_TRACED != 0).then(|| self.trace(flags));
         let subject = self.take(u32_at(24) as usize);
         let queues = QueueNames(self.take(u32_at(28) as usize));
         let inline = self.take(u32_at(44) as usize);
@@ -230,6 +322,7 @@ impl<'a> Frames<'a> {
             plain: flags & FLAG_PLAIN != 0,
             replanned: flags & FLAG_REPLANNED != 0,
             response: flags & FLAG_RESPONSE != 0,
+            trace,
             queues,
             reply_len: u32_at(32) as usize,
             header_len: u32_at(36) as usize,
@@ -265,6 +358,18 @@ impl<'a> Iterator for Frames<'a> {
             ACK => Frame::Ack(u64::from_le_bytes(self.array())),
             HOLD => Frame::Hold(self.conn()),
             RELEASE => Frame::Release(self.conn()),
+            TRACE => {
+                let number = u64::from_le_bytes(self.array());
+                let [further] = self.array();
+                let sent_on = self.u32();
+                let len = self.u32() as usize;
+                Frame::Trace(TraceFrame {
+                    number,
+                    further: further != 0,
+                    sent_on,
+                    events: self.take(len),
+                })
+            }
             kind => unreachable!("no frame is of kind {kind}"),
         })
     }
@@ -294,6 +399,7 @@ mod tests {
             plain: true,
             replanned: false,
             response: true,
+            trace: None,
             queues: QueueNames(&names),
             reply_len: 2,
             header_len: 0,
@@ -309,6 +415,31 @@ mod tests {
         let mut bytes = Vec::new();
         encode_publish(&mut bytes, &publish);
         assert_eq!(bytes.len(), publish_bytes(&publish));
+        let trace = FrameTrace {
+            number: 77,
+            ingress: AccountId(5),
+            only: true,
+            via: Some(Via {
+                import: 3,
+                allow_trace: true,
+            }),
+        };
+        let traced = PublishFrame {
+            trace: Some(trace),
+            ..publish
+        };
+        let before = bytes.len();
+        encode_publish(&mut bytes, &traced);
+        assert_eq!(bytes.len() - before, publish_bytes(&traced));
+        let answer = TraceFrame {
+            number: 77,
+            further: true,
+            sent_on: 2,
+            events: b"{},{}",
+        };
+        let before = bytes.len();
+        encode_trace_answer(&mut bytes, &answer);
+        assert_eq!(bytes.len() - before, trace_answer_bytes(&answer));
         encode_interest(&mut bytes, &change);
         encode_ack(&mut bytes, 11);
         encode_hold(&mut bytes, conn, true);
@@ -321,6 +452,8 @@ mod tests {
         assert_eq!(read.queues.collect::<Vec<_>>(), [&b"q1"[..], b"workers"]);
         let rest: Vec<String> = frames.map(|frame| format!("{frame:?}")).collect();
         let expected = [
+            Frame::Publish(traced),
+            Frame::Trace(answer),
             Frame::Interest(change),
             Frame::Ack(11),
             Frame::Hold(conn),

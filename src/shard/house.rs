@@ -1,5 +1,6 @@
 //! For tests: shards that are told everything at once, and clients in accounts.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use super::{Effects, Event, Policy, Settings, Shard};
@@ -13,7 +14,7 @@ use crate::auth::gate::Gate;
 use crate::base::ids::{AccountId, ConnId, ShardId};
 use crate::config::Limits;
 use crate::proto::info::ServerIdentity;
-use crate::session::CloseReason;
+use crate::session::{CloseReason, Session};
 
 pub(super) fn account(name: &str) -> AccountDefinition {
     AccountDefinition {
@@ -125,22 +126,34 @@ impl Plan {
         Policy {
             gate: Arc::new(gate),
             directory: Arc::new(directory),
+            only_more: false,
         }
     }
 }
 
-struct Client {
-    shard: usize,
-    conn: ConnId,
+#[derive(Clone, Copy)]
+pub(super) struct Client {
+    pub shard: usize,
+    pub conn: ConnId,
+}
+
+thread_local! {
+    /// What the fine clock says, in nanoseconds.
+    static CLOCK_NS: Cell<u64> = const { Cell::new(1) };
+}
+
+/// Sets the fine clock of this thread's houses.
+pub(super) fn set_clock_ns(to: u64) {
+    CLOCK_NS.set(to);
 }
 
 /// Shards that are told everything at once.
 pub(super) struct House {
-    shards: Vec<Shard>,
-    clients: Vec<Client>,
+    pub shards: Vec<Shard>,
+    pub clients: Vec<Client>,
     directory: Arc<Directory>,
     fx: Vec<Effects>,
-    now: u64,
+    pub now: u64,
 }
 
 impl House {
@@ -170,7 +183,7 @@ impl House {
                 xkey: None,
             },
             unix_at_zero_ms: 0,
-            fine_clock_ns: || 1,
+            fine_clock_ns: || CLOCK_NS.get(),
             debug: false,
             trace: false,
             shards: plan.shards,
@@ -229,6 +242,21 @@ impl House {
         number
     }
 
+    /// As [`Self::client`], but one that comes from outside, with a known round trip.
+    pub(super) fn guest(&mut self, account: &str, round_trip_ns: u64) -> usize {
+        let number = self.client(account);
+        let session = self.session(number);
+        session.internal = false;
+        session.pings.round_trip_ns = round_trip_ns;
+        number
+    }
+
+    /// What the broker knows of a client.
+    pub(super) fn session(&mut self, client: usize) -> &mut Session {
+        let Client { shard, conn } = self.clients[client];
+        &mut self.shards[shard].sessions[conn.index as usize]
+    }
+
     /// A connection of a user, let in or not.
     pub(super) fn user(&mut self, name: &str, pass: &str) -> usize {
         let number = self.opens(None);
@@ -244,21 +272,31 @@ impl House {
 
     /// What a client sends; afterwards all shards have done all there is to do.
     pub(super) fn say(&mut self, client: usize, text: &str) {
+        self.say_unheard(client, text);
+        self.settle();
+    }
+
+    /// The same, but what the shards have for each other stays where it is.
+    pub(super) fn say_unheard(&mut self, client: usize, text: &str) {
         let Client { shard, conn } = self.clients[client];
         let bytes = text.as_bytes();
         self.tell(shard, Event::Received { conn, bytes });
-        self.settle();
     }
 
     /// What a client has been sent since it was last asked.
     pub(super) fn heard(&mut self, client: usize) -> String {
+        String::from_utf8(self.heard_bytes(client)).expect("tests speak text")
+    }
+
+    /// The same, where it may be no text.
+    pub(super) fn heard_bytes(&mut self, client: usize) -> Vec<u8> {
         let Client { shard, conn } = self.clients[client];
         let out = self.shards[shard].outbound(conn).expect("it is there");
         let bytes: Vec<u8> = out.begin_send().flatten().copied().collect();
         let sent = bytes.len();
         self.tell(shard, Event::SendStarted { conn });
         self.tell(shard, Event::Sent { conn, bytes: sent });
-        String::from_utf8(bytes).expect("tests speak text")
+        bytes
     }
 
     /// Whether a connection is being closed.
@@ -293,7 +331,9 @@ impl House {
     /// Somebody else has decided.
     pub(super) fn decide(&mut self, client: usize, presented: &Presented, plan: &Plan) {
         let Client { shard, conn } = self.clients[client];
-        let Policy { gate, directory } = plan.policy(Some(&self.directory));
+        let Policy {
+            gate, directory, ..
+        } = plan.policy(Some(&self.directory));
         let outcome = gate.decide(&*directory, presented, self.now / 1000);
         self.tell(shard, Event::Decided { conn, outcome });
         self.settle();
@@ -301,11 +341,16 @@ impl House {
 
     /// Time passes.
     pub(super) fn wait(&mut self, ms: u64) {
+        self.wait_unheard(ms);
+        self.settle();
+    }
+
+    /// The same, but what the shards have for each other stays where it is.
+    pub(super) fn wait_unheard(&mut self, ms: u64) {
         self.now += ms;
         for shard in 0..self.shards.len() {
             self.tell(shard, Event::Tick);
         }
-        self.settle();
     }
 
     fn tell(&mut self, shard: usize, event: Event<'_>) {
@@ -328,4 +373,13 @@ impl House {
             }
         }
     }
+}
+
+/// The reply subject of the request in a delivery.
+pub(super) fn reply_of(delivery: &str) -> String {
+    delivery
+        .split_ascii_whitespace()
+        .find(|word| word.starts_with("_R_."))
+        .unwrap_or_else(|| panic!("{delivery:?} has a reply"))
+        .to_owned()
 }

@@ -373,6 +373,7 @@ impl Shard {
             fx.mesh.0 |= self.mesh.peers().0;
         }
         session.barrier = self.mesh.interest_number();
+        self.interest_lost();
     }
 
     /// Removes all subscriptions of a connection.
@@ -392,6 +393,9 @@ impl Shard {
         let start = input.split(|&b| b == b'\n').next().unwrap_or_default();
         let start = &start[..start.len().min(128)];
         let line = start.strip_suffix(b"\r").unwrap_or(start);
+        if let Violation::Payload { .. } = violation {
+            self.trace_too_large(conn, input, fx);
+        }
         let (log, answer, reason) = match violation {
             Violation::UnknownOperation => (
                 format!("Client parser ERROR: proto='{}...'", quote(start)),

@@ -259,6 +259,9 @@ impl Shard {
                         change.members,
                     );
                     self.mesh.count_interest(from);
+                    if change.members == 0 {
+                        self.interest_lost();
+                    }
                 }
                 Frame::Ack(number) => {
                     self.mesh.acked(from, number);
@@ -269,6 +272,7 @@ impl Shard {
                     self.hold_local(conn, true, fx);
                 }
                 Frame::Release(conn) => self.hold_local(conn, false, fx),
+                Frame::Trace(answer) => self.trace_answered(&answer, fx),
             }
         }
         if self.mesh.acknowledge(from) {

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::frame::{self, FrameRest, PublishFrame};
+use super::frame::{self, FrameRest, PublishFrame, TraceFrame};
 use crate::base::ids::{ConnId, ShardId, ShardSet};
 use crate::base::limits::{
     MESH_BATCH_BYTES, MESH_BATCH_SHARED_BYTES, MESH_OUTBOX_HIGH_WATER_BYTES,
@@ -133,6 +133,12 @@ impl Mesh {
     /// Has a peer hold back, or release, one of its connections.
     pub fn hold(&mut self, peer: ShardId, conn: ConnId, hold: bool) {
         frame::encode_hold(self.room(peer, 9), conn, hold);
+    }
+
+    /// Tells a peer what has happened to a message of its that is traced.
+    pub fn answer_trace(&mut self, peer: ShardId, answer: &TraceFrame<'_>) {
+        let size = frame::trace_answer_bytes(answer);
+        frame::encode_trace_answer(self.room(peer, size), answer);
     }
 
     /// Counts an interest frame that came from `peer`.

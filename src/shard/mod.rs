@@ -11,11 +11,13 @@
 //! into the batch of that shard and one out of it there.
 
 mod admission;
+mod compress;
 mod event;
 pub mod facts;
 mod flow;
 mod frame;
 mod input;
+mod latency;
 mod lifecycle;
 mod mesh;
 mod permit;
@@ -23,6 +25,7 @@ mod publish;
 mod service;
 mod tell;
 mod timers;
+mod trace;
 
 pub use admission::Policy;
 pub use event::{Close, Effects, Event, Level, Opening, OpeningNews};
@@ -44,6 +47,7 @@ use mesh::Mesh;
 use service::Responses;
 use tell::Past;
 use timers::Due;
+use trace::{Traces, Tracing};
 
 /// What a shard needs to know of the server; the same for all.
 #[derive(Clone, Debug)]
@@ -124,6 +128,9 @@ pub struct Shard {
     imported_subject: Vec<u8>,
     /// Requests to other accounts' services whose responses are awaited here.
     responses: Responses,
+    /// The message under way, if it is traced.
+    tracing: Option<Box<Tracing>>,
+    traces: Traces,
 }
 
 impl Shard {
@@ -153,6 +160,8 @@ impl Shard {
             queue_names: Vec::new(),
             imported_subject: Vec::new(),
             responses: Responses::default(),
+            tracing: None,
+            traces: Traces::default(),
             settings,
         }
     }
@@ -213,10 +222,14 @@ impl Shard {
 
     /// The earliest time at which [`Event::Tick`] is due.
     pub fn next_deadline(&self) -> Option<Millis> {
-        [self.deadlines.next(), self.responses.next_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.deadlines.next(),
+            self.responses.next_deadline(),
+            self.traces.next_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Whether clients are given something to sign.
@@ -354,3 +367,7 @@ mod account_tests;
 mod admission_tests;
 #[cfg(test)]
 mod house;
+#[cfg(test)]
+mod latency_tests;
+#[cfg(test)]
+mod trace_tests;

@@ -85,6 +85,7 @@ impl Shard {
             .map_or(Selected::Unchanged, |mappings| {
                 mappings.select(publish.subject, random, &mut subject)
             });
+        self.note_mapping(selected, &subject);
         match selected {
             Selected::Unchanged => self.publish_there(from, publish, whole, fx),
             // Its weights say that this one is lost: a subject that nobody can listen to.

@@ -71,8 +71,8 @@ impl Shard {
         let session = &mut self.sessions[from as usize];
         session.in_messages += 1;
         session.in_bytes += publish.body.len() as u64;
-        if session.mapped {
-            self.publish_mapped(from, publish, whole, fx);
+        if session.mapped | publish.header_len.is_some() {
+            self.publish_unusual(from, publish, whole, fx);
         } else {
             self.publish_there(from, publish, whole, fx);
         }
@@ -94,12 +94,11 @@ impl Shard {
             .router
             .route(account, publish.subject, session.plan_hint);
         session.plan_hint = plan;
-        if permissions != 0 && !self.router.plans.get(plan).is_allowed(permissions) {
-            if !self.check_permissions(from, publish, plan, fx) {
-                return;
-            }
-            // What the client was told may have filled it up: plans can have changed.
-            plan = self.router.route(account, publish.subject, plan);
+        if permissions != 0
+            && !self.router.plans.get(plan).is_allowed(permissions)
+            && !self.check_permissions(from, publish, plan, fx)
+        {
+            return;
         }
         let session = &self.sessions[from as usize];
         if is_special(publish.subject) || is_special(publish.reply) || session.wordy {
@@ -203,16 +202,17 @@ impl Shard {
             first, services, ..
         } = self.router.plans.get(plan);
         let alone = self.router.plans.get(plan).is_alone();
-        if alone && first.subject.is_none() {
+        if alone && first.subject.is_empty() {
             return self.send_to_part(origin, plan, 0, message, fx);
         }
         let services = services.clone();
+        let account = self.router.plans.account(plan);
         self.send_to_importers(origin, plan, message, fx)
-            | self.send_to_services(origin, &services, message, fx)
+            | self.send_to_services(origin, account, &services, message, fx)
     }
 
     /// Delivers to each part of a plan, with the subject that it has there.
-    fn send_to_importers(
+    pub(super) fn send_to_importers(
         &mut self,
         origin: &Origin,
         plan: PlanId,
@@ -222,15 +222,15 @@ impl Shard {
         let mut delivered = false;
         let mut subject = std::mem::take(&mut self.imported_subject);
         for number in 0..self.router.plans.get(plan).parts() {
-            let message = match &self.router.plans.get(plan).part(number).subject {
-                None => *message,
-                Some(there) => {
-                    subject.clear();
-                    subject.extend_from_slice(there);
-                    Message {
-                        subject: &subject,
-                        ..*message
-                    }
+            let there = &self.router.plans.get(plan).part(number).subject;
+            let message = if there.is_empty() {
+                *message
+            } else {
+                subject.clear();
+                subject.extend_from_slice(there);
+                Message {
+                    subject: &subject,
+                    ..*message
                 }
             };
             delivered |= self.send_to_part(origin, plan, number, &message, fx);
@@ -249,6 +249,9 @@ impl Shard {
         message: &Message<'_>,
         fx: &mut Effects,
     ) -> bool {
+        if let Some(tracing) = &mut self.tracing {
+            tracing.via = self.router.plans.get(plan_id).part(number).via;
+        }
         let mut delivered = self.deliver_plain(origin, plan_id, number, message, fx);
         let part = self.router.plans.get(plan_id).part(number);
         if part.remote == 0 && part.groups.is_empty() {
@@ -300,6 +303,9 @@ impl Shard {
         message: &Message<'_>,
         fx: &mut Effects,
     ) -> bool {
+        if self.tracing.is_some() {
+            return self.deliver_plain_traced(origin, (plan, part), message, fx);
+        }
         let Self {
             router,
             sessions,
@@ -328,39 +334,47 @@ impl Shard {
             if session.deaf || sub.conn == origin.no_echo {
                 continue;
             }
-            delivered = true;
             let full = (&mut *full, max_pending);
-            if !deliver_ordinary(sub, session, pool, head, message, full, fx) {
+            if deliver_ordinary(sub, session, pool, head, message, full, fx) {
+                delivered = true;
+            } else {
                 odd.push(sub_id);
             }
         }
-        for sub in odd {
-            self.deliver_odd(sub, message, fx);
-        }
+        let asked = odd.len();
+        odd.retain(|sub| !self.deliver_odd(*sub, message, fx));
+        // Those that are left may not have it, and are no responders.
+        delivered |= odd.len() < asked;
         if self.settings.trace {
-            self.trace_deliveries((plan, part), origin, message, fx);
+            self.trace_deliveries((plan, part), origin, &odd, message, fx);
         }
         self.settle(origin, fx);
         delivered
     }
 
     /// Delivers where the short way will not do: a maximum of messages, a long id, a shared
-    /// payload, a header that the subscriber does not understand.
+    /// payload, a header that the subscriber does not understand. False if it is not for this
+    /// subscription.
     #[inline(never)]
-    fn deliver_odd(&mut self, sub_id: SubId, message: &Message<'_>, fx: &mut Effects) {
+    pub(super) fn deliver_odd(
+        &mut self,
+        sub_id: SubId,
+        message: &Message<'_>,
+        fx: &mut Effects,
+    ) -> bool {
         let conn = self.router.subs[sub_id].conn as usize;
         if self.sessions[conn].deaf {
             // Another of its subscriptions has had too much of the same message.
-            return;
+            return false;
         }
         if self.router.subs[sub_id].checked && !self.check_delivery(sub_id, message) {
-            return;
+            return false;
         }
         if self.router.subs[sub_id].special {
             let max = self.router.max_of(sub_id);
             let delivered = self.router.subs[sub_id].delivered + 1;
             if delivered > max {
-                return;
+                return false;
             }
             if delivered == max {
                 self.spent.push(sub_id);
@@ -409,12 +423,13 @@ impl Shard {
                 &mut self.full,
             );
         }
+        true
     }
 
     /// After a delivery: subscriptions that have had their share, destinations that are full.
     /// In this order, because the second may close a connection and with it the first.
     #[inline]
-    fn settle(&mut self, origin: &Origin, fx: &mut Effects) {
+    pub(super) fn settle(&mut self, origin: &Origin, fx: &mut Effects) {
         if !self.spent.is_empty() {
             for sub in std::mem::take(&mut self.spent) {
                 self.remove_subscription(sub, fx);
@@ -480,6 +495,9 @@ impl Shard {
         message: &Message<'_>,
         fx: &mut Effects,
     ) -> bool {
+        if self.tracing.is_some() {
+            return self.deliver_queue_traced(origin, pick, start, message, fx);
+        }
         let groups = &self.router.groups;
         if let &[group] = &pick.groups[..] {
             // Nearly always there is one pattern, and the member chosen takes it.
@@ -498,24 +516,26 @@ impl Shard {
         }
         let groups = &self.router.groups;
         let members = || pick.groups.iter().flat_map(|&g| &groups[g].members);
-        let takes = |sub: &&SubId| {
-            let conn = self.router.subs[**sub].conn;
-            conn != origin.no_echo && !self.sessions[conn as usize].deaf
-        };
         let start = start as usize;
-        let Some(&sub) = members()
+        let all: SmallVec<[SubId; 16]> = members()
             .skip(start)
             .chain(members().take(start))
-            .find(takes)
-        else {
-            return false;
-        };
-        self.deliver_odd(sub, message, fx);
-        if self.settings.trace {
-            self.trace_delivery(sub, message, fx);
+            .copied()
+            .collect();
+        for sub in all {
+            let conn = self.router.subs[sub].conn;
+            if conn == origin.no_echo || self.sessions[conn as usize].deaf {
+                continue;
+            }
+            if self.deliver_odd(sub, message, fx) {
+                if self.settings.trace {
+                    self.trace_delivery(sub, message, fx);
+                }
+                self.settle(origin, fx);
+                return true;
+            }
         }
-        self.settle(origin, fx);
-        true
+        false
     }
 
     /// Puts the message into the batch for another shard, for the queues in `queue_names`.
@@ -535,6 +555,7 @@ impl Shard {
             plain,
             replanned: origin.replanned,
             response: false,
+            trace: self.frame_trace(),
             queues: QueueNames(&self.queue_names),
             reply_len: message.reply_len,
             header_len: message.header_len,
@@ -559,6 +580,10 @@ impl Shard {
         shared: Option<&Bytes>,
         fx: &mut Effects,
     ) {
+        if let Some(trace) = &frame.trace {
+            self.deliver_traced_frame(frame, trace, shared, fx);
+            return;
+        }
         let rest = match (frame.rest, shared) {
             (FrameRest::Inline(rest), _) => rest,
             (FrameRest::Shared, Some(shared)) => shared,
@@ -578,13 +603,13 @@ impl Shard {
             replanned: true,
         };
         if frame.response {
-            self.respond(&origin, frame.account, &message, fx);
+            self.respond(&origin, frame.account, &message, frame.queues.0, fx);
             return;
         }
         let plan = self
             .router
             .route_hashed(frame.account, frame.subject, frame.hash);
-        if self.router.plans.get(plan).first.subject.is_some() {
+        if self.router.plans.get(plan).first.via.is_some() {
             // Those for whom it was meant have left; who imports it was served by its own shard.
             return;
         }
@@ -661,9 +686,7 @@ impl Shard {
         fx: &mut Effects,
     ) -> bool {
         let Publish { subject, reply, .. } = *publish;
-        let is_system =
-            self.settings.policy.directory.system == Some(self.sessions[from as usize].account);
-        let refused = if is_reserved_subject(subject, is_system) {
+        let refused = if self.is_reserved_here(from, subject) {
             self.publish_violation(from, subject, fx);
             return false;
         } else if self.sessions[from as usize].internal {
@@ -677,6 +700,7 @@ impl Shard {
             None
         };
         if let Some((log, text)) = refused {
+            self.note_ingress_error(&text);
             self.log(from, Level::Error, &log, fx);
             self.reply_error(from, &text, fx);
             return false;
@@ -697,12 +721,22 @@ impl Shard {
         true
     }
 
+    /// Whether a subject is reserved for servers, to those of this connection's account.
+    pub(super) fn is_reserved_here(&self, from: u32, subject: &[u8]) -> bool {
+        let system = self.settings.policy.directory.system;
+        is_reserved_subject(
+            subject,
+            system == Some(self.sessions[from as usize].account),
+        )
+    }
+
     #[cold]
     pub(super) fn publish_violation(&mut self, from: u32, subject: &[u8], fx: &mut Effects) {
         let subject = quote(subject);
         let text = format!("Publish Violation - Subject {subject}");
         self.log(from, Level::Error, &text, fx);
         let text = format!("Permissions Violation for Publish to {subject}");
+        self.note_ingress_error(&text);
         self.reply_error(from, &text, fx);
     }
 
@@ -769,18 +803,19 @@ impl Shard {
         &mut self,
         (plan, part): (PlanId, usize),
         origin: &Origin,
+        refused: &[SubId],
         message: &Message<'_>,
         fx: &mut Effects,
     ) {
         for sub in self.router.plans.get(plan).part(part).plain.clone() {
-            if self.router.subs[sub].conn != origin.no_echo {
+            if self.router.subs[sub].conn != origin.no_echo && !refused.contains(&sub) {
                 self.trace_delivery(sub, message, fx);
             }
         }
     }
 
     #[cold]
-    fn trace_delivery(&mut self, sub: SubId, message: &Message<'_>, fx: &mut Effects) {
+    pub(super) fn trace_delivery(&mut self, sub: SubId, message: &Message<'_>, fx: &mut Effects) {
         let conn = self.router.subs[sub].conn;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let strip = message.header_len > 0 && !self.sessions[conn as usize].headers;

@@ -2,24 +2,26 @@
 //!
 //! A request through a service import is published in the exporting account with a reply subject
 //! of this shard's making, `_R_.` and twelve characters: one for the shard, eleven for the entry
-//! in its table. Whoever publishes to it, on whichever shard, has the message sent here, where
+//! in its table; two more if the time is measured (`latency`). Whoever publishes to it, on whichever shard, has the message sent here, where
 //! the entry says to whom it belongs. No interest is told to other shards for a request.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::frame::{FrameRest, PublishFrame, QueueNames};
+use super::latency::{Fate, Measured};
 use super::publish::{self, Message, Origin};
+use super::trace::Passage;
 use super::{Effects, Shard};
 use crate::auth::accounts::ServiceImport;
 use crate::auth::definition::ResponseType;
 use crate::auth::mapping::Selected;
 use crate::base::deadlines::Millis;
-use crate::base::ids::{AccountId, ShardId};
+use crate::base::ids::{AccountId, ConnId, ShardId};
 use crate::base::limits::{IMPORT_CHAIN_MAX, SERVICE_RESPONSES_MAX};
 use crate::proto::client::Publish;
 use crate::proto::client_info::{ClientInfo, REQUEST_INFO};
@@ -34,6 +36,8 @@ const DIGITS: &[u8; 64] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop
 /// Digits of an entry's number.
 const NUMBER_LEN: usize = 11;
 const REPLY_LEN: usize = PREFIX.len() + 1 + NUMBER_LEN;
+/// What follows that, if who answers is to be told.
+const MEASURED: &[u8] = b".T";
 /// Replies that consumers acknowledge with: they keep their meaning in other accounts.
 const JETSTREAM_ACK: &[u8] = b"$JS.ACK.";
 
@@ -49,6 +53,7 @@ struct Awaited {
     response: ResponseType,
     threshold_ms: Millis,
     expires_at: Millis,
+    measured: Option<Box<Measured>>,
 }
 
 /// All of a shard.
@@ -57,6 +62,10 @@ pub(super) struct Responses {
     awaited: HashMap<u64, Awaited>,
     /// When to look at which; an entry may have been prolonged.
     expiries: BinaryHeap<Reverse<(Millis, u64)>>,
+    /// Those that are measured.
+    pub(super) measured: BTreeSet<u64>,
+    /// When to look whether those are still waited for; 0 for never.
+    pub(super) look_at: Millis,
     /// Service imports passed by the message under way.
     depth: usize,
 }
@@ -64,51 +73,80 @@ pub(super) struct Responses {
 impl Responses {
     /// When the first one expires.
     pub(super) fn next_deadline(&self) -> Option<Millis> {
-        self.expiries.peek().map(|Reverse((at, _))| *at)
+        let expiry = self.expiries.peek().map(|Reverse((at, _))| *at);
+        let look = (self.look_at != 0).then_some(self.look_at);
+        expiry.into_iter().chain(look).min()
     }
 
-    /// Forgets those that were waited for long enough.
-    pub(super) fn expire(&mut self, now: Millis) {
+    /// Forgets those that were waited for long enough, and returns what was measured of them.
+    pub(super) fn expire(&mut self, now: Millis) -> Vec<Measured> {
+        let mut expired = Vec::new();
         while let Some(&Reverse((at, number))) = self.expiries.peek()
             && at <= now
         {
             self.expiries.pop();
             match self.awaited.get(&number).map(|awaited| awaited.expires_at) {
                 Some(later) if later > now => self.expiries.push(Reverse((later, number))),
-                Some(_) => {
-                    self.awaited.remove(&number);
-                }
+                Some(_) => expired.extend(self.remove(number).map(|measured| *measured)),
                 None => {}
             }
         }
+        expired
+    }
+
+    /// Forgets one, and returns what was measured of it.
+    pub(super) fn remove(&mut self, number: u64) -> Option<Box<Measured>> {
+        let measured = self.awaited.remove(&number)?.measured;
+        if measured.is_some() {
+            self.measured.remove(&number);
+        }
+        measured
+    }
+
+    /// Where the response goes, and to whom.
+    pub(super) fn reply_of(&self, number: u64) -> Option<(AccountId, &[u8])> {
+        let awaited = self.awaited.get(&number)?;
+        Some((awaited.to, &awaited.reply))
     }
 
     fn add(&mut self, number: u64, awaited: Awaited) {
         self.expiries.push(Reverse((awaited.expires_at, number)));
+        if awaited.measured.is_some() {
+            self.measured.insert(number);
+        }
         self.awaited.insert(number, awaited);
     }
 }
 
 /// Whether a subject is one of a response.
 pub(super) fn is_response(subject: &[u8]) -> bool {
-    subject.len() == REPLY_LEN && subject.starts_with(PREFIX)
+    subject.starts_with(PREFIX)
+        && (subject.len() == REPLY_LEN
+            || (subject.len() == REPLY_LEN + MEASURED.len() && subject.ends_with(MEASURED)))
 }
 
-fn reply_subject(shard: ShardId, number: u64) -> [u8; REPLY_LEN] {
-    let mut subject = [0; REPLY_LEN];
-    let (prefix, rest) = subject.split_at_mut(PREFIX.len());
-    prefix.copy_from_slice(PREFIX);
-    rest[0] = DIGITS[shard.index()];
+/// Whether a response is measured.
+fn is_measured(subject: &[u8]) -> bool {
+    is_response(subject) && subject.len() != REPLY_LEN
+}
+
+pub(super) fn reply_subject(shard: ShardId, number: u64, is_measured: bool) -> SmallVec<[u8; 64]> {
+    let mut subject = SmallVec::from_slice(PREFIX);
+    subject.push(DIGITS[shard.index()]);
     let mut left = number;
-    for digit in &mut rest[1..] {
-        *digit = DIGITS[(left & 63) as usize];
+    for _ in 0..NUMBER_LEN {
+        subject.push(DIGITS[(left & 63) as usize]);
         left >>= 6;
+    }
+    if is_measured {
+        subject.extend_from_slice(MEASURED);
     }
     subject
 }
 
 /// The shard and the entry that a response subject names.
 fn parse_reply(subject: &[u8]) -> Option<(ShardId, u64)> {
+    let subject = subject.strip_suffix(MEASURED).unwrap_or(subject);
     let (shard, digits) = subject.strip_prefix(PREFIX)?.split_first()?;
     if digits.len() != NUMBER_LEN {
         return None;
@@ -126,6 +164,7 @@ impl Shard {
     pub(super) fn send_to_services(
         &mut self,
         origin: &Origin,
+        account: AccountId,
         services: &[ServiceLeg],
         message: &Message<'_>,
         fx: &mut Effects,
@@ -137,10 +176,18 @@ impl Shard {
         let directory = Arc::clone(&self.settings.policy.directory);
         let mut delivered = false;
         for leg in services {
-            let Some(import) = directory.services.get(leg.import as usize) else {
-                continue;
+            delivered |= match *leg {
+                ServiceLeg::Import(number) => match directory.services.get(number as usize) {
+                    Some(import) => self.serve(origin, import, message, fx),
+                    None => false,
+                },
+                ServiceLeg::System(number) => {
+                    match directory.system_service(usize::from(number), account) {
+                        Some(import) => self.serve(origin, &import, message, fx),
+                        None => false,
+                    }
+                }
             };
-            delivered |= self.serve(origin, import, message, fx);
         }
         self.responses.depth -= 1;
         delivered
@@ -162,41 +209,100 @@ impl Shard {
             None => subject.extend_from_slice(&import.to),
         }
         let subject = self.mapped_in(import.exporter, subject);
+        let is_only_traced = self.is_only_traced();
+        let mut measured = None;
+        if !is_only_traced {
+            measured = self.measure(origin, import, message, fx);
+        }
+        if message.reply_len == 0
+            && let Some(measured) = measured.take()
+        {
+            self.report_fate(&measured, Fate::BadRequest, fx);
+        }
         let mut awaited = None;
         let reply: SmallVec<[u8; 64]> = if message.reply_len == 0 {
             SmallVec::new()
         } else if message.reply().starts_with(JETSTREAM_ACK) {
             SmallVec::from_slice(message.reply())
         } else {
+            // A response in pieces has no end that could be measured.
+            measured = measured.filter(|_| import.response == ResponseType::Singleton);
+            measured = measured.filter(|_| self.may_measure());
+            let is_noted = measured.is_some() || is_measured(message.reply());
             let Some(number) = self.await_response(
                 (import.importer, import.exporter),
                 message.reply(),
-                import.response,
-                import.threshold.as_millis() as Millis,
+                (import.response, import.threshold.as_millis() as Millis),
+                measured,
             ) else {
                 return false;
             };
             awaited = Some(number);
-            SmallVec::from_slice(&reply_subject(self.id, number))
+            reply_subject(self.id, number, is_noted)
         };
-        let header = self.with_request_info(origin, import, message);
+        let mut header = self.with_request_info(origin, import, message);
+        let passage = self.note_service(import, message.subject, &subject, &mut header);
         let payload = &message.body()[message.header_len..];
-        let delivered = self.publish_in(
-            origin,
-            import.exporter,
-            &Publish {
-                subject: &subject,
-                reply: &reply,
-                header_len: (!header.is_empty()).then_some(header.len()),
-                body: &[&header, payload].concat(),
-                rest: None,
-            },
-            fx,
-        );
-        if !delivered && let Some(number) = awaited {
-            self.responses.awaited.remove(&number);
+        let delivered = !matches!(passage, Passage::End)
+            && self.publish_in(
+                origin,
+                import.exporter,
+                &Publish {
+                    subject: &subject,
+                    reply: &reply,
+                    header_len: (!header.is_empty()).then_some(header.len()),
+                    body: &[&header, payload].concat(),
+                    rest: None,
+                },
+                fx,
+            );
+        self.resume_trace(passage);
+        if (!delivered || is_only_traced)
+            && let Some(number) = awaited
+            && let Some(measured) = self.responses.remove(number)
+        {
+            self.report_fate(&measured, Fate::Unavailable, fx);
         }
         delivered
+    }
+
+    /// Publishes what the server itself has to say in an account, without a request's way to
+    /// other accounts' services.
+    pub(super) fn publish_report(
+        &mut self,
+        account: AccountId,
+        subject: &[u8],
+        header: &[u8],
+        payload: &[u8],
+        fx: &mut Effects,
+    ) {
+        let publish = Publish {
+            subject,
+            reply: &[],
+            header_len: (!header.is_empty()).then_some(header.len()),
+            body: &[header, payload].concat(),
+            rest: None,
+        };
+        let rest = publish::normalised(&publish);
+        let message = publish::message(&publish, &rest, None);
+        let hash = self.router.hasher().of(subject);
+        let plan = self.router.route_hashed(account, subject, hash);
+        // It is no part of what is traced.
+        let tracing = self.tracing.take();
+        let origin = Origin {
+            // Nobody is held back for it.
+            publisher: Publisher {
+                shard: self.id,
+                conn: ConnId {
+                    index: NONE,
+                    generation: 0,
+                },
+            },
+            no_echo: NONE,
+            replanned: false,
+        };
+        self.send_to_importers(&origin, plan, &message, fx);
+        self.tracing = tracing;
     }
 
     /// Sends a message to everybody in an account.
@@ -237,8 +343,8 @@ impl Shard {
         &mut self,
         (to, from): (AccountId, AccountId),
         reply: &[u8],
-        response: ResponseType,
-        threshold_ms: Millis,
+        (response, threshold_ms): (ResponseType, Millis),
+        measured: Option<Box<Measured>>,
     ) -> Option<u64> {
         if self.responses.awaited.len() >= SERVICE_RESPONSES_MAX {
             return None;
@@ -254,6 +360,7 @@ impl Shard {
             response,
             threshold_ms,
             expires_at: self.now + threshold_ms,
+            measured,
         };
         self.responses.add(number, awaited);
         Some(number)
@@ -284,7 +391,7 @@ impl Shard {
     }
 
     /// What is told of a client to services of other accounts.
-    fn client_info(&self, publisher: Publisher, all: bool) -> Option<ClientInfo> {
+    pub(super) fn client_info(&self, publisher: Publisher, all: bool) -> Option<ClientInfo> {
         if publisher.shard != self.id {
             return None;
         }
@@ -351,27 +458,35 @@ impl Shard {
                 publish::message(publish, &rest, None)
             }
         };
-        self.respond_anywhere(&origin, account, &message, fx);
+        self.respond_anywhere(&origin, account, &message, &[], fx);
     }
 
-    /// Takes a response to the shard that awaits it.
+    /// Takes a response to the shard that awaits it. `note` is what it took along from another.
     fn respond_anywhere(
         &mut self,
         origin: &Origin,
         account: AccountId,
         message: &Message<'_>,
+        note: &[u8],
         fx: &mut Effects,
     ) {
         let Some((shard, _)) = parse_reply(message.subject) else {
             return;
         };
         if shard == self.id {
-            self.respond(origin, account, message, fx);
+            self.respond(origin, account, message, note, fx);
             return;
         }
         if self.mesh.peers().0 & shard.bit() == 0 {
             return;
         }
+        let own_note;
+        let note = if note.is_empty() && is_measured(message.subject) {
+            own_note = self.note_of_answer(origin.publisher);
+            &own_note
+        } else {
+            note
+        };
         let frame = PublishFrame {
             publisher: origin.publisher,
             account,
@@ -380,7 +495,8 @@ impl Shard {
             plain: false,
             replanned: true,
             response: true,
-            queues: QueueNames(&[]),
+            trace: self.frame_trace(),
+            queues: QueueNames(note),
             reply_len: message.reply_len,
             header_len: message.header_len,
             body_len: message.body_len,
@@ -399,6 +515,7 @@ impl Shard {
         origin: &Origin,
         account: AccountId,
         message: &Message<'_>,
+        note: &[u8],
         fx: &mut Effects,
     ) {
         let now = self.now;
@@ -412,6 +529,11 @@ impl Shard {
         if awaited.from != account || self.responses.depth >= IMPORT_CHAIN_MAX {
             return;
         }
+        if self.tracing.is_some() {
+            let (to, there) = (awaited.to, awaited.reply.clone());
+            self.respond_traced(origin, (account, to), message, (&there, note), fx);
+            return;
+        }
         let is_last = match awaited.response {
             ResponseType::Singleton => true,
             ResponseType::Stream | ResponseType::Chunked => message.body_len == 0,
@@ -419,19 +541,18 @@ impl Shard {
         awaited.expires_at = now + awaited.threshold_ms;
         let (to, threshold_ms) = (awaited.to, awaited.threshold_ms);
         let there = awaited.reply.clone();
-        if is_last {
-            self.responses.awaited.remove(&number);
+        if is_last && let Some(measured) = self.responses.remove(number) {
+            self.report_answer(&measured, origin.publisher, note, fx);
         }
         // Who gets the response may respond in turn.
         let mut reply: SmallVec<[u8; 64]> = SmallVec::from_slice(message.reply());
         if !reply.is_empty() && !reply.starts_with(JETSTREAM_ACK) {
             let back = (account, to);
-            let response = ResponseType::Singleton;
-            let Some(number) = self.await_response(back, message.reply(), response, threshold_ms)
-            else {
+            let response = (ResponseType::Singleton, threshold_ms);
+            let Some(number) = self.await_response(back, message.reply(), response, None) else {
                 return;
             };
-            reply = SmallVec::from_slice(&reply_subject(self.id, number));
+            reply = reply_subject(self.id, number, false);
         }
         self.responses.depth += 1;
         let publish = Publish {
@@ -444,11 +565,45 @@ impl Shard {
         if is_response(&there) {
             let rest = publish::normalised(&publish);
             let message = publish::message(&publish, &rest, None);
-            self.respond_anywhere(origin, to, &message, fx);
+            self.respond_anywhere(origin, to, &message, note, fx);
         } else {
             self.publish_in(origin, to, &publish, fx);
         }
         self.responses.depth -= 1;
+    }
+
+    /// A response that is traced: that it passes here is the last that is seen of it.
+    #[cold]
+    fn respond_traced(
+        &mut self,
+        origin: &Origin,
+        (account, to): (AccountId, AccountId),
+        message: &Message<'_>,
+        (there, note): (&[u8], &[u8]),
+        fx: &mut Effects,
+    ) {
+        let (block, payload) = message.body().split_at(message.header_len);
+        let mut header = block.to_vec();
+        let passage = self.note_response(to, message.subject, there, &mut header);
+        // Looking at a response is not giving it.
+        if !matches!(passage, Passage::End) {
+            let rest = publish::normalised(&Publish {
+                subject: message.subject,
+                reply: message.reply(),
+                header_len: Some(header.len()),
+                body: &[&header, payload].concat(),
+                rest: None,
+            });
+            let disabled = Message {
+                rest: &rest,
+                shared: None,
+                header_len: header.len(),
+                body_len: header.len() + payload.len(),
+                ..*message
+            };
+            self.respond(origin, account, &disabled, note, fx);
+        }
+        self.resume_trace(passage);
     }
 }
 
@@ -459,9 +614,12 @@ mod tests {
     #[test]
     fn subjects_name_their_shard_and_entry() {
         for (shard, number) in [(0, 0), (1, 1), (63, u64::MAX), (7, 0x0123_4567_89ab_cdef)] {
-            let subject = reply_subject(ShardId(shard), number);
-            assert!(is_response(&subject));
-            assert_eq!(parse_reply(&subject), Some((ShardId(shard), number)));
+            for measured in [false, true] {
+                let subject = reply_subject(ShardId(shard), number, measured);
+                assert!(is_response(&subject));
+                assert_eq!(is_measured(&subject), measured);
+                assert_eq!(parse_reply(&subject), Some((ShardId(shard), number)));
+            }
         }
         for subject in [
             "_R_.",

@@ -148,7 +148,7 @@ impl Shard {
         }
     }
 
-    fn account_name(&self, id: AccountId) -> Arc<str> {
+    pub(super) fn account_name(&self, id: AccountId) -> Arc<str> {
         match self.settings.policy.directory.get(id) {
             Some(account) => Arc::clone(&account.name),
             None => GLOBAL_NAME.into(),

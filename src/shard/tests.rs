@@ -1,10 +1,12 @@
 //! What the simulator (`tests/simulation`) has found, each in its smallest form.
 
+use super::facts::{CLOSED_SUBSCRIPTIONS_MAX, Notice, Traffic, Wanted, WantedSubscriptions};
 use super::{Batch, Effects, Event, Opening, Policy, Settings, Shard};
 use crate::base::ids::{ConnId, ShardId};
 use crate::base::limits::MESH_OUTBOX_HIGH_WATER_BYTES;
 use crate::config::Limits;
 use crate::proto::info::ServerIdentity;
+use crate::session::CloseReason;
 
 const FIRST: ShardId = ShardId(0);
 const SECOND: ShardId = ShardId(1);
@@ -179,4 +181,66 @@ fn interest_that_comes_and_goes_is_held_back() {
     assert_eq!(pair.fx.reads, [(CONN, false)]);
     pair.exchange();
     assert_eq!(pair.fx.reads, [(CONN, false), (CONN, true)]);
+}
+
+/// What a shard tells unasked and what it tells when asked are the same story, and what has gone
+/// still counts.
+#[test]
+fn facts_and_notices() {
+    let mut pair = Pair::new(Limits::DEFAULT);
+    let notices = std::mem::take(&mut pair.fx.notices);
+    let [Notice::Connected(facts)] = notices.as_slice() else {
+        panic!("{notices:?}");
+    };
+    assert_eq!((facts.client_id, &*facts.account), (1, "$G"));
+    pair.received(b"SUB a.* 1\r\nSUB b q 2\r\nUNSUB 1 5\r\nPUB a.x 3\r\nabc\r\n");
+    let wanted = |account: Option<&str>| Wanted {
+        connections: true,
+        subscriptions: WantedSubscriptions::Matching("a.x".into()),
+        account: account.map(Into::into),
+    };
+    let traffic = Traffic {
+        in_messages: 1,
+        in_bytes: 3,
+        out_messages: 1,
+        out_bytes: 3,
+    };
+    let facts = pair.first.facts(&wanted(Some("$G")));
+    let counts = (facts.connections, facts.subscriptions, facts.inserts);
+    assert_eq!(counts, (1, 2, 2));
+    assert_eq!(facts.connections_list[0].subscriptions, 2);
+    let [sub] = facts.subscriptions_list.as_slice() else {
+        panic!("{:?}", facts.subscriptions_list);
+    };
+    let told = (&*sub.subject, &*sub.sid, sub.delivered, sub.max);
+    assert_eq!(told, ("a.*", "1", 1, 5));
+    let of_others = pair.first.facts(&wanted(Some("$SYS")));
+    assert!(of_others.connections_list.is_empty() && of_others.subscriptions_list.is_empty());
+
+    for sid in 3..1000 {
+        pair.received(format!("SUB c.{sid} {sid}\r\n").as_bytes());
+    }
+    let reason = CloseReason::Kicked;
+    let event = Event::CloseNow { conn: CONN, reason };
+    pair.first.handle(7, event, &mut pair.fx);
+    let notices = std::mem::take(&mut pair.fx.notices);
+    let [Notice::Disconnected(farewell)] = notices.as_slice() else {
+        panic!("{notices:?}");
+    };
+    assert_eq!((farewell.reason, farewell.stopped_at), (reason, 7));
+    assert_eq!(farewell.facts.subscriptions, 999);
+    assert_eq!(farewell.subscriptions.len(), CLOSED_SUBSCRIPTIONS_MAX);
+    assert_eq!(farewell.facts.traffic, traffic);
+    for closed in [false, true] {
+        if closed {
+            let event = Event::Closed { conn: CONN };
+            pair.first.handle(8, event, &mut pair.fx);
+        }
+        let facts = pair.first.facts(&wanted(None));
+        let counts = (facts.connections, facts.total_connections, facts.removes);
+        assert_eq!(counts, (0, 1, 999));
+        assert_eq!(facts.traffic, traffic);
+        assert!(facts.connections_list.is_empty());
+        assert_eq!(facts.accounts[0].traffic, traffic);
+    }
 }

@@ -58,7 +58,8 @@ impl Due {
 
 impl Shard {
     pub(super) fn tick(&mut self, fx: &mut Effects) {
-        self.responses.expire(self.now);
+        self.expire_responses(fx);
+        self.expire_traces(fx);
         while let Some((at, Due { conn, what })) = self.deadlines.pop_due(self.now) {
             if !self.is_open(conn) {
                 continue;

@@ -4,9 +4,11 @@
 //! a last token `>` for one or more (docs.nats.io, "Subject-Based Messaging"). This module knows
 //! no subscriber: the index maps a pattern to a number, and others hang what they like on it.
 
+mod compiled;
 pub mod index;
 pub mod transform;
 
+pub use compiled::{COMPARED_MAX, Compiled};
 pub use index::{EntryId, Index, SubjectHash};
 pub use transform::{Transform, TransformError, with_placeholders};
 

@@ -104,12 +104,13 @@ impl Client {
         reader: Reader,
         (echo, headers, no_responders): (bool, bool, bool),
         tiny_segments: bool,
+        credentials: &str,
     ) -> Self {
         let verbose = prng.one_in(4);
         let protocol = prng.below(2) as u8;
         let connect = format!(
             "CONNECT {{\"verbose\":{verbose},\"pedantic\":{},\"echo\":{echo},\"headers\":{headers},\
-             \"no_responders\":{no_responders},\"protocol\":{protocol},\"name\":\"sim\"}}\r\n",
+             \"no_responders\":{no_responders},\"protocol\":{protocol},\"name\":\"sim\"{credentials}}}\r\n",
             prng.one_in(5)
         );
         Self {

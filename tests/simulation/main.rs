@@ -3,6 +3,7 @@
 //!
 //! `SKEIN_SEED=n` replays one seed and prints what happens; `SKEIN_SEEDS=from..to` runs a range.
 
+mod accounts;
 mod client;
 mod host;
 mod oracle;
@@ -125,6 +126,14 @@ fn add(totals: &mut Totals, outcome: &Outcome) {
             "subscriptions that reached their maximum",
             counts.max_reached,
         ),
+        ("messages read through imports", counts.imported),
+        (
+            "requests read by services of other accounts",
+            counts.requests,
+        ),
+        ("responses read by requesters", counts.answers),
+        ("responses owed to requesters", counts.owed_answers),
+        ("responses forged by others", counts.forged_responses),
         ("stalls of publishers", counters.stalls),
         ("stalls that timed out (lagging)", seen.stalls_timed_out),
         ("stalls by the mesh that ended", seen.mesh_stalls_ended),

@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 
+use super::accounts;
 use super::wire::{Delivery, matches};
 
 /// Payloads at least this long say which message they belong to.
@@ -16,6 +17,7 @@ pub const NAMED_PAYLOAD_BYTES: usize = 16;
 /// What the oracle knows of a client.
 #[derive(Debug)]
 pub struct Facts {
+    pub account: usize,
     pub echo: bool,
     pub headers: bool,
     pub no_responders: bool,
@@ -44,8 +46,8 @@ struct Subscription {
     received: u64,
     /// Confirmed messages that matched, over all epochs.
     owed: u64,
-    /// Last message by publisher.
-    last: HashMap<usize, u64>,
+    /// Last message by publisher and, of responses, by who had asked: they take another way.
+    last: HashMap<(usize, Option<usize>), u64>,
 }
 
 /// A published message.
@@ -65,6 +67,10 @@ pub struct Message {
     pub uncertain: bool,
     /// It was behind a PING that may have waited, so that it took effect later than it was fed.
     pub delayed: bool,
+    /// It is a response to this message: it may come too late, and be one too many.
+    pub answers: Option<usize>,
+    /// The response to it that was delivered.
+    answered_by: Option<usize>,
     /// Subscriptions that got it.
     got: Vec<usize>,
     got_503: bool,
@@ -82,6 +88,11 @@ pub struct Counts {
     pub headers_stripped: u64,
     pub own_messages_withheld: u64,
     pub shared_payloads: u64,
+    pub imported: u64,
+    pub requests: u64,
+    pub answers: u64,
+    pub owed_answers: u64,
+    pub forged_responses: u64,
 }
 
 /// The judge of one run.
@@ -125,6 +136,11 @@ impl Oracle {
     pub fn connected(&mut self, facts: Facts) -> usize {
         self.clients.push(facts);
         self.clients.len() - 1
+    }
+
+    /// The account of a client.
+    pub fn account_of(&self, client: usize) -> usize {
+        self.clients[client].account
     }
 
     /// A client leaves or is cut off.
@@ -211,7 +227,7 @@ impl Oracle {
         let before = self
             .messages
             .iter()
-            .filter(|m| m.fed.is_some() && matches(&sub.pattern, &m.subject))
+            .filter(|m| m.fed.is_some() && self.hears(sub, m))
             .count() as u64;
         let max = sub.max.expect("it was sent");
         // `messages` holds this epoch's only.
@@ -270,6 +286,8 @@ impl Oracle {
             fed: None,
             uncertain: false,
             delayed: false,
+            answers: None,
+            answered_by: None,
             got: Vec::new(),
             got_503: false,
         }
@@ -341,13 +359,29 @@ impl Oracle {
         if sub.leave_confirmed.is_some() {
             return Err(format!("I4: after UNSUB and PONG: {}", about()));
         }
-        if delivery.subject != message.subject || !matches(&sub.pattern, &message.subject) {
+        let facts = &self.clients[client];
+        let Some(subject) = self.seen(message, facts.account) else {
+            return Err(format!("it is of another account: {}", about()));
+        };
+        if delivery.subject != subject || !matches(&sub.pattern, &subject) {
             return Err(format!("the subject does not match: {}", about()));
         }
-        let facts = &self.clients[client];
-        let header: &[u8] = if facts.headers { &message.header } else { b"" };
-        if delivery.reply != message.reply || delivery.header != header {
-            return Err(format!("reply or header differ: {}", about()));
+        let from = self.clients[message.publisher].account;
+        let asks = from != facts.account && accounts::is_request(from, &message.subject);
+        let as_sent = match (facts.headers, asks) {
+            (true, true) => is_forwarded(delivery, message, &accounts::request_info(from)),
+            (false, true) => delivery.header.is_empty() && is_rerouted(delivery, message),
+            (true, false) => delivery.header == message.header && delivery.reply == message.reply,
+            (false, false) => delivery.header.is_empty() && delivery.reply == message.reply,
+        };
+        if !as_sent {
+            return Err(format!("reply or header differ: {delivery:?} {}", about()));
+        }
+        let request = message.answers.map(|place| &self.messages[place]);
+        if let Some(request) = request
+            && request.answered_by.is_some_and(|by| by != number)
+        {
+            return Err(format!("a second response to {request:?}: {}", about()));
         }
         if !self.is_payload(message, delivery.payload) {
             return Err(format!("the payload differs: {}", about()));
@@ -366,13 +400,17 @@ impl Oracle {
                 .got
                 .iter()
                 .map(|&other| &self.subscriptions[other])
-                .find(|other| other.queue == sub.queue)
+                .find(|other| {
+                    other.queue == sub.queue && self.clients[other.client].account == facts.account
+                })
         {
             return Err(format!("I3: two members: {other:?}\nand {}", about()));
         }
-        let last = sub.last.get(&message.publisher).copied().unwrap_or(0);
-        if message.number <= last && !self.may_be_overtaken(message, last, &sub.queue) {
-            let group = self.group(message, &sub.queue);
+        let way = (message.publisher, request.map(|request| request.publisher));
+        let last = sub.last.get(&way).copied().unwrap_or(0);
+        let group = (facts.account, sub.queue.as_str());
+        if message.number <= last && !self.may_be_overtaken(message, last, group) {
+            let group = self.group(message, group);
             return Err(format!(
                 "I1: behind message {last}: {}\ngroup {group:#?}",
                 about()
@@ -385,11 +423,16 @@ impl Oracle {
             self.counts.shared_payloads += 1;
         }
         self.counts.deliveries += 1;
-        let publisher = message.publisher;
+        self.counts.imported += u64::from(from != facts.account && message.answers.is_none());
+        self.counts.requests += u64::from(asks);
         let number_of_publisher = message.number;
+        if let Some(request) = message.answers {
+            self.counts.answers += 1;
+            self.messages[request].answered_by = Some(number);
+        }
         self.messages[number].got.push(place);
         let sub = &mut self.subscriptions[place];
-        sub.last.insert(publisher, number_of_publisher.max(last));
+        sub.last.insert(way, number_of_publisher.max(last));
         sub.received += 1;
         if sub.max == Some(sub.received) {
             self.counts.max_reached += 1;
@@ -401,14 +444,14 @@ impl Oracle {
 
     /// A queue message goes another way when the member it was meant for has just left, and may
     /// then overtake and be overtaken.
-    fn may_be_overtaken(&self, message: &Message, last: u64, queue: &str) -> bool {
-        if queue.is_empty() {
+    fn may_be_overtaken(&self, message: &Message, last: u64, group: Group<'_>) -> bool {
+        if group.1.is_empty() {
             return false;
         }
         let last = self.by_name.get(&(message.publisher, last));
         let last = last.map(|&place| &self.messages[place]);
         [Some(message), last].into_iter().flatten().any(|message| {
-            let unrest = self.unrest(message, queue);
+            let unrest = self.unrest(message, group);
             unrest.lost_with_connection || unrest.leaves > 0
         })
     }
@@ -466,23 +509,48 @@ impl Oracle {
     }
 
     fn wants(&self, sub: &Subscription, message: &Message) -> bool {
-        matches(&sub.pattern, &message.subject)
+        self.hears(sub, message)
             && (self.clients[sub.client].echo || sub.client != message.publisher)
     }
 
+    /// The subject of a message in an account; `None` where it is not to be seen.
+    fn seen(&self, message: &Message, account: usize) -> Option<String> {
+        if let Some(request) = message.answers {
+            let request = &self.messages[request];
+            let asked_here = self.clients[request.publisher].account == account;
+            return asked_here.then(|| request.reply.clone());
+        }
+        let from = self.clients[message.publisher].account;
+        accounts::seen_as(from, &message.subject, account)
+    }
+
+    /// Whether a subscription is for a message.
+    fn hears(&self, sub: &Subscription, message: &Message) -> bool {
+        let subject = self.seen(message, self.clients[sub.client].account);
+        subject.is_some_and(|subject| matches(&sub.pattern, &subject))
+    }
+
+    /// The request that a client has just read, if it can be answered.
+    pub fn request(&self, delivery: &Delivery<'_>) -> Option<usize> {
+        let asked = delivery.reply.starts_with(accounts::RESPONSE_PREFIX);
+        let name = asked.then(|| name_of(delivery)).flatten()?;
+        self.by_name.get(&name).copied()
+    }
+
     /// The members of a group that may have a say in a message.
-    fn group(&self, message: &Message, queue: &str) -> Vec<&Subscription> {
+    fn group(&self, message: &Message, (account, queue): Group<'_>) -> Vec<&Subscription> {
         self.current
             .iter()
             .map(|&sub| &self.subscriptions[sub])
-            .filter(|sub| sub.queue == queue && matches(&sub.pattern, &message.subject))
+            .filter(|sub| sub.queue == queue && self.clients[sub.client].account == account)
+            .filter(|sub| self.hears(sub, message))
             .collect()
     }
 
     /// What makes it uncertain which member of a group gets a message.
-    fn unrest(&self, message: &Message, queue: &str) -> Unrest {
+    fn unrest(&self, message: &Message, group: Group<'_>) -> Unrest {
         let mut unrest = Unrest::default();
-        for sub in self.group(message, queue) {
+        for sub in self.group(message, group) {
             let client = &self.clients[sub.client];
             if sub.client == message.publisher && !client.echo {
                 unrest.leaves += 1;
@@ -510,7 +578,8 @@ impl Oracle {
     pub fn end_epoch(&mut self) -> Result<(), String> {
         for number in 0..self.messages.len() {
             let message = &self.messages[number];
-            if message.fed.is_some() && !message.uncertain {
+            if message.fed.is_some() && !message.uncertain && message.answers.is_none() {
+                self.check_answer(number)?;
                 self.check_plain(number)?;
                 self.check_queues(number)?;
                 self.check_503(number)?;
@@ -557,12 +626,12 @@ impl Oracle {
                 continue;
             }
             if sub.client == message.publisher && !client.echo {
-                if matches(&sub.pattern, &message.subject) {
+                if self.hears(sub, message) {
                     self.counts.own_messages_withheld += 1;
                 }
                 continue;
             }
-            if !matches(&sub.pattern, &message.subject) {
+            if !self.hears(sub, message) {
                 continue;
             }
             if sub.max.is_some() {
@@ -579,12 +648,12 @@ impl Oracle {
 
     fn check_queues(&mut self, number: usize) -> Result<(), String> {
         let message = &self.messages[number];
-        let mut queues: Vec<&str> = self
+        let mut queues: Vec<Group<'_>> = self
             .current
             .iter()
             .map(|&sub| &self.subscriptions[sub])
-            .filter(|sub| !sub.queue.is_empty() && matches(&sub.pattern, &message.subject))
-            .map(|sub| sub.queue.as_str())
+            .filter(|sub| !sub.queue.is_empty() && self.hears(sub, message))
+            .map(|sub| (self.clients[sub.client].account, sub.queue.as_str()))
             .collect();
         queues.sort_unstable();
         queues.dedup();
@@ -598,12 +667,47 @@ impl Oracle {
             let got = message
                 .got
                 .iter()
-                .any(|&sub| self.subscriptions[sub].queue == queue);
+                .map(|&sub| &self.subscriptions[sub])
+                .any(|sub| (self.clients[sub.client].account, sub.queue.as_str()) == queue);
             if !got {
                 let group = self.group(message, queue);
                 return Err(format!(
-                    "I3: no member of {queue} got {message:?}\ngroup {group:#?}"
+                    "I3: no member of {queue:?} got {message:?}\ngroup {group:#?}"
                 ));
+            }
+        }
+        Ok(())
+    }
+
+    /// A request to another account that was certainly answered: the requester has an answer, if
+    /// it has listened all the time.
+    fn check_answer(&mut self, number: usize) -> Result<(), String> {
+        let request = &self.messages[number];
+        let answers = || {
+            let all = self.messages.iter();
+            all.filter(|answer| answer.answers == Some(number))
+        };
+        if !answers().any(|answer| answer.fed.is_some() && !answer.uncertain) {
+            return Ok(());
+        }
+        let account = self.clients[request.publisher].account;
+        for &place in &self.current {
+            let sub = &self.subscriptions[place];
+            let client = &self.clients[sub.client];
+            let listens = sub.confirmed.is_some_and(|step| step < request.started)
+                && client.account == account
+                && matches(&sub.pattern, &request.reply)
+                && client.ended.is_none()
+                && client.reads
+                && sub.queue.is_empty()
+                && sub.leave_sent.is_none()
+                && sub.max.is_none();
+            if !listens {
+                continue;
+            }
+            self.counts.owed_answers += 1;
+            if !answers().any(|answer| answer.got.contains(&place)) {
+                return Err(format!("no response to {request:?}\nto {sub:?}"));
             }
         }
         Ok(())
@@ -648,6 +752,34 @@ impl Oracle {
         }
         Ok(())
     }
+}
+
+/// A queue group: account and name.
+type Group<'a> = (usize, &'a str);
+
+/// Whether a request has the way back that it needs in another account.
+fn is_rerouted(delivery: &Delivery<'_>, message: &Message) -> bool {
+    match message.reply.is_empty() {
+        true => delivery.reply.is_empty(),
+        false => delivery.reply.starts_with(accounts::RESPONSE_PREFIX),
+    }
+}
+
+/// Whether a request has come to another account with who asks in its header, and nothing else
+/// changed.
+fn is_forwarded(delivery: &Delivery<'_>, message: &Message, info: &str) -> bool {
+    let text = String::from_utf8_lossy(delivery.header);
+    let lines: Vec<&str> = text.split_inclusive("\r\n").collect();
+    let (told, rest): (Vec<&str>, Vec<&str>) = lines
+        .into_iter()
+        .partition(|line| line.starts_with("Nats-Request-Info: "));
+    let rest = rest.concat();
+    let as_before = match message.header.is_empty() {
+        true => rest == "NATS/1.0\r\n\r\n",
+        false => rest.as_bytes() == message.header,
+    };
+    let is_told = matches!(told[..], [line] if line.contains(info));
+    is_rerouted(delivery, message) && as_before && is_told
 }
 
 /// What is known of a queue group with respect to one message.

@@ -4,14 +4,15 @@ use skein::base::ids::ShardId;
 use skein::base::limits::{MESH_BATCH_BYTES, MESH_OUTBOX_HIGH_WATER_BYTES};
 use skein::base::prng::Prng;
 use skein::proto::info::ServerIdentity;
-use skein::shard::{Counters, Policy, Settings, Shard};
+use skein::shard::{Counters, Settings, Shard};
 
+use super::accounts;
 use super::client::{Answer, Barrier, Client, Mark, Reader};
 use super::host::{Host, Link, Seen, World};
 use super::oracle::{Counts, Facts, Message, NAMED_PAYLOAD_BYTES, Oracle};
 use super::scenario::Scenario;
 use super::trace::Trace;
-use super::wire::{ServerOp, parse};
+use super::wire::{Delivery, ServerOp, parse};
 
 /// What a client has unsent before it writes more.
 const BACKLOG_BYTES: usize = 300 * 1024;
@@ -46,13 +47,15 @@ struct Run {
     hosts: Vec<Host>,
     /// Payload bytes that may still be published in this epoch.
     budget: usize,
+    /// A reply subject that a service of another account was given.
+    known_reply: Option<String>,
 }
 
 impl Run {
     fn new(scenario: Scenario, mut prng: Prng, print: bool) -> Self {
+        let policy = accounts::policy(scenario.accounts);
         let settings = Settings {
             limits: scenario.limits.clone(),
-            policy: Policy::open(),
             unix_at_zero_ms: 0,
             fine_clock_ns: || 1,
             identity: ServerIdentity {
@@ -60,7 +63,7 @@ impl Run {
                 name: "simulated".into(),
                 host: "127.0.0.1".into(),
                 port: 4222,
-                auth_required: false,
+                auth_required: policy.gate.is_asked_for(),
                 tls: None,
                 xkey: None,
             },
@@ -68,6 +71,7 @@ impl Run {
             trace: false,
             shards: scenario.shards,
             hash_seed: prng.next_u64(),
+            policy,
         };
         let ids = || (0..scenario.shards as u8).map(ShardId);
         let hosts = ids()
@@ -94,6 +98,7 @@ impl Run {
             },
             hosts,
             budget: 0,
+            known_reply: None,
             scenario,
         }
     }
@@ -131,9 +136,13 @@ impl Run {
             _ => Reader::Fast,
         };
         let tiny = self.scenario.payload_max <= 5000;
-        let mut client = Client::new(prng, reader, (echo, headers, no_responders), tiny);
+        let account = prng.below(self.scenario.accounts as u32) as usize;
+        let credentials = accounts::credentials(account, self.scenario.accounts);
+        let says = (echo, headers, no_responders);
+        let mut client = Client::new(prng, reader, says, tiny, &credentials);
         let shard = prng.below(self.hosts.len() as u32) as usize;
         let number = self.world.oracle.connected(Facts {
+            account,
             echo,
             headers,
             no_responders,
@@ -430,8 +439,22 @@ impl Run {
         if payload_bytes < NAMED_PAYLOAD_BYTES && !with_reply || prng.one_in(20) {
             subject = format!("z.{number}.{message}");
         }
+        if payload_bytes < NAMED_PAYLOAD_BYTES && subject.starts_with("ask.") {
+            // Its reply will be another one, and would not name it.
+            subject = format!("z.{number}.{message}");
+        }
         if let Some(wanted) = wanted {
             subject = wanted.to_owned();
+        }
+        let mut with_reply = with_reply || subject.starts_with("ask.") && !prng.one_in(4);
+        if let Some(known) = &self.known_reply
+            && payload_bytes >= NAMED_PAYLOAD_BYTES
+            && self.world.oracle.account_of(number) != accounts::EXPORTER
+            && prng.one_in(20)
+        {
+            self.world.oracle.counts.forged_responses += 1;
+            subject = known.clone();
+            with_reply = false;
         }
         let reply = if with_reply {
             format!("_INBOX.{number}.{message}")
@@ -444,15 +467,45 @@ impl Run {
         if client.headers && prng.one_in(3) {
             draft.header = format!("NATS/1.0\r\nN: {message}\r\n\r\n").into_bytes();
         }
-        let line = publish_line(prng, &draft);
+        self.send(number, draft);
+    }
+
+    fn send(&mut self, number: usize, draft: Message) {
+        let line = publish_line(&mut self.world.prng, &draft);
         let mut bytes = line.into_bytes();
         bytes.extend_from_slice(&draft.header);
-        bytes.extend(self.world.oracle.payload(number, message, payload_bytes));
+        let payload = (draft.number, draft.payload_bytes);
+        bytes.extend(self.world.oracle.payload(number, payload.0, payload.1));
         bytes.extend_from_slice(b"\r\n");
         let place = self.world.oracle.publish_sent(draft);
         let client = &mut self.world.clients[number];
         client.write_operation(&bytes);
         client.mark(Mark::Message(place));
+    }
+
+    /// A client has read a request of another account, and answers it, mostly.
+    fn respond(&mut self, number: usize, delivery: &Delivery<'_>) {
+        let Some(request) = self.world.oracle.request(delivery) else {
+            return;
+        };
+        let client = &mut self.world.clients[number];
+        let full = client.to_server.len() > BACKLOG_BYTES;
+        if self.world.draining || client.gone || client.doomed || full {
+            return;
+        }
+        self.known_reply = Some(delivery.reply.to_owned());
+        if self.world.prng.one_in(5) {
+            return;
+        }
+        client.messages += 1;
+        let (message, reply) = (client.messages, delivery.reply.to_owned());
+        let mut draft = Oracle::draft(number, message, reply, String::new());
+        draft.payload_bytes = NAMED_PAYLOAD_BYTES + self.world.prng.below(100) as usize;
+        if client.headers && self.world.prng.one_in(3) {
+            draft.header = format!("NATS/1.0\r\nN: {message}\r\n\r\n").into_bytes();
+        }
+        draft.answers = Some(request);
+        self.send(number, draft);
     }
 
     fn subscribe(&mut self, number: usize) {
@@ -681,6 +734,7 @@ impl Run {
                         delivery.subject, delivery.sid
                     )
                 });
+                self.respond(number, delivery);
             }
             ServerOp::Ok => expect(Answer::Ok)?,
             // It comes whenever it comes, and is the last.

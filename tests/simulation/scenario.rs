@@ -1,5 +1,6 @@
 //! What one seed stands for: how many shards and clients, which limits, which subjects.
 
+use super::accounts;
 use skein::base::prng::Prng;
 use skein::config::Limits;
 
@@ -37,6 +38,8 @@ const WILDCARDS: &[&str] = &[
 #[derive(Debug)]
 pub struct Scenario {
     pub shards: usize,
+    /// How many accounts clients are of.
+    pub accounts: usize,
     pub clients: usize,
     pub epochs: usize,
     pub steps_per_epoch: u32,
@@ -74,6 +77,19 @@ fn one_of<T: Copy>(prng: &mut Prng, choices: &[T]) -> T {
 impl Scenario {
     /// The scenario of a seed.
     pub fn new(prng: &mut Prng) -> Self {
+        let mut scenario = Self::of_one_account(prng);
+        if prng.one_in(2) {
+            scenario.accounts = accounts::SEVERAL;
+            scenario.clients += 4;
+            scenario.subjects.extend(accounts::SUBJECTS);
+            scenario.patterns.extend(accounts::PATTERNS);
+            // Clients whose shard stands still present themselves late.
+            scenario.limits.auth_timeout_ms = 600_000;
+        }
+        scenario
+    }
+
+    fn of_one_account(prng: &mut Prng) -> Self {
         let max_pending_bytes = one_of(
             prng,
             &[64 << 10, 96 << 10, 256 << 10, 1 << 20, 8 << 20, 64 << 20],
@@ -102,6 +118,7 @@ impl Scenario {
             return Self::crowded(prng, &limits, subjects);
         }
         Self {
+            accounts: 1,
             shards: one_of(prng, &[1, 2, 2, 3, 3, 4]),
             clients: 2 + prng.below(9) as usize,
             epochs: 2 + prng.below(2) as usize,
@@ -131,6 +148,7 @@ impl Scenario {
             ..limits.clone()
         };
         Self {
+            accounts: 1,
             shards: 2 + prng.below(2) as usize,
             clients: 6,
             epochs: 2,

@@ -235,7 +235,7 @@ fn connect(plan: &Plan, settings: &Settings) -> Result<Vec<Worker>> {
         .filter(|publisher| !publisher.background)
         .count();
     for (id, publisher) in plan.publishers.iter().enumerate() {
-        let mut link = Link::open(&settings.target)?;
+        let mut link = Link::open(&settings.target.for_publishers())?;
         if link.info.max_payload > 0 && settings.payload_bytes > link.info.max_payload {
             return Err(Failure::usage(format!(
                 "the server takes payloads of at most {} bytes",

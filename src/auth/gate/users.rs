@@ -413,12 +413,10 @@ fn given(text: Option<&str>) -> bool {
     text.is_some_and(|text| !text.is_empty())
 }
 
-/// Whether nothing was presented that could be wrong.
+/// Whether nothing was presented that could be wrong. A key is looked up before this is asked; where nobody has one it counts
+/// for nothing, as in nats-server: its bearer could as well have kept it to itself.
 fn is_anonymous(presented: &Presented) -> bool {
     let secret =
         |secret: &Option<Secret>| secret.as_ref().is_some_and(|secret| !secret.0.is_empty());
-    !given(presented.user.as_deref())
-        && !given(presented.nkey.as_deref())
-        && !secret(&presented.pass)
-        && !secret(&presented.token)
+    !given(presented.user.as_deref()) && !secret(&presented.pass) && !secret(&presented.token)
 }

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 
 use super::{VERSION, entries, lines};
 
-const DESTINATION: &[u8] = b"Nats-Trace-Dest";
+/// Where a trace is to be reported to.
+pub const TRACE_DESTINATION: &str = "Nats-Trace-Dest";
 /// As a destination: the message is not traced any more. It is no valid subject.
-const DISABLED: &[u8] = b"trace disabled";
+pub const TRACE_DISABLED: &str = "trace disabled";
 const ONLY: &[u8] = b"Nats-Trace-Only";
 const HOP: &[u8] = b"Nats-Trace-Hop";
 const ORIGIN_ACCOUNT: &[u8] = b"Nats-Trace-Origin-Account";
@@ -86,7 +87,7 @@ pub fn trace(block: &[u8]) -> Option<Trace<'_>> {
             continue;
         }
         let seat = match key {
-            DESTINATION => &mut trace.destination,
+            key if key == TRACE_DESTINATION.as_bytes() => &mut trace.destination,
             HOP => &mut trace.hop,
             ORIGIN_ACCOUNT => &mut trace.origin_account,
             ONLY => &mut only,
@@ -98,7 +99,9 @@ pub fn trace(block: &[u8]) -> Option<Trace<'_>> {
         };
         seat.get_or_insert(value);
     }
-    if trace.destination == Some(DISABLED) || (trace.destination.is_none() && !is_sampled) {
+    if trace.destination == Some(TRACE_DISABLED.as_bytes())
+        || (trace.destination.is_none() && !is_sampled)
+    {
         return None;
     }
     let is_yes = |only: &[u8]| {

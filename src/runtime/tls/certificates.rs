@@ -9,8 +9,9 @@ use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::{self, PemObject};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
+use super::ocsp::Staple;
 use crate::config::CertificateFiles;
 
 /// Larger files hold no certificates.
@@ -26,7 +27,11 @@ fn read(path: &Path, option: &str) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(error)
 }
 
-fn certificates_of(path: &Path, option: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+/// The certificates in a PEM file; there is one at least.
+///
+/// # Errors
+/// A text that names the file and the option that named it.
+pub fn certificates_of(path: &Path, option: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let shown = path.display();
     let text = read(path, option)?;
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&text)
@@ -96,15 +101,44 @@ pub fn authorities(ca_file: Option<&Path>) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
+/// A certificate with its key and, maybe, a staple.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    pub key: Arc<CertifiedKey>,
+    /// When the staple becomes worthless, and with it the certificate: who was promised that it is
+    /// known not to be revoked is not to be told less.
+    until: Option<UnixTime>,
+}
+
+impl Shown {
+    pub fn new(key: CertifiedKey) -> Self {
+        Self {
+            key: Arc::new(key),
+            until: None,
+        }
+    }
+
+    /// The same with this staple or without any.
+    pub fn stapled(&self, staple: Option<&Staple>) -> Self {
+        let mut key = (*self.key).clone();
+        key.ocsp = staple.map(|staple| staple.der().to_vec());
+        Self {
+            key: Arc::new(key),
+            until: staple.and_then(Staple::until),
+        }
+    }
+}
+
 /// Shows each client the first certificate that it can use and that is for the name it asked for; if
-/// there is none, the first that it can use; if there is none either, the first.
+/// there is none, the first that it can use; if there is none either, the first. If its staple has
+/// expired, nothing.
 #[derive(Debug)]
 pub struct Choice {
-    certificates: Vec<Arc<CertifiedKey>>,
+    certificates: Vec<Shown>,
 }
 
 impl Choice {
-    pub fn new(certificates: Vec<Arc<CertifiedKey>>) -> Self {
+    pub fn new(certificates: Vec<Shown>) -> Self {
         Self { certificates }
     }
 }
@@ -115,22 +149,24 @@ impl ResolvesServerCert for Choice {
         let name = hello
             .server_name()
             .and_then(|name| ServerName::try_from(name).ok());
-        let usable = |c: &&Arc<CertifiedKey>| c.key.choose_scheme(schemes).is_some();
-        let named = |c: &&Arc<CertifiedKey>| {
+        let usable = |shown: &&Shown| shown.key.key.choose_scheme(schemes).is_some();
+        let named = |shown: &&Shown| {
             let Some(name) = &name else {
                 return false;
             };
-            c.end_entity_cert()
+            let certificate = shown.key.end_entity_cert();
+            certificate
                 .and_then(ParsedCertificate::try_from)
                 .and_then(|certificate| verify_server_name(&certificate, name))
                 .is_ok()
         };
         let all = || self.certificates.iter();
-        all()
+        let shown = all()
             .filter(usable)
             .find(named)
             .or_else(|| all().find(usable))
-            .or_else(|| all().next())
-            .map(Arc::clone)
+            .or_else(|| all().next())?;
+        let current = shown.until.is_none_or(|until| UnixTime::now() < until);
+        current.then(|| Arc::clone(&shown.key))
     }
 }

@@ -7,6 +7,7 @@
 mod certificates;
 pub mod handshake;
 mod names;
+pub mod ocsp;
 pub mod stream;
 
 use std::collections::BTreeSet;
@@ -17,8 +18,12 @@ use std::time::{Duration, Instant};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
+use rustls_pki_types::CertificateDer;
 
-use crate::config::{Config, HandshakeFirst, OcspMode, TlsOptions, TlsVersion};
+use crate::config::{Config, HandshakeFirst, TlsOptions, TlsVersion};
+pub use certificates::certificates_of;
+use certificates::{Choice, Shown};
+use ocsp::Staple;
 
 /// Handshakes that a shard has under way; what comes on top is told to come back later.
 pub const HANDSHAKES_MAX: usize = 2048;
@@ -39,7 +44,9 @@ pub struct Tls {
     /// Clients may do without.
     pub allow_non_tls: bool,
     pub pinned: BTreeSet<String>,
-    rate: Option<Rate>,
+    rate: Option<Arc<Rate>>,
+    /// In the order of the options.
+    certificates: Vec<Shown>,
 }
 
 impl fmt::Debug for Tls {
@@ -57,20 +64,44 @@ impl Tls {
         let Some(options) = &config.tls else {
             return Ok(None);
         };
-        // Serving without what was asked for would be worse than not serving.
-        if let Some(OcspMode::Always | OcspMode::Must) = config.ocsp.as_ref().map(|ocsp| ocsp.mode)
-        {
-            return Err("ocsp: stapling is not supported".to_owned());
-        }
         let rate = options.connection_rate_limit;
+        let (server, certificates) = server_config(options)?;
         Ok(Some(Arc::new(Self {
-            server: Arc::new(server_config(options)?),
+            server: Arc::new(server),
             timeout_ms: options.timeout_ms,
             first: options.handshake_first,
             allow_non_tls: config.allow_non_tls,
             pinned: options.pinned_certs.clone(),
-            rate: (rate > 0).then(|| Rate::new(rate)),
+            rate: (rate > 0).then(|| Arc::new(Rate::new(rate))),
+            certificates,
         })))
+    }
+
+    /// The chain of each certificate, in the order of the options.
+    pub fn chains(&self) -> impl Iterator<Item = &[CertificateDer<'static>]> {
+        self.certificates.iter().map(|shown| &shown.key.cert[..])
+    }
+
+    /// The same with these staples, one or none for each certificate. Tickets and the count of
+    /// connections go on.
+    pub fn stapled(&self, staples: &[Option<&Staple>]) -> Arc<Self> {
+        let certificates: Vec<Shown> = self
+            .certificates
+            .iter()
+            .zip(staples)
+            .map(|(shown, staple)| shown.stapled(*staple))
+            .collect();
+        let mut server = (*self.server).clone();
+        server.cert_resolver = Arc::new(Choice::new(certificates.clone()));
+        Arc::new(Self {
+            server: Arc::new(server),
+            timeout_ms: self.timeout_ms,
+            first: self.first,
+            allow_non_tls: self.allow_non_tls,
+            pinned: self.pinned.clone(),
+            rate: self.rate.clone(),
+            certificates,
+        })
     }
 
     /// Whether one more connection may start TLS in this second. Also says, once a second, how many
@@ -88,7 +119,7 @@ fn verifies(options: &TlsOptions) -> bool {
 }
 
 /// The one place that makes a `ServerConfig`, wherever the options came from.
-fn server_config(options: &TlsOptions) -> Result<rustls::ServerConfig, String> {
+fn server_config(options: &TlsOptions) -> Result<(rustls::ServerConfig, Vec<Shown>), String> {
     let provider = Arc::new(CryptoProvider {
         cipher_suites: names::cipher_suites(&options.cipher_suites)?,
         kx_groups: names::curves(&options.curve_preferences)?,
@@ -107,7 +138,7 @@ fn server_config(options: &TlsOptions) -> Result<rustls::ServerConfig, String> {
     let certificates = options
         .certificates
         .iter()
-        .map(|files| certificates::load(files, &provider).map(Arc::new))
+        .map(|files| certificates::load(files, &provider).map(Shown::new))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| format!("error parsing X509 certificate/key pair: {error}"))?;
     let verify = verifies(options);
@@ -127,7 +158,7 @@ fn server_config(options: &TlsOptions) -> Result<rustls::ServerConfig, String> {
         }
         Some(_) | None => builder.with_no_client_auth(),
     };
-    let choice = certificates::Choice::new(certificates);
+    let choice = Choice::new(certificates.clone());
     let mut server = builder.with_cert_resolver(Arc::new(choice));
     server.ignore_client_order = true;
     // A ticket stands for a handshake that was verified by the rules of its time. So no listener takes
@@ -140,7 +171,7 @@ fn server_config(options: &TlsOptions) -> Result<rustls::ServerConfig, String> {
             ring::Ticketer::new().map_err(|error| format!("tls: session tickets: {error}"))?;
         server.send_tls13_tickets = 1;
     }
-    Ok(server)
+    Ok((server, certificates))
 }
 
 /// Counts the connections of a second, of all shards.

@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::auth::admission::Expiry;
 use crate::auth::claims::encode;
 use crate::auth::vectors::{
     ACCOUNT_SIGNING, ACCOUNT_TOKEN, OPERATOR, OPERATOR_TOKEN, OTHER_ACCOUNT, SCOPED, SCOPED_TOKEN,
