@@ -116,6 +116,16 @@ impl Account {
             .is_ok()
     }
 
+    /// Counts a connection out if there are more than there may be now; whether there were.
+    pub fn leave_if_too_many(&self) -> bool {
+        let most = self.limits().connections.unwrap_or(u64::MAX);
+        self.connections
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
+                (now > most).then_some(now - 1)
+            })
+            .is_ok()
+    }
+
     /// Counts it out.
     pub fn leave(&self) {
         let before = self.connections.fetch_sub(1, Ordering::Relaxed);
