@@ -11,7 +11,7 @@ use ring::digest;
 use rustls::crypto::ring::default_provider;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use x509_cert::der::asn1::{AnyRef, BitStringRef, Null, ObjectIdentifier, OctetString};
-use x509_cert::der::{Decode, Encode, Header, Reader, SliceReader, Tag, TagNumber, Tagged};
+use x509_cert::der::{Decode, Encode, Reader, SliceReader, Tag, TagNumber, Tagged};
 use x509_cert::ext::Extensions;
 use x509_cert::serial_number::SerialNumber;
 use x509_cert::spki::AlgorithmIdentifierOwned;
@@ -356,10 +356,12 @@ impl<'a> Signed<'a> {
     /// Takes the pieces as they are: what was encoded differently from how this would encode it has
     /// another signature.
     fn parse(der: &'a [u8]) -> x509_cert::der::Result<Self> {
-        let mut reader = SliceReader::new(der)?;
-        Header::decode(&mut reader)?.tag.assert_eq(Tag::Sequence)?;
+        let whole = AnyRef::from_der(der)?;
+        whole.tag().assert_eq(Tag::Sequence)?;
+        let mut reader = SliceReader::new(whole.value())?;
         let message = reader.tlv_bytes()?;
         let algorithm: AnyRef<'a> = reader.decode()?;
+        algorithm.tag().assert_eq(Tag::Sequence)?;
         let signature: BitStringRef<'a> = reader.decode()?;
         let mut certificates = Vec::new();
         if !reader.is_finished() {
@@ -369,6 +371,10 @@ impl<'a> Signed<'a> {
                 number: TagNumber::N0,
             })?;
             let list = AnyRef::from_der(wrapped.value())?;
+            list.tag().assert_eq(Tag::Sequence)?;
+            if !reader.is_finished() {
+                return Err(Tag::Sequence.value_error());
+            }
             let mut list = SliceReader::new(list.value())?;
             while !list.is_finished() {
                 certificates.push(CertificateDer::from(list.tlv_bytes()?));
@@ -377,7 +383,7 @@ impl<'a> Signed<'a> {
         Ok(Self {
             message,
             algorithm: algorithm.value(),
-            signature: signature.raw_bytes(),
+            signature: signature.as_bytes().unwrap_or_default(),
             certificates,
         })
     }
@@ -405,8 +411,7 @@ impl<'a> Signed<'a> {
 
 /// The content of the algorithm's identifier in a public key info.
 fn key_algorithm(info: &[u8]) -> x509_cert::der::Result<&[u8]> {
-    let mut reader = SliceReader::new(info)?;
-    Header::decode(&mut reader)?;
+    let mut reader = SliceReader::new(AnyRef::from_der(info)?.value())?;
     let algorithm: AnyRef<'_> = reader.decode()?;
     Ok(algorithm.value())
 }
@@ -436,4 +441,146 @@ fn refusal(status: OcspResponseStatus) -> &'static str {
 pub fn shown(time: UnixTime) -> String {
     let since = Duration::from_secs(time.as_secs());
     UnixNanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)).text()
+}
+
+#[cfg(test)]
+#[path = "../../../tests/harness/answers.rs"]
+mod answers;
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+
+    use super::answers::Answer;
+    use super::*;
+    use crate::base::prng::Prng;
+
+    type Issuer = CertifiedIssuer<'static, KeyPair>;
+
+    fn issuer(name: &str, is_ca: IsCa) -> Issuer {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let common_name = rcgen::DnType::CommonName;
+        params.distinguished_name.push(common_name, name);
+        params.is_ca = is_ca;
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    }
+
+    fn authority(name: &str) -> Issuer {
+        issuer(name, IsCa::Ca(BasicConstraints::Unconstrained))
+    }
+
+    fn certificate(issuer: &Issuer) -> CertificateDer<'static> {
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let key = KeyPair::generate().unwrap();
+        params.signed_by(&key, issuer).unwrap().der().clone()
+    }
+
+    fn later(seconds: u64) -> UnixTime {
+        let at = UnixTime::now().as_secs() + seconds;
+        UnixTime::since_unix_epoch(Duration::from_secs(at))
+    }
+
+    #[test]
+    fn a_changed_response_is_not_believed() {
+        let authority = authority("authority");
+        let inquiry = Inquiry::new(certificate(&authority), authority.der().clone()).unwrap();
+        let request = inquiry.request().unwrap();
+        let right = Answer::good(100).to(&request, authority.key());
+        let now = later(0);
+        let staple = inquiry.read(right.clone(), now).unwrap();
+        assert_eq!((staple.der(), staple.status()), (&right[..], Status::Good));
+        let mut prng = Prng::new(7);
+        for _ in 0..4000 {
+            let mut wrong = right.clone();
+            let at = prng.below(wrong.len() as u32) as usize;
+            match prng.below(3) {
+                0 => wrong.truncate(at),
+                1 => wrong[at] = prng.next_u64() as u8,
+                _ => wrong.insert(at, prng.next_u64() as u8),
+            }
+            let changed = wrong != right;
+            assert!(
+                !changed || inquiry.read(wrong.clone(), now).is_err(),
+                "{wrong:02x?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_response_is_believed_for_its_time() {
+        let authority = authority("authority");
+        let inquiry = Inquiry::new(certificate(&authority), authority.der().clone()).unwrap();
+        let request = inquiry.request().unwrap();
+        let answer = Answer::good(100).to(&request, authority.key());
+        for (after_s, believed) in [(0, true), (90, true), (110, false)] {
+            let read = inquiry.read(answer.clone(), later(after_s));
+            assert_eq!(read.is_ok(), believed, "after {after_s} s: {read:?}");
+        }
+        let staple = inquiry.read(answer, later(0)).unwrap();
+        assert!(staple.is_current(later(90)) && !staple.is_current(later(110)));
+    }
+
+    #[test]
+    fn who_the_issuer_is() {
+        let (right, namesake, other) = (
+            authority("authority"),
+            authority("authority"),
+            authority("other"),
+        );
+        let none = issuer("none", IsCa::NoCa);
+        let (leaf, of_none) = (certificate(&right), certificate(&none));
+        let der = |issuer: &Issuer| issuer.der().clone();
+        let not_found = Err("no issuers found".to_owned());
+        let cases = [
+            (vec![leaf.clone(), der(&right)], vec![], Ok(der(&right))),
+            (
+                vec![leaf.clone(), der(&other)],
+                vec![der(&right)],
+                not_found.clone(),
+            ),
+            (
+                vec![leaf.clone()],
+                vec![der(&other), der(&namesake), der(&right)],
+                Ok(der(&right)),
+            ),
+            (vec![leaf.clone()], vec![], not_found.clone()),
+            (
+                vec![of_none, der(&none)],
+                vec![],
+                Err("CN=none invalid ca basic constraints: is not ca".to_owned()),
+            ),
+            (
+                vec![leaf],
+                vec![CertificateDer::from(vec![1, 2])],
+                not_found,
+            ),
+            (vec![], vec![], Err("no certificate found".to_owned())),
+        ];
+        for (number, (chain, authorities, expected)) in cases.into_iter().enumerate() {
+            let found = issuer_of(&chain, || Ok(authorities));
+            assert_eq!(found, expected, "case {number}");
+        }
+    }
+
+    #[test]
+    fn who_demands_a_staple() {
+        let authority = authority("authority");
+        for (features, demands) in [
+            (&[0x30, 3, 2, 1, 5][..], true),
+            (&[0x30, 6, 2, 1, 17, 2, 1, 5], true),
+            (&[0x30, 3, 2, 1, 17], false),
+            (&[0x30, 0], false),
+            (&[0x30, 3, 2, 1, 5, 0], false),
+            (&[2, 1, 5], false),
+        ] {
+            let mut params = CertificateParams::default();
+            let feature = &[1, 3, 6, 1, 5, 5, 7, 1, 24];
+            let extension = rcgen::CustomExtension::from_oid_content(feature, features.to_vec());
+            params.custom_extensions = vec![extension];
+            let key = KeyPair::generate().unwrap();
+            let certificate = params.signed_by(&key, &authority).unwrap();
+            assert_eq!(must_staple(certificate.der()), demands, "{features:?}");
+        }
+        assert!(!must_staple(authority.der()));
+    }
 }
