@@ -134,9 +134,9 @@ impl Desk {
 
     /// Decides on a connection and tells its shard, or has an authorization service asked. May
     /// take long; call it on a helper thread.
-    pub fn answer(&self, conn: ConnId, presented: Box<Presented>, shard: Address) {
+    pub fn answer(&self, conn: ConnId, presented: Box<Presented>, shard: &Address) {
         let outcome = match self.decide(&presented) {
-            Outcome::NeedsCallout(need) => match self.ask(conn, presented, &shard, need) {
+            Outcome::NeedsCallout(need) => match self.ask(conn, presented, shard, need) {
                 Ok(()) => return,
                 Err(why) => Outcome::Refused(Refused::Credentials, why),
             },

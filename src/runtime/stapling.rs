@@ -5,7 +5,7 @@
 //! know handshakes, nor what makes a response believable ([`super::tls::ocsp`]).
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -234,7 +234,7 @@ impl Wanted {
     fn of(
         config: &Config,
         options: &TlsOptions,
-        file: &PathBuf,
+        file: &Path,
         chain: &[CertificateDer<'static>],
         log: &Log,
     ) -> Result<Option<Self>, String> {
@@ -272,7 +272,7 @@ impl Wanted {
             None => inquiry.responders(),
         };
         Ok(Some(Self {
-            file: file.clone(),
+            file: file.to_path_buf(),
             inquiry,
             responders: Arc::new(Responders::new(&addresses, ANSWER_TIME)),
             insists,

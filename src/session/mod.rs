@@ -185,7 +185,7 @@ pub struct Session {
 }
 
 /// Why a CONNECT is refused, other than by who decides on credentials.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Refusal {
     /// A protocol version that there is none of.
     ProtocolVersion,

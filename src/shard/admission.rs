@@ -169,7 +169,7 @@ impl Shard {
             }
         }
         self.hold_local(conn, false, fx);
-        self.go_on(conn, backlog.unwrap_or_default(), fx);
+        self.go_on(conn, &backlog.unwrap_or_default(), fx);
     }
 
     fn apply_decision(

@@ -3,6 +3,11 @@
 //!
 //! With a nats-server in `NATS_SERVER_BIN` the same is expected of it.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test ends where something is not as expected"
+)]
+
 #[allow(dead_code, reason = "each test binary uses a part of it")]
 #[path = "../harness/mod.rs"]
 mod harness;
