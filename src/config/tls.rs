@@ -23,16 +23,16 @@ pub enum TlsVersion {
     V1_3,
 }
 
-/// When OCSP responses are stapled.
+/// When OCSP responses are stapled. Where they are, there is no start without one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OcspMode {
     /// When the certificate demands it.
     Auto,
-    /// Always, if there is a responder.
+    /// Always, and the server ends when the certificate is no longer good.
     Always,
     /// Never.
     Never,
-    /// When the certificate demands it, and end without one.
+    /// When the certificate demands it, and the server ends when it is no longer good.
     Must,
 }
 

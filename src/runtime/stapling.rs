@@ -272,7 +272,7 @@ impl Wanted {
             None => inquiry.responders(),
         };
         Ok(Some(Self {
-            file: file.to_path_buf(),
+            file: file.to_owned(),
             inquiry,
             responders: Arc::new(Responders::new(&addresses, ANSWER_TIME)),
             insists,
@@ -373,10 +373,15 @@ fn fetch(inquiry: &Inquiry, responders: &Responders) -> Result<Staple, String> {
 /// When to ask again: in the middle between now and the end of a response, so that there is time for
 /// a second try.
 fn due(staple: &Staple, now: UnixTime) -> UnixTime {
-    let pause_s = match staple.until() {
+    due_after(staple.until(), now)
+}
+
+fn due_after(until: Option<UnixTime>, now: UnixTime) -> UnixTime {
+    let left_s = until.map(|until| until.as_secs().saturating_sub(now.as_secs()));
+    let pause_s = match left_s {
         None => UNLIMITED_S,
-        Some(_) if !staple.is_current(now) => PAUSE_WITHOUT_S,
-        Some(until) => ((until.as_secs() - now.as_secs()) / 2).max(PAUSE_S_MIN),
+        Some(0) => PAUSE_WITHOUT_S,
+        Some(left_s) => (left_s / 2).max(PAUSE_S_MIN),
     };
     UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs().saturating_add(pause_s)))
 }
@@ -384,4 +389,29 @@ fn due(staple: &Staple, now: UnixTime) -> UnixTime {
 fn pause(due: UnixTime, now: UnixTime) -> String {
     let pause_s = due.as_secs().saturating_sub(now.as_secs());
     time::duration(pause_s.saturating_mul(1_000_000_000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses() {
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        for (until_s, pause_s) in [
+            (None, 86_400),
+            (Some(7 * 86_400), 7 * 43_200),
+            (Some(100), 50),
+            (Some(2), 1),
+            (Some(1), 1),
+            (Some(0), 5),
+        ] {
+            let now = 1_000_000;
+            let due = due_after(until_s.map(|s| at(now + s)), at(now));
+            assert_eq!(due, at(now + pause_s), "{until_s:?}");
+        }
+        let past = due_after(Some(at(10)), at(20));
+        assert_eq!((past, pause(past, at(20))), (at(25), "5s".to_owned()));
+        assert_eq!(pause(at(5), at(9)), "0s");
+    }
 }

@@ -451,7 +451,7 @@ mod answers;
 mod tests {
     use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
-    use super::answers::Answer;
+    use super::answers::{Answer, Said};
     use super::*;
     use crate::base::prng::Prng;
 
@@ -518,6 +518,25 @@ mod tests {
         }
         let staple = inquiry.read(answer, later(0)).unwrap();
         assert!(staple.is_current(later(90)) && !staple.is_current(later(110)));
+    }
+
+    #[test]
+    fn what_a_response_says() {
+        let authority = authority("authority");
+        let inquiry = Inquiry::new(certificate(&authority), authority.der().clone()).unwrap();
+        let request = inquiry.request().unwrap();
+        for (said, status) in [
+            (Said::Good, Status::Good),
+            (Said::Revoked, Status::Revoked),
+            (Said::Unknown, Status::Unknown),
+        ] {
+            let answer = Answer {
+                said,
+                ..Answer::good(100)
+            };
+            let staple = inquiry.read(answer.to(&request, authority.key()), later(0));
+            assert_eq!(staple.map(|staple| staple.status()), Ok(status));
+        }
     }
 
     #[test]
