@@ -603,7 +603,6 @@ fn tell_accounts(server: &mut ServerFacts, directory: &Directory, desk: &Desk) {
                 issuer_key: claims.map(|c| c.issuer.clone()).unwrap_or_default(),
                 tags: claims.map(|c| c.tags.clone()).unwrap_or_default(),
                 definition,
-                ..AccountView::default()
             }
         })
         .collect();

@@ -160,9 +160,8 @@ impl Tenants {
         depth: usize,
         budget: &mut Budget,
     ) -> Result<(), String> {
-        match self.fetch(key, now_unix_s)? {
-            Some(claims) => self.load_exporters(&claims, now_unix_s, depth, budget),
-            None => {}
+        if let Some(claims) = self.fetch(key, now_unix_s)? {
+            self.load_exporters(&claims, now_unix_s, depth, budget);
         }
         Ok(())
     }
