@@ -15,7 +15,7 @@ use super::tenants::Tenants;
 use crate::auth::accounts::{AccountError, Directory, Imports, SYSTEM_NAME};
 use crate::auth::admission::{CalloutNeed, Outcome, Presented, Refused};
 use crate::auth::callout::{self, Question, Random, ServerFacts, ServerKeys};
-use crate::auth::definition::{AccountDefinition, AuthDefinition};
+use crate::auth::definition::{AccountDefinition, AuthDefinition, ResolverDefinition};
 use crate::auth::gate::Gate;
 use crate::base::ids::ConnId;
 use crate::config::Config;
@@ -65,6 +65,11 @@ impl Desk {
     ) -> Result<Self, String> {
         let unique = super::host::random_u64().map_err(|e| format!("no random numbers: {e}"))?;
         let definition = &config.auth.clone().with_anonymous(unique);
+        let by_address = matches!(definition.resolver, Some(ResolverDefinition::Url(_)));
+        if by_address && config.resolver_tls.is_some() {
+            // Other authorities than those that were asked for would be worse than none.
+            return Err("resolver_tls is not supported".to_owned());
+        }
         let gate = Gate::new(definition)?;
         let tenants = match gate.trust().is_asked() {
             true => Some(Tenants::new(
@@ -243,16 +248,18 @@ impl Desk {
         };
         // Held while the new one is made, so that of two changes the later one comes out.
         let mut policy = self.lock();
-        let fitted = tenants.fitted(unix_s());
+        let now = unix_s();
+        let fitted = tenants.fitted(now);
         let until = fitted.until.unwrap_or(u64::MAX);
-        self.change_at.store(until, Ordering::Relaxed);
+        let was_due = self.change_at.swap(until, Ordering::Relaxed) <= now;
         match tenant_directory(tenants, &fitted.definitions, Some(&policy.directory)) {
             Ok(directory) => {
                 for rejected in &directory.rejected {
                     self.log.debug(format_args!("{rejected}"));
                 }
                 policy.directory = Arc::new(directory);
-                policy.only_more = only_more;
+                // Something has ended by itself meanwhile: it is not only more.
+                policy.only_more = only_more && !was_due;
                 self.tell_shards(&policy);
             }
             Err(error) => self.log.error(format_args!("{error}")),
