@@ -191,20 +191,26 @@ impl Directory {
                 directory.add(Arc::new(gone), Some(before))?;
             }
         }
+        // The global account comes first: connections are in it, by its number, until they present themselves.
         for name in [GLOBAL_NAME, system] {
-            if !name.is_empty() && !definitions.iter().any(|d| d.name == name) {
-                let made = AccountDefinition {
-                    name: name.to_owned(),
-                    ..AccountDefinition::default()
-                };
-                directory.add(Arc::new(made), before)?;
+            match definitions.iter().find(|d| d.name == name) {
+                Some(definition) => directory.add(Arc::clone(definition), before)?,
+                None if name.is_empty() => {}
+                None => {
+                    let made = AccountDefinition {
+                        name: name.to_owned(),
+                        ..AccountDefinition::default()
+                    };
+                    directory.add(Arc::new(made), before)?;
+                }
             }
         }
-        let global = definitions.iter().filter(|d| d.name == GLOBAL_NAME);
-        let others = definitions.iter().filter(|d| d.name != GLOBAL_NAME);
-        for definition in global.chain(others) {
-            directory.add(Arc::clone(definition), before)?;
+        for definition in definitions {
+            if definition.name != GLOBAL_NAME && definition.name != system {
+                directory.add(Arc::clone(definition), before)?;
+            }
         }
+        debug_assert_eq!(directory.by_name.get(GLOBAL_NAME), Some(&AccountId::GLOBAL));
         directory.system = directory.by_name.get(system).copied();
         for definition in definitions {
             for import in &definition.imports {
