@@ -116,6 +116,16 @@ impl Account {
             .is_ok()
     }
 
+    /// Counts a connection out if there are more than there may be now; whether there were.
+    pub fn leave_if_too_many(&self) -> bool {
+        let most = self.limits().connections.unwrap_or(u64::MAX);
+        self.connections
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
+                (now > most).then_some(now - 1)
+            })
+            .is_ok()
+    }
+
     /// Counts it out.
     pub fn leave(&self) {
         let before = self.connections.fetch_sub(1, Ordering::Relaxed);
@@ -404,8 +414,8 @@ type Edge<'a> = (AccountId, &'a [u8], AccountId, &'a [u8]);
 /// subjects overlap with what came in. Errs on the side of a cycle: subjects are compared as
 /// patterns, and a chain that is too long is one.
 fn forms_cycle(edges: &[Edge<'_>], start: usize) -> bool {
-    let (origin, _, first, subject) = edges[start];
-    if origin == first {
+    let (origin, left, first, subject) = edges[start];
+    if origin == first && subject::collide(left, subject) {
         return true;
     }
     let mut path = vec![(first, subject)];

@@ -65,12 +65,13 @@ pub struct Admission {
     pub label: Option<Box<str>>,
     /// `None` for everything.
     pub permissions: Option<Arc<Permissions>>,
-    /// Subscriptions it may have; the account's limit or its own, the lower one.
+    /// Subscriptions it may have, if its account allows as many.
     pub max_subscriptions: Option<u64>,
-    /// Bytes that a message of it may have.
+    /// Bytes that a message of it may have, if its account allows as many.
     pub max_payload_bytes: Option<u64>,
-    /// Unix time in seconds at which it is cut off, and by what.
-    pub expires: Option<Expiry>,
+    /// Unix time in seconds at which it is cut off. The end of its account comes otherwise, with a
+    /// change of accounts: it can be put off.
+    pub expires_unix_s: Option<u64>,
     /// From its claims, for monitoring.
     pub claims: Option<Arc<ClaimsFacts>>,
     /// What let it in; compared when the configuration changes.
@@ -86,14 +87,6 @@ impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Credential")
     }
-}
-
-/// When a connection's admission ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Expiry {
-    pub at_unix_s: u64,
-    /// The account's claims end, not the user's.
-    pub of_account: bool,
 }
 
 /// What monitoring shows of a user's claims.

@@ -295,9 +295,38 @@ pub enum ResolverDefinition {
     },
 }
 
+impl AuthDefinition {
+    /// Where only the system account has users, and nothing else says who may connect, everybody
+    /// else is in the global account: an operator who gives that account a password has not meant
+    /// to lock the others out. `unique` makes the name that they are known by inside.
+    pub fn with_anonymous(mut self, unique: u64) -> Self {
+        let system = self.system_account.as_deref().unwrap_or("$SYS");
+        let only_system = matches!(&self.accounts[..], [account] if account.name == system);
+        let says_nothing = !self.has_block
+            && self.user.is_none()
+            && self.token.is_none()
+            && self.no_auth_user.is_none()
+            && self.operators.is_empty()
+            && self.trusted_keys.is_empty()
+            && self.callout.is_none();
+        if only_system && says_nothing && !self.no_system_account {
+            let name = format!("nats-{unique:016x}");
+            self.users.push(UserDefinition {
+                name: Some(name.clone()),
+                pass: Some(Secret(format!("{:016x}", unique.rotate_left(32)))),
+                ..UserDefinition::default()
+            });
+            self.no_auth_user = Some(name);
+        }
+        self
+    }
+}
+
 /// Who may connect, as the operator wrote it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuthDefinition {
+    /// There is an `authorization` block, whatever it says.
+    pub has_block: bool,
     /// The one user of `authorization { user, password }` or of the command line.
     pub user: Option<String>,
     /// Its password.

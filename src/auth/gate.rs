@@ -46,10 +46,6 @@ pub trait Accounts {
 pub struct AccountView {
     pub id: AccountId,
     pub name: Arc<str>,
-    /// Subscriptions of each connection.
-    pub max_subscriptions: Option<u64>,
-    /// Bytes of each message.
-    pub max_payload_bytes: Option<u64>,
     /// The operator's claims about it.
     pub claims: Option<Arc<AccountClaims>>,
 }
@@ -57,12 +53,9 @@ pub struct AccountView {
 impl Accounts for Directory {
     fn account(&self, name: &str) -> Option<AccountView> {
         let account = self.find(name)?;
-        let limits = account.limits();
         Some(AccountView {
             id: account.id,
             name: Arc::clone(&account.name),
-            max_subscriptions: limits.subscriptions,
-            max_payload_bytes: limits.payload_bytes,
             claims: account.definition.claims.clone(),
         })
     }
@@ -216,9 +209,9 @@ impl Gate {
             user: identified.shown.map(Into::into),
             label: identified.label.map(Into::into),
             permissions: identified.permissions,
-            max_subscriptions: account.max_subscriptions,
-            max_payload_bytes: account.max_payload_bytes,
-            expires: None,
+            max_subscriptions: None,
+            max_payload_bytes: None,
+            expires_unix_s: None,
             claims: None,
             credential: identified.credential,
         }))
@@ -239,7 +232,8 @@ impl Gate {
         match (&self.operators, &admission.claims) {
             (Some(_), Some(facts)) => {
                 let account = account.and_then(|account| account.claims);
-                let claims = account.ok_or(Refused::Credentials)?;
+                // Claims go when they expire or are deleted, which is told alike.
+                let claims = account.ok_or(Refused::Expired)?;
                 operators::still_admits(&self.trust, &claims, facts, now_unix_s)
             }
             (None, _) if account.is_some() && self.credentials.contains(&admission.credential) => {

@@ -7,6 +7,7 @@
 //! HTTP.
 
 pub mod accounts;
+pub mod claims;
 pub mod compress;
 pub mod connz;
 pub mod events;
@@ -155,6 +156,14 @@ impl Control {
         headers: &[u8],
         body: &[u8],
     ) {
+        if claims::is_request(subject) {
+            let now = house.now();
+            if let Some(registry) = house.registry() {
+                let answers = claims::answer(registry, subject, !reply.is_empty(), body);
+                self.answer_about_claims(reply, answers, now);
+            }
+            return;
+        }
         let server = Arc::clone(&self.server);
         let answer = Request {
             house,
@@ -200,6 +209,17 @@ impl Control {
                 let merged = Merged::ask(house, &Wanted::default());
                 self.account_event(&account, &merged, now, &[reply]);
             }
+        }
+    }
+
+    fn answer_about_claims(&mut self, reply: &str, answers: Vec<claims::Answer>, now: UnixNanos) {
+        if reply.is_empty() {
+            return;
+        }
+        let server = Arc::clone(&self.server);
+        for answer in answers {
+            let info = ServerInfo::new(&server, self.next_sequence(), now);
+            self.publish(reply, answer.render(info));
         }
     }
 

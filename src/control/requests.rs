@@ -695,8 +695,8 @@ impl Request<'_> {
         let client = connections.find(|facts| facts.client_id == requester.id);
         let now_s = self.house.now().0 / 1_000_000_000;
         let left_s = client
-            .and_then(|facts| facts.expires)
-            .map_or(0, |expiry| expiry.at_unix_s.saturating_sub(now_s));
+            .and_then(|facts| facts.expires_unix_s)
+            .map_or(0, |at| at.saturating_sub(now_s));
         Answer::data(&UserInfo {
             account_name: self.server.name_tag(&requester.acc).to_owned(),
             account: requester.acc,

@@ -166,7 +166,7 @@ fn conn(client_id: u64, account: &str, messages: u64) -> ConnFacts {
         user: Some("alice".into()),
         claims: None,
         permissions: None,
-        expires: None,
+        expires_unix_s: None,
         proxy: None,
     }
 }

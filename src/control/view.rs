@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::claims::Registry;
 use super::time::UnixNanos;
 use crate::auth::definition::AccountDefinition;
 use crate::base::deadlines::Millis;
@@ -31,6 +32,10 @@ pub trait House {
     /// # Errors
     /// Why it stays as it was.
     fn reload(&mut self) -> Result<(), String>;
+    /// Where claims of accounts are; nowhere without operators.
+    fn registry(&mut self) -> Option<&mut dyn Registry> {
+        None
+    }
 }
 
 /// What became of a word to a client.

@@ -60,6 +60,11 @@ impl Wire {
 
     /// Publishes; `headers` with the version line, or empty for none.
     pub fn publish(&mut self, subject: &str, headers: &str, body: &[u8]) {
+        self.request(subject, "", headers, body);
+    }
+
+    /// Publishes and says where answers go, unless `reply` is empty.
+    pub fn request(&mut self, subject: &str, reply: &str, headers: &str, body: &[u8]) {
         let size = headers.len() + body.len();
         // A subject comes from a peer's reply: it has passed the parser there.
         let is_line = !subject.is_empty() && !subject.bytes().any(|b| b <= b' ');
@@ -67,9 +72,10 @@ impl Wire {
             self.dropped += 1;
             return;
         }
+        let gap = if reply.is_empty() { "" } else { " " };
         let head = match headers.len() {
-            0 => format!("PUB {subject} {size}\r\n"),
-            header_size => format!("HPUB {subject} {header_size} {size}\r\n"),
+            0 => format!("PUB {subject} {reply}{gap}{size}\r\n"),
+            header_size => format!("HPUB {subject} {reply}{gap}{header_size} {size}\r\n"),
         };
         for part in [head.as_bytes(), headers.as_bytes(), body, b"\r\n"] {
             self.output.extend_from_slice(part);

@@ -11,7 +11,6 @@ use super::plan::{Plan, ServiceLeg, Via};
 use super::{AccountId, Router, Tables};
 use crate::auth::accounts::{Directory, StreamImport};
 use crate::auth::system_imports::SYSTEM_IMPORTS;
-use crate::base::limits::IMPORT_CHAIN_MAX;
 use crate::subject::{COMPARED_MAX, Compiled, EntryId, Index, SubjectHash, Transform, matches};
 
 /// Numbers by pattern.
@@ -116,14 +115,11 @@ impl Router {
     }
 
     /// Forgets the plans of subjects that `account` sees as `subject` through imports.
-    pub(super) fn forget_exporters(&mut self, account: AccountId, subject: &[u8], depth: usize) {
+    pub(super) fn forget_exporters(&mut self, account: AccountId, subject: &[u8]) {
         let directory = Arc::clone(&self.directory);
         let Some(links) = &self.accounts[account.0 as usize].links else {
             return;
         };
-        if depth >= IMPORT_CHAIN_MAX {
-            return;
-        }
         for number in links.imported.clone() {
             let StreamImport {
                 to, back, exporter, ..
@@ -131,7 +127,6 @@ impl Router {
             let mut there = Vec::new();
             if matches(to, subject) && through(back.as_ref(), subject, &mut there) {
                 self.plans.forget(*exporter, self.hash.of(&there));
-                self.forget_exporters(*exporter, &there, depth + 1);
             }
         }
     }
@@ -169,33 +164,24 @@ impl Tables<'_> {
                 plan.services.push(ServiceLeg::Import(import));
             });
         }
-        self.follow_streams(plan, account, (subject, hash), true, 0);
+        self.follow_streams(plan, account, subject, hash);
         plan.settle();
     }
 
-    fn follow_streams(
-        &self,
-        plan: &mut Plan,
-        account: AccountId,
-        (subject, hash): (&[u8], u64),
-        allow_trace: bool,
-        depth: usize,
-    ) {
+    /// One step and no further: who imports from an account sees what is published there, not what
+    /// it imports itself. It has been shared with that account, not with everybody whom that account
+    /// shares with.
+    fn follow_streams(&self, plan: &mut Plan, account: AccountId, subject: &[u8], hash: u64) {
         let Some(links) = &self.accounts[account.0 as usize].links else {
             return;
         };
-        // Cycles are refused when a directory is made; this bounds what slips through.
-        if depth >= IMPORT_CHAIN_MAX {
-            return;
-        }
         links.exported.for_each(subject, hash, |number| {
             let import = &self.directory.streams[number as usize];
             let importer = import.importer;
             let mut part = plan.spare_part();
-            let allow_trace = allow_trace && import.allow_trace;
             let via = Via {
                 import: number,
-                allow_trace,
+                allow_trace: import.allow_trace,
             };
             part.begin(importer, hash, Some(via));
             if let Some(there) = &import.there {
@@ -210,7 +196,6 @@ impl Tables<'_> {
             part.head.set(b"MSG ", here);
             let hash = part.hash;
             self.fill(&mut part, importer, here, hash);
-            self.follow_streams(plan, importer, (here, hash), allow_trace, depth + 1);
             part.subject = mapped;
             plan.add(part);
         });

@@ -52,7 +52,7 @@ pub struct Sub {
     pub group: GroupId,
     /// Whether `Router::max_of` knows a maximum, or `checked`: it takes the long way.
     pub special: bool,
-    /// Each message is checked before it is delivered: some are denied, or its replies count.
+    /// Each message is checked before it is delivered: some are denied.
     pub checked: bool,
     /// The account of pattern and group.
     pub account: u16,
@@ -211,6 +211,18 @@ impl Router {
             long_sids: Slab::default(),
             maxima: hashbrown::HashMap::new(),
         }
+    }
+
+    /// Members of a group, on all shards.
+    pub fn members(&self, pick: &GroupPick) -> u32 {
+        let of = |group: &Group| {
+            let there: u32 = group.remote.iter().map(|&(_, members)| members).sum();
+            group.members.len() as u32 + there
+        };
+        pick.groups
+            .iter()
+            .map(|&group| of(&self.groups[group]))
+            .sum()
     }
 
     /// Patterns known, of all accounts and shards.
@@ -525,7 +537,7 @@ impl Router {
         self.plans.forget(account, self.hash.of(subject));
         if links.as_ref().is_some_and(|links| links.has_imports()) {
             let subject = subject.to_vec();
-            self.forget_exporters(account, &subject, 0);
+            self.forget_exporters(account, &subject);
         }
     }
 

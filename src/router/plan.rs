@@ -128,6 +128,8 @@ pub struct Plan {
     pub more: Vec<Part>,
     /// Accounts that answer it.
     pub services: SmallVec<[ServiceLeg; 1]>,
+    /// Queue groups with members in several of the accounts.
+    pub shared: SmallVec<[QueueId; 1]>,
     /// Sets of permissions that allow publishing it, the last one first; 0 for none.
     allowed: [u64; ALLOWED_KEPT],
     /// Parts of before, for what they have allocated.
@@ -207,9 +209,21 @@ impl Plan {
         self.allowed[0] == permissions || self.allowed[1] == permissions
     }
 
-    /// Takes the first importing account to the front, where nobody else is: what is published in
-    /// one account and heard in one other is as common as both in one.
+    /// Notes the groups that are in several accounts, and takes the first importing account to the
+    /// front, where nobody else is: what is published in one account and heard in one other is as
+    /// common as both in one.
     pub(super) fn settle(&mut self) {
+        let parts = self.more.iter().enumerate();
+        for (before, part) in parts {
+            for &GroupPick { queue, .. } in &part.groups {
+                let has = |part: &Part| part.groups.iter().any(|pick| pick.queue == queue);
+                if !self.shared.contains(&queue)
+                    && (has(&self.first) || self.more[..before].iter().any(has))
+                {
+                    self.shared.push(queue);
+                }
+            }
+        }
         if self.first.is_empty() && !self.more.is_empty() {
             let first = self.more.remove(0);
             let nobody = std::mem::replace(&mut self.first, first);
@@ -369,6 +383,7 @@ impl PlanCache {
             plan.keep_spare(part);
         }
         plan.services.clear();
+        plan.shared.clear();
         plan.allowed = [0; ALLOWED_KEPT];
         *whose = account.0;
         if seat != SCRATCH {

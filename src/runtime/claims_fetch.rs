@@ -51,6 +51,20 @@ impl ClaimsAddress {
         })
     }
 
+    /// Whether anybody answers there.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(&self) -> Result<(), String> {
+        match self.agent.get(&self.base).call() {
+            Ok(_) => Ok(()),
+            Err(error) => Err(format!(
+                "could not fetch from the account resolver: {}",
+                why(&error)
+            )),
+        }
+    }
+
     /// Fetches the claims of an account.
     ///
     /// # Errors

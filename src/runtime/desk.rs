@@ -3,28 +3,52 @@
 //! One desk for all shards, asked on helper threads: password hashes and signatures take their
 //! time there. It holds the policy that the shards have copies of, and hands out a new one.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::callouts::{Callouts, Waiting};
 use super::commands::{Address, Command};
+use super::host;
 use super::log::Log;
-use super::tenants::{Memory, Source, Tenants};
+use super::tenants::Tenants;
 use crate::auth::accounts::{AccountError, Directory, Imports, SYSTEM_NAME};
-use crate::auth::admission::{Outcome, Presented, Refused};
-use crate::auth::definition::{AccountDefinition, AuthDefinition, ResolverDefinition};
+use crate::auth::admission::{CalloutNeed, Outcome, Presented, Refused};
+use crate::auth::callout::{self, Question, Random, ServerFacts, ServerKeys};
+use crate::auth::definition::{AccountDefinition, AuthDefinition};
 use crate::auth::gate::Gate;
+use crate::base::ids::ConnId;
+use crate::config::Config;
+use crate::proto::info::{PROTOCOL_VERSION, ServerIdentity};
 use crate::shard::Policy;
 
 /// Times that an account is fetched for one decision: its own, and none more.
 const FETCHES_MAX: usize = 1;
+
+/// What the desk says of the server when it asks others.
+struct Letterhead {
+    keys: ServerKeys,
+    name: String,
+    host: String,
+    tags: Vec<String>,
+    /// How long an answer may take.
+    timeout_ms: u64,
+}
 
 /// See the module.
 pub struct Desk {
     policy: Mutex<Policy>,
     /// With operators, where accounts come from.
     tenants: Option<Tenants>,
+    /// Unix time in seconds at which the tenants fit together otherwise by themselves.
+    change_at: AtomicU64,
+    /// And at which claims that are kept may have expired.
+    expire_at: AtomicU64,
     /// Empty until the shards are there.
     shards: Mutex<Vec<Address>>,
+    letterhead: Letterhead,
+    /// Whoever asks authorization services, once it is there.
+    callouts: OnceLock<Callouts>,
     log: Log,
 }
 
@@ -33,21 +57,31 @@ impl Desk {
     ///
     /// # Errors
     /// What is wrong with them.
-    pub fn new(definition: &AuthDefinition, log: &Log) -> Result<Self, String> {
+    pub fn new(
+        config: &Config,
+        identity: &ServerIdentity,
+        keys: ServerKeys,
+        log: &Log,
+    ) -> Result<Self, String> {
+        let unique = super::host::random_u64().map_err(|e| format!("no random numbers: {e}"))?;
+        let definition = &config.auth.clone().with_anonymous(unique);
         let gate = Gate::new(definition)?;
         let tenants = match gate.trust().is_asked() {
             true => Some(Tenants::new(
                 definition,
                 gate.trust().clone(),
-                source(definition)?,
                 unix_s(),
                 log.clone(),
             )?),
             false => None,
         };
-        let directory = match &tenants {
-            Some(tenants) => tenant_directory(tenants, None),
-            None => directory(definition, None),
+        let (directory, change_at) = match &tenants {
+            Some(tenants) => {
+                let fitted = tenants.fitted(unix_s());
+                let directory = tenant_directory(tenants, &fitted.definitions, None);
+                (directory, fitted.until.unwrap_or(u64::MAX))
+            }
+            None => (directory(definition, None), u64::MAX),
         };
         let policy = Policy {
             gate: Arc::new(gate),
@@ -57,7 +91,17 @@ impl Desk {
         Ok(Self {
             policy: Mutex::new(policy),
             tenants,
+            change_at: AtomicU64::new(change_at),
+            expire_at: AtomicU64::new(0),
             shards: Mutex::default(),
+            letterhead: Letterhead {
+                keys,
+                name: identity.name.clone(),
+                host: identity.host.clone(),
+                tags: config.server_tags.clone(),
+                timeout_ms: config.limits.auth_timeout_ms,
+            },
+            callouts: OnceLock::new(),
             log: log.clone(),
         })
     }
@@ -65,6 +109,17 @@ impl Desk {
     /// Tells it where the shards are.
     pub fn know(&self, shards: &[Address]) {
         *self.shards.lock().unwrap_or_else(PoisonError::into_inner) = shards.to_vec();
+    }
+
+    /// Tells it who asks authorization services.
+    pub fn use_callouts(&self, callouts: Callouts) {
+        // There is only one.
+        let _ = self.callouts.set(callouts);
+    }
+
+    /// How long an authorization service may take to answer.
+    pub fn callout_timeout_ms(&self) -> u64 {
+        self.letterhead.timeout_ms
     }
 
     /// The policy as it is now.
@@ -77,14 +132,85 @@ impl Desk {
         self.tenants.as_ref()
     }
 
-    /// Decides. May take long; call it on a helper thread.
-    pub fn decide(&self, presented: &Presented) -> Outcome {
+    /// Decides on a connection and tells its shard, or has an authorization service asked. May
+    /// take long; call it on a helper thread.
+    pub fn answer(&self, conn: ConnId, presented: Box<Presented>, shard: &Address) {
+        let outcome = match self.decide(&presented) {
+            Outcome::NeedsCallout(need) => match self.ask(conn, presented, shard, need) {
+                Ok(()) => return,
+                Err(why) => Outcome::Refused(Refused::Credentials, why),
+            },
+            outcome => outcome,
+        };
+        shard.send(Command::Decided(conn, outcome));
+    }
+
+    fn decide(&self, presented: &Presented) -> Outcome {
+        self.with_accounts(|gate, directory| gate.decide(directory, presented, unix_s()))
+    }
+
+    /// Judges what an authorization service has answered. May take long.
+    pub fn judge(&self, waiting: &Waiting, answer: &[u8]) -> Outcome {
+        let Waiting {
+            presented,
+            need,
+            question,
+            ..
+        } = waiting;
+        let keys = &self.letterhead.keys;
+        self.with_accounts(|gate, directory| {
+            gate.judge(directory, need, presented, question, keys, answer, unix_s())
+        })
+    }
+
+    /// Has an authorization service asked.
+    fn ask(
+        &self,
+        conn: ConnId,
+        presented: Box<Presented>,
+        shard: &Address,
+        need: Box<CalloutNeed>,
+    ) -> Result<(), String> {
+        let callouts = self.callouts.get().ok_or("nobody can be asked yet")?;
+        let question = self.question(&need, &presented)?;
+        callouts.ask(Waiting {
+            conn,
+            shard: shard.clone(),
+            presented,
+            need,
+            question,
+        })
+    }
+
+    fn question(&self, need: &CalloutNeed, presented: &Presented) -> Result<Question, String> {
+        let no_random = |error| format!("no random numbers: {error}");
+        let random = Random {
+            user_seed: host::random_bytes().map_err(no_random)?,
+            nonce: host::random_bytes().map_err(no_random)?,
+        };
+        let head = &self.letterhead;
+        let server = ServerFacts {
+            name: &head.name,
+            host: &head.host,
+            version: PROTOCOL_VERSION,
+            cluster: "",
+            tags: &head.tags,
+        };
+        let now_ms = unix_ms();
+        let times = (now_ms / 1000, now_ms.saturating_add(head.timeout_ms) / 1000);
+        Ok(callout::question(
+            need, presented, &server, &head.keys, &random, times,
+        ))
+    }
+
+    /// Asks the gate, and again when the account that it lacks has been fetched.
+    fn with_accounts(&self, ask: impl Fn(&Gate, &Directory) -> Outcome) -> Outcome {
         let mut fetches = 0;
         loop {
             let Policy {
                 gate, directory, ..
             } = self.policy();
-            match gate.decide(&*directory, presented, unix_s()) {
+            match ask(&gate, &directory) {
                 Outcome::NeedsAccount(key) if fetches < FETCHES_MAX => {
                     fetches += 1;
                     if let Err(why) = self.fetch(&key) {
@@ -117,7 +243,10 @@ impl Desk {
         };
         // Held while the new one is made, so that of two changes the later one comes out.
         let mut policy = self.lock();
-        match tenant_directory(tenants, Some(&policy.directory)) {
+        let fitted = tenants.fitted(unix_s());
+        let until = fitted.until.unwrap_or(u64::MAX);
+        self.change_at.store(until, Ordering::Relaxed);
+        match tenant_directory(tenants, &fitted.definitions, Some(&policy.directory)) {
             Ok(directory) => {
                 for rejected in &directory.rejected {
                     self.log.debug(format_args!("{rejected}"));
@@ -128,6 +257,43 @@ impl Desk {
             }
             Err(error) => self.log.error(format_args!("{error}")),
         }
+    }
+
+    /// Does what time brings with it: accounts and activations end, claims that are kept expire.
+    /// Says in how many milliseconds it is to be called again.
+    pub fn tick(&self) -> u64 {
+        let Some(tenants) = &self.tenants else {
+            return u64::MAX;
+        };
+        let now = unix_s();
+        if self.change_at.load(Ordering::Relaxed) <= now {
+            self.tenants_changed();
+        }
+        if let Some(kept) = tenants.resolver().kept()
+            && self.expire_at.load(Ordering::Relaxed) <= now
+        {
+            let again_at = now.saturating_add(kept.expire_interval_s);
+            self.expire_at.store(again_at, Ordering::Relaxed);
+            let expired = kept.store().expire(now);
+            match expired {
+                Ok(gone) => {
+                    for key in gone {
+                        self.log
+                            .debug(format_args!("Claims of account {key} expired"));
+                    }
+                }
+                Err(error) => {
+                    let text = "Expired claims cannot be removed";
+                    self.log.error(format_args!("{text}: {error}"));
+                }
+            }
+        }
+        let expire_at = match tenants.resolver().kept() {
+            Some(_) => self.expire_at.load(Ordering::Relaxed),
+            None => u64::MAX,
+        };
+        let next = self.change_at.load(Ordering::Relaxed).min(expire_at);
+        next.saturating_mul(1000).saturating_sub(unix_ms())
     }
 
     fn tell_shards(&self, policy: &Policy) {
@@ -142,23 +308,13 @@ impl Desk {
     }
 }
 
-/// Where the configuration says that claims come from.
-fn source(definition: &AuthDefinition) -> Result<Box<dyn Source>, String> {
-    match &definition.resolver {
-        None | Some(ResolverDefinition::Memory) => Ok(Box::new(Memory::default())),
-        Some(ResolverDefinition::Url(_) | ResolverDefinition::Directory { .. }) => {
-            Err("this resolver is not supported yet".to_owned())
-        }
-    }
-}
-
 /// The accounts that claims tell of.
 fn tenant_directory(
     tenants: &Tenants,
+    definitions: &[Arc<AccountDefinition>],
     before: Option<&Directory>,
 ) -> Result<Directory, AccountError> {
-    let definitions = tenants.definitions(unix_s());
-    Directory::new(&definitions, tenants.system(), Imports::MayFail, before)
+    Directory::new(definitions, tenants.system(), Imports::MayFail, before)
 }
 
 /// The accounts of a configuration file.
@@ -184,7 +340,7 @@ fn directory(
 }
 
 /// Seconds since 1970.
-fn unix_s() -> u64 {
+pub fn unix_s() -> u64 {
     unix_ms() / 1000
 }
 

@@ -118,11 +118,16 @@ pub fn nonce() -> Box<str> {
 
 /// A number that peers cannot guess.
 pub fn random_u64() -> io::Result<u64> {
-    let mut bytes = [0u8; 8];
+    random_bytes().map(u64::from_ne_bytes)
+}
+
+/// Random bytes, at most 256 of them.
+pub fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0u8; N];
     // SAFETY: the buffer is valid for its length.
     let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
     if got != bytes.len() as isize {
         return Err(io::Error::last_os_error());
     }
-    Ok(u64::from_ne_bytes(bytes))
+    Ok(bytes)
 }

@@ -2,6 +2,7 @@
 //! calls; everything that touches the world is.
 
 mod buffers;
+mod callouts;
 pub mod claims_fetch;
 pub mod claims_store;
 mod clock;
@@ -18,6 +19,8 @@ mod links;
 mod listener;
 pub mod log;
 mod pid_file;
+mod registrar;
+mod resolver;
 mod responders;
 mod ring;
 mod securing;
@@ -36,10 +39,12 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 use glommio::{LocalExecutorBuilder, Placement};
 
+use crate::auth::callout::ServerKeys;
 use crate::base::ids::ShardId;
 use crate::config::{Config, HandshakeFirst};
 use crate::control::view::{ServerFacts, TlsView};
 use crate::shard::{Settings, Shard};
+use callouts::Callouts;
 use clock::Clock;
 use commands::{Address, Command, Mailbox, Report};
 use desk::Desk;
@@ -111,7 +116,8 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
     let connections = config.limits.max_connections;
     let warning = host::prepare(shards, connections).map_err(|e| StartError(e.to_string()))?;
     let random = || host::random_u64().map_err(|e| StartError(format!("no random numbers: {e}")));
-    let mut identity = identity::of(config, [random()?, random()?, random()?, random()?]);
+    let keys = server_keys().map_err(|e| StartError(format!("no random numbers: {e}")))?;
+    let mut identity = identity::of(config, &keys);
     log.info(format_args!("Starting skein"));
     log.info(format_args!("  Version:  {}", env!("CARGO_PKG_VERSION")));
     log.info(format_args!(
@@ -149,7 +155,8 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
     let (report, reports) = crossbeam_channel::unbounded();
     let signals = signals::watch(report.clone());
     signals.map_err(|e| StartError(format!("cannot watch signals: {e}")))?;
-    let desk = Arc::new(Desk::new(&config.auth, log).map_err(StartError)?);
+    let desk = Desk::new(config, &identity, keys, log).map_err(StartError)?;
+    let desk = Arc::new(desk);
     identity.auth_required = desk.policy().gate.is_asked_for();
     let clock = Clock::start();
     let settings = Settings {
@@ -204,6 +211,15 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
         running: shards,
     };
     server.await_ready()?;
+    let callouts = Callouts::start(
+        &desk,
+        server.shards[0].clone(),
+        server.helpers.helpers(),
+        log,
+    );
+    let callouts =
+        callouts.map_err(|e| StartError(format!("cannot ask authorization services: {e}")))?;
+    desk.use_callouts(callouts);
     if let Some(keeper) = keeper {
         let watch = keeper.start(server.shards.clone(), report.clone());
         server.tls = Some(watch.map_err(|e| StartError(format!("cannot keep up TLS: {e}")))?);
@@ -405,6 +421,12 @@ impl Server {
         self.helpers.stop(HELPERS_STOP_TIME);
         self.log.info(format_args!("Server Exiting.."));
     }
+}
+
+/// New keys for every start, as nats-server has them.
+fn server_keys() -> std::io::Result<ServerKeys> {
+    let identity = host::random_bytes()?;
+    Ok(ServerKeys::from_seeds(&identity, host::random_bytes()?))
 }
 
 /// What monitoring says of the server; the accounts are filled in later.

@@ -20,9 +20,11 @@ use super::clock::Clock;
 use super::commands::{Address, Arrival, Command, Report, event_fd};
 use super::desk::Desk;
 use super::log::Log;
+use super::registrar::Registrar;
 use super::usage::UsageMeter;
 use crate::auth::accounts::Directory;
 use crate::base::ids::AccountId;
+use crate::control::claims::{self, Registry};
 use crate::control::time::UnixNanos;
 use crate::control::view::{AccountView, House, ServerFacts, Told, Usage};
 use crate::control::wire::{Incoming, Wire};
@@ -170,6 +172,7 @@ struct Hall {
     reports: Sender<Report>,
     clock: Clock,
     usage: UsageMeter,
+    registrar: Option<Registrar>,
 }
 
 impl Hall {
@@ -208,6 +211,11 @@ impl House for Hall {
         let answers = self.ask(|sender| Command::TellLameDuck(client_id, sender));
         let found = answers.into_iter().find(|told| *told != Told::NoSuchClient);
         found.unwrap_or(Told::NoSuchClient)
+    }
+
+    fn registry(&mut self) -> Option<&mut dyn Registry> {
+        let registrar = self.registrar.as_mut()?;
+        Some(registrar)
     }
 
     fn reload(&mut self) -> Result<(), String> {
@@ -268,7 +276,7 @@ impl Turns {
             // Nobody can ask anything.
             let _ = ready.send(());
         }
-        tell_accounts(&mut server, &directory);
+        tell_accounts(&mut server, &directory, &desk);
         Self {
             control: Control::new(Arc::new(server.clone()), seed, clock.now()),
             hall: Hall {
@@ -276,6 +284,7 @@ impl Turns {
                 reports,
                 clock,
                 usage: UsageMeter::new(),
+                registrar: Registrar::new(&desk),
             },
             server,
             desk,
@@ -295,9 +304,10 @@ impl Turns {
 
     fn run(mut self) {
         loop {
+            let tick_ms = self.desk.tick();
             self.follow_policy();
             self.connect();
-            self.wait();
+            self.wait(tick_ms);
             self.read();
             self.take_notices();
             self.take_orders();
@@ -322,7 +332,7 @@ impl Turns {
         }
         self.directory = directory;
         self.server.config_loaded = self.hall.clock.now();
-        tell_accounts(&mut self.server, &self.directory);
+        tell_accounts(&mut self.server, &self.directory, &self.desk);
         self.control.set_server(Arc::new(self.server.clone()));
     }
 
@@ -338,7 +348,7 @@ impl Turns {
             Ok(socket) => {
                 self.connection = Some(Connection {
                     socket,
-                    wire: Wire::new(&self.control.subjects()),
+                    wire: Wire::new(&self.subjects()),
                     opened_at: Instant::now(),
                 });
                 self.write();
@@ -349,6 +359,15 @@ impl Turns {
                 thread::sleep(RECONNECT_PAUSE);
             }
         }
+    }
+
+    /// What is listened to in the system account.
+    fn subjects(&mut self) -> Vec<String> {
+        let mut subjects = self.control.subjects();
+        if let Some(registry) = self.hall.registry() {
+            subjects.extend(claims::subjects(registry.keeping()));
+        }
+        subjects
     }
 
     /// One end of a pair, the other one of which shard 0 has.
@@ -368,9 +387,9 @@ impl Turns {
     }
 
     /// Waits until there is something to do.
-    fn wait(&self) {
+    fn wait(&self, tick_ms: u64) {
         let left = self.control.next_tick().since(self.hall.clock.now());
-        let left_ms = left.div_ceil(1_000_000).min(60_000);
+        let left_ms = left.div_ceil(1_000_000).min(60_000).min(tick_ms);
         let connection = self.connection.as_ref();
         let wants_to_write = connection.is_some_and(|c| !c.wire.pending().is_empty());
         let mut events = libc::POLLIN;
@@ -564,7 +583,7 @@ impl Turns {
 }
 
 /// Fills in the accounts.
-fn tell_accounts(server: &mut ServerFacts, directory: &Directory) {
+fn tell_accounts(server: &mut ServerFacts, directory: &Directory, desk: &Desk) {
     let system = directory.system.and_then(|id| directory.get(id));
     server.system_account = system.map(|a| Arc::clone(&a.name)).unwrap_or_default();
     server.accounts = directory
@@ -573,13 +592,17 @@ fn tell_accounts(server: &mut ServerFacts, directory: &Directory) {
         .map(|account| {
             let definition = Arc::clone(&account.definition);
             let claims = definition.claims.as_ref().map(|claims| &claims.common);
+            let tenants = desk.tenants();
+            let token = tenants.and_then(|tenants| tenants.token(&account.name));
             AccountView {
+                // What has a token but no claims that hold has ended.
+                expired: token.is_some() && claims.is_none(),
+                jwt: token.unwrap_or_default(),
                 updated: server.config_loaded,
                 name_tag: claims.map(|c| c.name.clone()).unwrap_or_default(),
                 issuer_key: claims.map(|c| c.issuer.clone()).unwrap_or_default(),
                 tags: claims.map(|c| c.tags.clone()).unwrap_or_default(),
                 definition,
-                ..AccountView::default()
             }
         })
         .collect();

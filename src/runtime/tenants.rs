@@ -1,31 +1,24 @@
 //! Accounts of a server with operators: fetched when somebody of them first connects, believed
-//! when a trusted operator has signed them, and replaced when newer claims come.
+//! when a trusted operator has signed them, and replaced when other claims come.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::log::Log;
+use super::resolver::Resolver;
 use crate::auth::claims::AccountClaims;
 use crate::auth::definition::{AccountDefinition, AuthDefinition};
 use crate::auth::trust::Trust;
 
 /// Accounts that are fetched because others import from them, one from the next.
 const IMPORT_DEPTH_MAX: usize = 16;
-
-/// Where claims come from.
-pub trait Source: Send + Sync {
-    /// The token of an account; `None` when there is none. May take long.
-    ///
-    /// # Errors
-    /// Why it cannot be had.
-    fn lookup(&self, key: &str) -> Result<Option<String>, String>;
-
-    /// Keeps a token that has come; false where it is not kept.
-    ///
-    /// # Errors
-    /// Why it cannot be kept.
-    fn keep(&self, key: &str, token: &str) -> Result<bool, String>;
-}
+/// Accounts that are fetched because of one.
+const EXPORTERS_MAX: usize = 256;
+/// And how long that may take.
+const EXPORTERS_TIME: Duration = Duration::from_secs(4);
+/// Fetches of one account, when other claims of it come meanwhile.
+const FETCHES_MAX: usize = 3;
 
 /// One account.
 struct Known {
@@ -33,44 +26,84 @@ struct Known {
     claims: Arc<AccountClaims>,
 }
 
+impl Known {
+    fn has_ended(&self, now_unix_s: u64) -> bool {
+        self.claims.ends_at().is_some_and(|at| at <= now_unix_s)
+    }
+}
+
+#[derive(Default)]
+struct Accounts {
+    known: BTreeMap<String, Known>,
+    /// Counts claims that came or went on their own.
+    changes: u64,
+}
+
+/// The accounts as they fit together at a moment.
+pub struct Fitted {
+    pub definitions: Vec<Arc<AccountDefinition>>,
+    /// Unix time in seconds at which they will fit together otherwise: an account or an
+    /// activation ends.
+    pub until: Option<u64>,
+}
+
 /// See the module.
 pub struct Tenants {
     trust: Trust,
     /// Key of the system account, if there is one.
     system: Option<String>,
-    source: Box<dyn Source>,
-    known: Mutex<BTreeMap<String, Known>>,
+    resolver: Resolver,
+    accounts: Mutex<Accounts>,
     log: Log,
 }
 
+/// What may still be fetched because of one account.
+struct Budget {
+    exporters: usize,
+    until: Instant,
+}
+
 impl Tenants {
-    /// The tenants of a server with operators; the system account and those of `resolver_preload`
-    /// are known from the start.
+    /// The tenants of a server with operators. The system account is known from the start, and so
+    /// are accounts that are given with the configuration and kept nowhere else.
+    ///
+    /// # Errors
+    /// What the configuration says of them is wrong.
     pub fn new(
         definition: &AuthDefinition,
         trust: Trust,
-        source: Box<dyn Source>,
         now_unix_s: u64,
         log: Log,
     ) -> Result<Self, String> {
+        let resolver = Resolver::open(definition, now_unix_s)?;
         let system = definition
             .system_account
             .clone()
             .or_else(|| trust.system_account().map(str::to_owned));
+        if resolver.kept().is_some() && system.is_none() {
+            return Err(
+                "using nats based account resolver - the system account needs to be \
+                        specified in configuration or the operator jwt"
+                    .to_owned(),
+            );
+        }
         let tenants = Self {
             trust,
             system,
-            source,
-            known: Mutex::default(),
+            resolver,
+            accounts: Mutex::default(),
             log,
         };
         for (key, token) in &definition.resolver_preload {
-            let claims = tenants
-                .trust
-                .account(key, token, now_unix_s)
-                .map_err(|error| format!("preloaded account {key:?}: {error}"))?;
-            tenants.source.keep(key, token)?;
-            tenants.learn(key, token, claims);
+            AccountClaims::decode(token)
+                .map_err(|error| format!("preload account error for {key:?}: {error}"))?;
+            tenants.resolver.preload(key, token, now_unix_s)?;
+            if let Err(error) = tenants.trust.account(key, token, now_unix_s) {
+                let text = format!("Account [{key}] has validation issues: {error}");
+                tenants.log.warn(format_args!("{text}"));
+            } else if matches!(tenants.resolver, Resolver::Memory(_)) {
+                tenants.load(key, now_unix_s)?;
+            }
         }
         if let Some(key) = tenants.system.clone()
             && let Err(why) = tenants.load(&key, now_unix_s)
@@ -88,123 +121,193 @@ impl Tenants {
             .unwrap_or(crate::auth::accounts::SYSTEM_NAME)
     }
 
-    /// Fetches an account that is not known, and those that it imports from.
+    /// Whose accounts are believed in.
+    pub fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    /// Where claims come from.
+    pub fn resolver(&self) -> &Resolver {
+        &self.resolver
+    }
+
+    /// Whether an account is in use, or was.
+    pub fn is_known(&self, key: &str) -> bool {
+        self.lock().known.contains_key(key)
+    }
+
+    /// The token of a known account.
+    pub fn token(&self, key: &str) -> Option<String> {
+        self.lock().known.get(key).map(|known| known.token.clone())
+    }
+
+    /// Fetches an account that is not known or has ended, and those that it imports from.
     ///
     /// # Errors
     /// Why it is not known afterwards.
     pub fn load(&self, key: &str, now_unix_s: u64) -> Result<(), String> {
-        self.load_with_exporters(key, now_unix_s, 0)
+        let mut budget = Budget {
+            exporters: EXPORTERS_MAX,
+            until: Instant::now() + EXPORTERS_TIME,
+        };
+        self.load_with_exporters(key, now_unix_s, 0, &mut budget)
     }
 
-    fn load_with_exporters(&self, key: &str, now_unix_s: u64, depth: usize) -> Result<(), String> {
-        if self.lock().contains_key(key) {
-            return Ok(());
-        }
-        let token = self
-            .source
-            .lookup(key)?
-            .ok_or_else(|| "there are no claims of it".to_owned())?;
-        let claims = self
-            .trust
-            .account(key, &token, now_unix_s)
-            .map_err(|error| error.to_string())?;
-        let exporters: Vec<String> = claims.imports.iter().map(|i| i.account.clone()).collect();
-        self.learn(key, &token, claims);
-        if depth < IMPORT_DEPTH_MAX {
-            for exporter in exporters {
-                if let Err(why) = self.load_with_exporters(&exporter, now_unix_s, depth + 1) {
-                    let text = format!("Account {key} imports from {exporter}: {why}");
-                    self.log.warn(format_args!("{text}"));
-                }
-            }
+    fn load_with_exporters(
+        &self,
+        key: &str,
+        now_unix_s: u64,
+        depth: usize,
+        budget: &mut Budget,
+    ) -> Result<(), String> {
+        if let Some(claims) = self.fetch(key, now_unix_s)? {
+            self.load_exporters(&claims, now_unix_s, depth, budget);
         }
         Ok(())
     }
 
-    /// Takes over claims that somebody has sent; the key of their account.
+    /// Fetches the accounts that one imports from.
+    fn load_exporters(
+        &self,
+        claims: &AccountClaims,
+        now_unix_s: u64,
+        depth: usize,
+        budget: &mut Budget,
+    ) {
+        if depth >= IMPORT_DEPTH_MAX {
+            return;
+        }
+        let importer = &claims.common.subject;
+        let mut exporters: Vec<&str> = claims.imports.iter().map(|i| &*i.account).collect();
+        exporters.sort_unstable();
+        exporters.dedup();
+        for exporter in exporters {
+            if budget.exporters == 0 || Instant::now() >= budget.until {
+                return;
+            }
+            budget.exporters -= 1;
+            if let Err(why) = self.load_with_exporters(exporter, now_unix_s, depth + 1, budget) {
+                let text = format!("Account {importer} imports from {exporter}: {why}");
+                self.log.warn(format_args!("{text}"));
+            }
+        }
+    }
+
+    /// Fetches one account; its claims, or `None` when it was known already.
+    fn fetch(&self, key: &str, now_unix_s: u64) -> Result<Option<Arc<AccountClaims>>, String> {
+        for _ in 0..FETCHES_MAX {
+            let changes = {
+                let accounts = self.lock();
+                let known = accounts.known.get(key);
+                if known.is_some_and(|known| !known.has_ended(now_unix_s)) {
+                    return Ok(None);
+                }
+                accounts.changes
+            };
+            let token = self
+                .resolver
+                .lookup(key, now_unix_s)?
+                .ok_or_else(|| "there are no claims of it".to_owned())?;
+            let claims = self
+                .trust
+                .account(key, &token, now_unix_s)
+                .map_err(|error| error.to_string())?;
+            let claims = Arc::new(claims);
+            let mut accounts = self.lock();
+            // What was looked up may be older than what has come meanwhile.
+            if accounts.changes == changes {
+                let known = Known {
+                    token: token.trim().to_owned(),
+                    claims: Arc::clone(&claims),
+                };
+                if known.has_ended(now_unix_s) {
+                    return Err("claim is expired".to_owned());
+                }
+                accounts.known.insert(key.to_owned(), known);
+                return Ok(Some(claims));
+            }
+        }
+        Err("its claims change too fast".to_owned())
+    }
+
+    /// Takes over claims that somebody has sent, and keeps them; whether any account that is
+    /// known is another one now.
     ///
     /// # Errors
     /// Why they are not taken.
-    pub fn update(&self, token: &str, now_unix_s: u64) -> Result<String, String> {
-        let key = AccountClaims::decode(token.trim())
-            .map_err(|error| error.to_string())?
-            .common
-            .subject;
+    pub fn update(&self, key: &str, token: &str, now_unix_s: u64) -> Result<bool, String> {
+        let token = token.trim();
         let claims = self
             .trust
-            .account(&key, token, now_unix_s)
+            .account(key, token, now_unix_s)
             .map_err(|error| error.to_string())?;
-        let known_issue = self.lock().get(&key).map(|k| k.claims.common.issued_at);
-        if known_issue.is_some_and(|at| at > claims.common.issued_at) {
-            return Err("newer claims of the account are known".to_owned());
+        self.resolver.save(key, token, now_unix_s)?;
+        let claims = Arc::new(claims);
+        {
+            let mut accounts = self.lock();
+            accounts.changes += 1;
+            let concerns = accounts.known.contains_key(key)
+                || accounts.known.values().any(|known| {
+                    let mut imports = known.claims.imports.iter();
+                    imports.any(|import| import.account == key)
+                });
+            if !concerns {
+                return Ok(false);
+            }
+            let known = Known {
+                token: token.to_owned(),
+                claims: Arc::clone(&claims),
+            };
+            accounts.known.insert(key.to_owned(), known);
         }
-        self.source.keep(&key, token.trim())?;
-        self.learn(&key, token.trim(), claims);
-        Ok(key)
-    }
-
-    /// The token of an account, known or to be had.
-    ///
-    /// # Errors
-    /// Why it cannot be had.
-    pub fn lookup(&self, key: &str) -> Result<Option<String>, String> {
-        if let Some(known) = self.lock().get(key) {
-            return Ok(Some(known.token.clone()));
-        }
-        self.source.lookup(key)
+        let mut budget = Budget {
+            exporters: EXPORTERS_MAX,
+            until: Instant::now() + EXPORTERS_TIME,
+        };
+        self.load_exporters(&claims, now_unix_s, 0, &mut budget);
+        Ok(true)
     }
 
     /// Forgets an account; whether it was known.
     pub fn forget(&self, key: &str) -> bool {
-        self.lock().remove(key).is_some()
+        let mut accounts = self.lock();
+        accounts.changes += 1;
+        accounts.known.remove(key).is_some()
     }
 
-    /// The accounts as they fit together now.
-    pub fn definitions(&self, now_unix_s: u64) -> Vec<Arc<AccountDefinition>> {
-        let known = self.lock();
-        known
+    /// The accounts as they fit together now; those that have ended do not.
+    pub fn fitted(&self, now_unix_s: u64) -> Fitted {
+        let accounts = self.lock();
+        let mut until: Option<u64> = None;
+        let mut ends = |at: Option<u64>| {
+            until = until.into_iter().chain(at).min();
+        };
+        let definitions = accounts
+            .known
             .iter()
+            .filter(|(_, account)| !account.has_ended(now_unix_s))
             .map(|(importer, account)| {
+                ends(account.claims.ends_at());
                 let definition = account.claims.definition(|import| {
-                    known.get(&import.account).is_some_and(|exporter| {
-                        let strict = self.trust.is_strict(&exporter.claims.common.issuer);
-                        exporter
-                            .claims
-                            .approves(importer, import, strict, now_unix_s)
-                            .is_ok()
+                    accounts.known.get(&import.account).is_some_and(|exporter| {
+                        let claims = &exporter.claims;
+                        let strict = self.trust.is_strict(&claims.common.issuer);
+                        match claims.approves(importer, import, strict, now_unix_s) {
+                            Ok(at) => {
+                                ends(at);
+                                true
+                            }
+                            Err(_) => false,
+                        }
                     })
                 });
                 Arc::new(definition)
             })
-            .collect()
+            .collect();
+        Fitted { definitions, until }
     }
 
-    fn learn(&self, key: &str, token: &str, claims: AccountClaims) {
-        let known = Known {
-            token: token.to_owned(),
-            claims: Arc::new(claims),
-        };
-        self.lock().insert(key.to_owned(), known);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Known>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Claims that were given with the configuration, and nothing else (`resolver: MEMORY`).
-#[derive(Debug, Default)]
-pub struct Memory(Mutex<BTreeMap<String, String>>);
-
-impl Source for Memory {
-    fn lookup(&self, key: &str) -> Result<Option<String>, String> {
-        let tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(tokens.get(key).cloned())
-    }
-
-    fn keep(&self, key: &str, token: &str) -> Result<bool, String> {
-        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tokens.insert(key.to_owned(), token.to_owned());
-        Ok(true)
+    fn lock(&self) -> MutexGuard<'_, Accounts> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

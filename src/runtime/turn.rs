@@ -560,9 +560,7 @@ impl Turns {
         for (conn, presented) in std::mem::take(&mut self.fx.questions) {
             let desk = Arc::clone(&self.desk);
             let here = self.mailbox.address(self.links.own());
-            let job = Box::new(move || {
-                here.send(Command::Decided(conn, desk.decide(&presented)));
-            });
+            let job = Box::new(move || desk.answer(conn, presented, &here));
             if self.helpers.submit(job).is_err() {
                 let why = "too many connections wait to be let in".to_owned();
                 let outcome = Outcome::Refused(Refused::Credentials, why);

@@ -86,6 +86,8 @@ pub struct Session {
     pub echo: bool,
     /// It takes HMSG.
     pub headers: bool,
+    /// What it is asked, it may answer though it may not publish there otherwise.
+    pub may_reply: bool,
     /// The slot is in use.
     pub live: bool,
 
@@ -183,7 +185,7 @@ pub struct Session {
 }
 
 /// Why a CONNECT is refused, other than by who decides on credentials.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Refusal {
     /// A protocol version that there is none of.
     ProtocolVersion,
@@ -209,6 +211,7 @@ impl Session {
             deaf: false,
             echo: options.echo,
             headers: options.headers,
+            may_reply: false,
             live: true,
             plan_hint: 0,
             account: AccountId::GLOBAL,
@@ -309,9 +312,18 @@ impl Session {
         self.account = admission.account;
         self.permissions_id = admission.permissions.as_ref().map_or(0, |p| p.id());
         let responses = admission.permissions.as_ref().and_then(|p| p.responses());
+        self.may_reply = responses.is_some();
         self.replies = responses.map(|rules| Box::new(Replies::new(rules)));
         self.admission = Some(admission);
         Ok(())
+    }
+
+    /// It is being sent a request with this reply subject.
+    pub fn expect_reply(&mut self, reply: &[u8], now: Millis) {
+        let allowed = self.permissions().is_none_or(|p| p.may_publish(reply));
+        if let (false, Some(replies)) = (allowed, &mut self.replies) {
+            replies.expect(reply, now);
+        }
     }
 
     /// What it may do, if that is bounded.

@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use super::timers::Due;
 use super::{Effects, Level, Shard};
-use crate::auth::accounts::Directory;
+use crate::auth::accounts::{Account, Directory};
 use crate::auth::admission::{Admission, Credential, Outcome, Presented, Refused};
+use crate::auth::definition::AccountLimits;
 use crate::auth::gate::Gate;
 use crate::base::ids::{AccountId, ConnId};
+use crate::config::Limits;
 use crate::proto::quote::quote;
-use crate::session::{CloseReason, Refusal};
+use crate::session::{CloseReason, Refusal, Session};
 
 /// Who decides, and between what: replaced whole when the operator or a tenant changes something.
 #[derive(Clone, Debug)]
@@ -34,6 +36,47 @@ impl Policy {
             directory: Arc::new(Directory::bare()),
             only_more: false,
         }
+    }
+}
+
+/// How much a connection may send and subscribe to.
+struct Bounds {
+    payload_bytes: usize,
+    /// 0 for any number.
+    subscriptions: usize,
+}
+
+impl Bounds {
+    /// The least of what the server, the account and the user's own limits allow.
+    fn new(server: &Limits, account: &AccountLimits, admission: &Admission) -> Self {
+        let least = |a: usize, b: Option<u64>, c: Option<u64>| {
+            [b, c]
+                .into_iter()
+                .flatten()
+                .map(|n| usize::try_from(n).unwrap_or(usize::MAX))
+                .fold(a, usize::min)
+        };
+        let unlimited = match server.max_subscriptions {
+            0 => usize::MAX,
+            most => most,
+        };
+        let own = admission.max_subscriptions;
+        Self {
+            payload_bytes: least(
+                server.max_payload_bytes,
+                account.payload_bytes,
+                admission.max_payload_bytes,
+            ),
+            subscriptions: match least(unlimited, account.subscriptions, own) {
+                usize::MAX => 0,
+                most => most,
+            },
+        }
+    }
+
+    fn apply(&self, session: &mut Session) {
+        session.bounds.payload_bytes = self.payload_bytes;
+        session.max_subscriptions = self.subscriptions;
     }
 }
 
@@ -98,6 +141,8 @@ impl Shard {
     fn ask(&mut self, conn: ConnId, presented: Presented, fx: &mut Effects) {
         let session = &mut self.sessions[conn.index as usize];
         session.deciding = true;
+        // It has said who it is; how long the answer takes is not its fault.
+        session.auth_at = 0;
         session.backlog.get_or_insert_default();
         self.hold_local(conn, true, fx);
         fx.questions.push((conn, Box::new(presented)));
@@ -124,7 +169,7 @@ impl Shard {
             }
         }
         self.hold_local(conn, false, fx);
-        self.go_on(conn, backlog.unwrap_or_default(), fx);
+        self.go_on(conn, &backlog.unwrap_or_default(), fx);
     }
 
     fn apply_decision(
@@ -156,30 +201,8 @@ impl Shard {
             self.close(conn, reason, Some(text), fx);
             return;
         }
-        let limits = &self.settings.limits;
-        let least = |a: usize, b: Option<u64>, c: Option<u64>| {
-            [b, c]
-                .into_iter()
-                .flatten()
-                .map(|n| usize::try_from(n).unwrap_or(usize::MAX))
-                .fold(a, usize::min)
-        };
-        let unlimited = match limits.max_subscriptions {
-            0 => usize::MAX,
-            most => most,
-        };
-        let account_limits = account.limits();
-        let payload_bytes = least(
-            limits.max_payload_bytes,
-            account_limits.payload_bytes,
-            admission.max_payload_bytes,
-        );
-        let subscriptions = least(
-            unlimited,
-            account_limits.subscriptions,
-            admission.max_subscriptions,
-        );
-        let expires = admission.expires;
+        let bounds = Bounds::new(&self.settings.limits, account.limits(), &admission);
+        let expires_unix_s = admission.expires_unix_s;
         let trace = self.settings.trace;
         let session = &mut self.sessions[index];
         self.unauthenticated -= usize::from(std::mem::take(&mut session.awaits_auth));
@@ -190,21 +213,23 @@ impl Shard {
         }
         session.wordy |= trace;
         session.mapped = account.mappings.is_some();
-        session.bounds.payload_bytes = payload_bytes;
-        session.max_subscriptions = match subscriptions {
-            usize::MAX => 0,
-            most => most,
-        };
+        bounds.apply(session);
         session.expires_at = 0;
-        if let Some(expiry) = expires {
+        if let Some(expires_unix_s) = expires_unix_s {
             let now_ms = self.settings.unix_at_zero_ms + self.now;
-            let left = (expiry.at_unix_s.saturating_mul(1000)).saturating_sub(now_ms);
+            let left = (expires_unix_s.saturating_mul(1000)).saturating_sub(now_ms);
             let at = self.now.saturating_add(left.max(1));
             session.expires_at = at;
             self.deadlines.arm(at, Due::expiry(conn));
         }
         self.answer_connect(conn, fx);
         fx.notices.push(self.notice_of_entry(conn));
+    }
+
+    /// Whether what clients of an account publish may be mapped.
+    pub(super) fn is_mapped(&self, account: AccountId) -> bool {
+        let account = self.settings.policy.directory.get(account);
+        account.is_some_and(|account| account.mappings.is_some())
     }
 
     fn answer_connect(&mut self, conn: ConnId, fx: &mut Effects) {
@@ -273,14 +298,7 @@ impl Shard {
 
     /// The time of an admission is over.
     pub(super) fn expire(&mut self, conn: ConnId, fx: &mut Effects) {
-        let admission = self.sessions[conn.index as usize].admission.as_ref();
-        let of_account = admission
-            .and_then(|a| a.expires)
-            .is_some_and(|expiry| expiry.of_account);
-        let text = match of_account {
-            true => "Account Authentication Expired",
-            false => "User Authentication Expired",
-        };
+        let text = "User Authentication Expired";
         self.log(conn.index, Level::Debug, text, fx);
         self.close(conn, CloseReason::AuthenticationExpired, Some(text), fx);
     }
@@ -302,6 +320,7 @@ impl Shard {
             }
             let conn = session.id;
             let Some(admission) = session.admission.clone() else {
+                self.sessions[index].mapped = self.is_mapped(session.account);
                 continue;
             };
             let Policy {
@@ -309,8 +328,9 @@ impl Shard {
             } = &self.settings.policy;
             match gate.still_admits(&**directory, &admission, now) {
                 Ok(()) => {
-                    let account = directory.get(admission.account);
-                    self.sessions[index].mapped = account.is_some_and(|a| a.mappings.is_some());
+                    if let Some(account) = directory.get(admission.account).cloned() {
+                        self.bound(conn, &account, &admission, fx);
+                    }
                 }
                 Err(refused) => {
                     let (reason, text) = match refused {
@@ -333,6 +353,21 @@ impl Shard {
                     self.close(conn, reason, Some(text), fx);
                 }
             }
+        }
+    }
+
+    /// Has a connection keep to what its account may do now. Of too many connections, those that
+    /// this shard comes to first must go.
+    fn bound(&mut self, conn: ConnId, account: &Account, admission: &Admission, fx: &mut Effects) {
+        let session = &mut self.sessions[conn.index as usize];
+        session.mapped = account.mappings.is_some();
+        Bounds::new(&self.settings.limits, account.limits(), admission).apply(session);
+        if session.entered.is_some() && account.leave_if_too_many() {
+            session.entered = None;
+            let text = "maximum account active connections exceeded";
+            self.log(conn.index, Level::Error, text, fx);
+            let reason = CloseReason::MaxAccountConnectionsExceeded;
+            self.close(conn, reason, Some(text), fx);
         }
     }
 
@@ -371,7 +406,7 @@ impl Shard {
             permissions: None,
             max_subscriptions: None,
             max_payload_bytes: None,
-            expires: None,
+            expires_unix_s: None,
             claims: None,
             credential: Credential::default(),
         }));

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::auth::admission::{ClaimsFacts, Expiry, TlsFacts};
+use crate::auth::admission::{ClaimsFacts, TlsFacts};
 use crate::auth::definition::ConnectionType;
 use crate::auth::permissions::Permissions;
 use crate::base::deadlines::Millis;
@@ -92,7 +92,7 @@ pub struct ConnFacts {
     pub claims: Option<Arc<ClaimsFacts>>,
     /// What it may do; `None` for everything.
     pub permissions: Option<Arc<Permissions>>,
-    pub expires: Option<Expiry>,
+    pub expires_unix_s: Option<u64>,
     /// Public key of the trusted proxy that it came through.
     pub proxy: Option<Box<str>>,
 }

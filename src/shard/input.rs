@@ -214,13 +214,13 @@ impl Shard {
             let backlog = self.sessions[conn.index as usize].backlog.take();
             self.pong(conn, fx);
             self.hold_local(conn, false, fx);
-            self.go_on(conn, backlog.unwrap_or_default(), fx);
+            self.go_on(conn, &backlog.unwrap_or_default(), fx);
         }
     }
 
     /// Goes on with the input that has waited.
-    pub(super) fn go_on(&mut self, conn: ConnId, backlog: Vec<u8>, fx: &mut Effects) {
-        self.received(conn, &backlog, fx);
+    pub(super) fn go_on(&mut self, conn: ConnId, backlog: &[u8], fx: &mut Effects) {
+        self.received(conn, backlog, fx);
         let session = &self.sessions[conn.index as usize];
         if session.ends_after_backlog && session.backlog.is_none() && !session.closing {
             self.close(conn, CloseReason::ClientClosed, None, fx);
@@ -282,7 +282,7 @@ impl Shard {
             return;
         }
         let session = &mut self.sessions[index];
-        let checked = may == MaySubscribe::Some || session.replies.is_some();
+        let checked = may == MaySubscribe::Some;
         // A known id is answered like a new one and changes nothing.
         if session.first_sub == NONE || self.router.find(conn.index, sid).is_none() {
             session.subs += 1;

@@ -43,6 +43,7 @@ impl Shard {
         session.opened_at = self.now;
         session.pings.sent_at_ns = (self.settings.fine_clock_ns)();
         session.offers_headers = !self.settings.limits.no_header_support;
+        session.mapped = self.is_mapped(session.account);
         let index = conn.index as usize;
         if index < self.sessions.len() {
             debug_assert!(!self.sessions[index].live, "the slot is free");

@@ -38,8 +38,7 @@ impl Shard {
         asked_for
     }
 
-    /// Whether a message may be delivered to a subscription that needs asking; notes that the
-    /// subscriber may reply.
+    /// Whether a message may be delivered to a subscription that needs asking.
     pub(super) fn check_delivery(&mut self, sub_id: SubId, message: &Message<'_>) -> bool {
         let sub = &self.router.subs[sub_id];
         let queue = self.router.queue_of(sub_id);
@@ -48,18 +47,6 @@ impl Shard {
             && !permissions.may_deliver(message.subject, queue)
         {
             return false;
-        }
-        if let Some(replies) = &mut session.replies
-            && message.reply_len > 0
-        {
-            let reply = message.reply();
-            let permissions = session
-                .admission
-                .as_ref()
-                .and_then(|a| a.permissions.as_ref());
-            if permissions.is_some_and(|p| !p.may_publish(reply)) {
-                replies.expect(reply, self.now);
-            }
         }
         true
     }

@@ -10,7 +10,7 @@ use crate::base::ids::{AccountId, ShardId};
 use crate::base::outbound::{ChunkPool, Head};
 use crate::proto::client::Publish;
 use crate::proto::quote::quote;
-use crate::router::{Group, GroupPick, NONE, Part, Plan, PlanId, Sub, SubId};
+use crate::router::{Group, GroupPick, NONE, Part, Plan, PlanId, QueueId, Sub, SubId};
 use crate::session::{Publisher, Session};
 use crate::subject;
 
@@ -203,7 +203,7 @@ impl Shard {
         } = self.router.plans.get(plan);
         let alone = self.router.plans.get(plan).is_alone();
         if alone && first.subject.is_empty() {
-            return self.send_to_part(origin, plan, 0, message, fx);
+            return self.send_to_part(origin, plan, 0, &[], message, fx);
         }
         let services = services.clone();
         let account = self.router.plans.account(plan);
@@ -220,6 +220,7 @@ impl Shard {
         fx: &mut Effects,
     ) -> bool {
         let mut delivered = false;
+        let taken = self.share_out(plan);
         let mut subject = std::mem::take(&mut self.imported_subject);
         for number in 0..self.router.plans.get(plan).parts() {
             let there = &self.router.plans.get(plan).part(number).subject;
@@ -233,19 +234,48 @@ impl Shard {
                     ..*message
                 }
             };
-            delivered |= self.send_to_part(origin, plan, number, &message, fx);
+            let mine = |&&(_, part): &&(QueueId, usize)| part != number;
+            let left_out: SmallVec<[QueueId; 4]> =
+                taken.iter().filter(mine).map(|&(queue, _)| queue).collect();
+            delivered |= self.send_to_part(origin, plan, number, &left_out, &message, fx);
         }
         self.imported_subject = subject;
         delivered
     }
 
-    /// Delivers to everybody of one account, here and elsewhere; whether there was anybody.
+    /// The part that gets the message for each queue group with members in several accounts: as
+    /// in nats-server they are one group, in which each member is as likely.
+    fn share_out(&mut self, plan: PlanId) -> SmallVec<[(QueueId, usize); 4]> {
+        let plan = self.router.plans.get(plan);
+        let mut taken = SmallVec::new();
+        for &queue in &plan.shared {
+            let mut members: SmallVec<[(usize, u32); 4]> = SmallVec::new();
+            for number in 0..plan.parts() {
+                let pick = plan.part(number).groups.iter().find(|p| p.queue == queue);
+                members.extend(pick.map(|pick| (number, self.router.members(pick))));
+            }
+            let total: u32 = members.iter().map(|&(_, count)| count).sum();
+            let mut at = self.prng.below(total.max(1));
+            for (number, count) in members {
+                if at < count {
+                    taken.push((queue, number));
+                    break;
+                }
+                at -= count;
+            }
+        }
+        taken
+    }
+
+    /// Delivers to everybody of one account but the queue groups `left_out`, here and elsewhere;
+    /// whether there was anybody.
     #[inline]
     fn send_to_part(
         &mut self,
         origin: &Origin,
         plan_id: PlanId,
         number: usize,
+        left_out: &[QueueId],
         message: &Message<'_>,
         fx: &mut Effects,
     ) -> bool {
@@ -262,7 +292,7 @@ impl Shard {
         if !part.groups.is_empty() {
             // Taken out while deliveries change sessions and subscriptions, and put back.
             let picks = self.router.plans.take_groups(plan_id, number);
-            for pick in &picks {
+            for pick in picks.iter().filter(|p| !left_out.contains(&p.queue)) {
                 match self.pick(pick) {
                     Pick::Here(start) => {
                         delivered |= self.deliver_queue(origin, pick, start, message, fx)
@@ -367,7 +397,8 @@ impl Shard {
             // Another of its subscriptions has had too much of the same message.
             return false;
         }
-        if self.router.subs[sub_id].checked && !self.check_delivery(sub_id, message) {
+        let checked = self.router.subs[sub_id].checked;
+        if checked && !self.check_delivery(sub_id, message) {
             return false;
         }
         if self.router.subs[sub_id].special {
@@ -382,6 +413,9 @@ impl Shard {
         }
         let sub = &mut self.router.subs[sub_id];
         let session = &mut self.sessions[sub.conn as usize];
+        if session.may_reply && message.reply_len > 0 {
+            session.expect_reply(message.reply(), self.now);
+        }
         sub.delivered += 1;
         session.out_messages += 1;
         session.out_bytes += message.body_len as u64;
@@ -705,7 +739,9 @@ impl Shard {
             self.reply_error(from, &text, fx);
             return false;
         }
-        if self.sessions[from as usize].pedantic && !subject::is_valid_literal(subject) {
+        // What a mapping has lost has no subject, which is no mistake of the client.
+        let is_wrong = !subject.is_empty() && !subject::is_valid_literal(subject);
+        if self.sessions[from as usize].pedantic && is_wrong {
             self.reply_error(from, "Invalid Publish Subject", fx);
         }
         if self.settings.trace {
@@ -870,7 +906,8 @@ fn deliver_ordinary(
     let ordinary = !sub.special
         && sub.sid.long_place().is_none()
         && message.shared.is_none()
-        && (message.header_len == 0 || session.headers);
+        && (message.header_len == 0 || session.headers)
+        && (message.reply_len == 0 || !session.may_reply);
     if !ordinary {
         return false;
     }

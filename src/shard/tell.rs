@@ -190,7 +190,7 @@ impl Shard {
             user,
             claims: admission.and_then(|a| a.claims.clone()),
             permissions: session.permissions().cloned(),
-            expires: admission.and_then(|a| a.expires),
+            expires_unix_s: admission.and_then(|a| a.expires_unix_s),
             proxy: None,
         }
     }

@@ -14,6 +14,7 @@ use x509_ocsp::{
 const ECDSA_WITH_SHA_256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "not every test needs all")]
 pub enum Said {
     Good,
     Revoked,

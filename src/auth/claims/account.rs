@@ -228,6 +228,12 @@ impl AccountClaims {
         Ok(())
     }
 
+    /// Unix time in seconds at which they end.
+    pub fn ends_at(&self) -> Option<u64> {
+        let at = u64::try_from(self.common.expires).ok();
+        at.filter(|&at| at != 0)
+    }
+
     /// Whether a key may sign for this account, and with which scope. `strict` is the operator's
     /// rule that the account's own key must not.
     pub fn signer(&self, key: &str, strict: bool) -> Option<Option<&Scope>> {

@@ -1,9 +1,6 @@
 //! What an authorization service answered: claims of a user that is let in, or a refusal.
 
-use super::operators::{
-    Granted, earlier, expiry_of_account, facts, grant, is_type_allowed, lower, permissions_of,
-    restrictions,
-};
+use super::operators::{Granted, facts, grant, is_type_allowed, permissions_of, restrictions};
 use super::{AccountView, Accounts, Gate, Refusal, credential_of_callout, permissions};
 use crate::auth::admission::{Admission, CalloutNeed, Credential, Outcome, Presented, Refused};
 use crate::auth::callout::{Question, ServerKeys};
@@ -44,7 +41,10 @@ impl Gate {
         if let Err((refused, why)) = self.check_issuer(accounts, need, &user) {
             return Outcome::Refused(refused, why);
         }
-        let Some(account) = accounts.account(target) else {
+        let known = accounts
+            .account(target)
+            .filter(|account| !need.operators || account.claims.is_some());
+        let Some(account) = known else {
             return match need.operators {
                 true => Outcome::NeedsAccount(target.to_owned()),
                 false => {
@@ -170,7 +170,7 @@ impl Gate {
         if !is_type_allowed(&granted, presented) {
             return refuse("authorized user uses a connection type that is not allowed");
         }
-        let expires = restrictions(&granted, user, presented, now_unix_s)?;
+        let expires_unix_s = restrictions(&granted, user, presented, now_unix_s)?;
         let (permissions, credential) = match &claims {
             Some(claims) => (permissions_of(&granted, claims)?, Credential::default()),
             None => {
@@ -192,15 +192,9 @@ impl Gate {
             label: shown.as_ref().map(|shown| format!("user:{shown}").into()),
             user: shown,
             permissions,
-            max_subscriptions: lower(
-                account.max_subscriptions,
-                said(granted.limits.subscriptions),
-            ),
-            max_payload_bytes: lower(
-                account.max_payload_bytes,
-                said(granted.limits.payload_bytes),
-            ),
-            expires: earlier(expires, claims.as_deref().and_then(expiry_of_account)),
+            max_subscriptions: said(granted.limits.subscriptions),
+            max_payload_bytes: said(granted.limits.payload_bytes),
+            expires_unix_s,
             // The token is the service's and is shown to nobody.
             claims: Some(Arc::new(facts("", user, &granted))),
             credential,

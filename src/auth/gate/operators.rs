@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{AccountView, Accounts, Gate, Refusal, check_signature, permissions};
 use crate::auth::admission::{
-    Admission, CalloutNeed, ClaimsFacts, Credential, Expiry, Outcome, Presented, Refused,
+    Admission, CalloutNeed, ClaimsFacts, Credential, Outcome, Presented, Refused,
 };
 use crate::auth::claims::{AccountClaims, ClaimsError, Scope, UserClaims, UserLimits, Within};
 use crate::auth::definition::{AuthDefinition, ConnectionType};
@@ -99,7 +99,9 @@ impl Operators {
             let why = format!("account {key} not listed as operator pinned account");
             return Outcome::Refused(Refused::Credentials, why);
         }
-        let Some(account) = accounts.account(key) else {
+        // One that has expired or was deleted is known by its number only.
+        let known = accounts.account(key).filter(|a| a.claims.is_some());
+        let Some(account) = known else {
             return Outcome::NeedsAccount(key.to_owned());
         };
         let admission = admit(gate, account, presented, proxied, &user, token, now_unix_s);
@@ -156,7 +158,7 @@ fn admit(
         };
         check_signature(presented, &key)?;
     }
-    let expires = restrictions(&granted, user, presented, now_unix_s)?;
+    let expires_unix_s = restrictions(&granted, user, presented, now_unix_s)?;
     let facts = Arc::new(facts(token, user, &granted));
     let service = &claims.authorization;
     if service.is_enabled() && !service.users.contains(&user.common.subject) {
@@ -175,10 +177,10 @@ fn admit(
     Ok(Ok(Box::new(Admission {
         user: Some(user.common.subject.as_str().into()),
         label: Some(label.into()),
-        max_subscriptions: lower(account.max_subscriptions, granted.limits.subscriptions),
-        max_payload_bytes: lower(account.max_payload_bytes, granted.limits.payload_bytes),
+        max_subscriptions: granted.limits.subscriptions,
+        max_payload_bytes: granted.limits.payload_bytes,
         permissions: permissions_of(&granted, &claims)?,
-        expires: earlier(expires, expiry_of_account(&claims)),
+        expires_unix_s,
         claims: Some(facts),
         credential: Credential::default(),
         account: account.id,
@@ -249,26 +251,23 @@ pub fn restrictions(
     user: &UserClaims,
     presented: &Presented,
     now_unix_s: u64,
-) -> Result<Option<Expiry>, Refusal> {
+) -> Result<Option<u64>, Refusal> {
     let restrictions = &granted.limits.restrictions;
     if !restrictions.allow_source(presented.peer) {
         return refuse(format!("bad src ip {}", presented.peer));
     }
-    let until = |at_unix_s| {
-        Some(Expiry {
-            at_unix_s,
-            of_account: false,
-        })
-    };
     let end_of_time = match restrictions.allow_time(now_unix_s) {
         Within::No => return refuse("outside connect times"),
         Within::Always => None,
-        Within::For(seconds) => until(now_unix_s.saturating_add(seconds)),
+        Within::For(seconds) => Some(now_unix_s.saturating_add(seconds)),
     };
     let claims_end = u64::try_from(user.common.expires)
         .ok()
         .filter(|&at| at != 0);
-    Ok(earlier(end_of_time, claims_end.and_then(until)))
+    if claims_end.is_some_and(|at| at <= now_unix_s) {
+        return Err((Refused::Expired, "user JWT has expired".to_owned()));
+    }
+    Ok(end_of_time.into_iter().chain(claims_end).min())
 }
 
 /// Its own permissions, or the account's for users that have none.
@@ -283,16 +282,6 @@ pub fn permissions_of(
             Refused::Credentials,
             format!("user JWT generated invalid permissions: {why}"),
         )
-    })
-}
-
-pub fn expiry_of_account(claims: &AccountClaims) -> Option<Expiry> {
-    let at = u64::try_from(claims.common.expires)
-        .ok()
-        .filter(|&at| at != 0)?;
-    Some(Expiry {
-        at_unix_s: at,
-        of_account: true,
     })
 }
 
@@ -338,20 +327,5 @@ pub fn still_admits(
 }
 
 fn has_expired(claims: &AccountClaims, now_unix_s: u64) -> bool {
-    expiry_of_account(claims).is_some_and(|expiry| expiry.at_unix_s <= now_unix_s)
-}
-
-/// The lower of two limits.
-pub fn lower(one: Option<u64>, other: Option<u64>) -> Option<u64> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
-    }
-}
-
-/// The end that comes first.
-pub fn earlier(one: Option<Expiry>, other: Option<Expiry>) -> Option<Expiry> {
-    one.into_iter()
-        .chain(other)
-        .min_by_key(|expiry| expiry.at_unix_s)
+    claims.ends_at().is_some_and(|at| at <= now_unix_s)
 }

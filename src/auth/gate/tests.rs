@@ -33,8 +33,6 @@ fn accounts(names: &[&str]) -> Names {
         let view = AccountView {
             id: AccountId(at as u32),
             name: (**name).into(),
-            max_subscriptions: None,
-            max_payload_bytes: None,
             claims: None,
         };
         ((*name).to_owned(), view)

@@ -1,7 +1,8 @@
-//! `accounts` and mappings. Exports and imports are held against each other here, but chains and circles of them are
-//! left to who builds the accounts.
+//! `accounts` and mappings. Exports and imports are held against each other here; chains and circles of them show when the
+//! accounts are joined, which is done once to see whether it can be.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::authorization::{GLOBAL_ACCOUNT, add_users, apply_defaults, users};
 use super::exports;
@@ -9,6 +10,7 @@ use super::keys::is_public_key;
 use super::later;
 use super::permissions;
 use super::reader::Reader;
+use crate::auth::accounts::{Directory, Imports};
 use crate::auth::definition::{
     AccountDefinition, AuthDefinition, Destination, ExportDefinition, ExportKind, ImportDefinition,
     ImportKind, MappingDefinition, TraceDefinition, UserDefinition,
@@ -376,6 +378,7 @@ fn check_exports_and_imports(
             reader.error(place, text);
         }
     }
+    let mut is_sound = true;
     for account in accounts {
         let mut imported = BTreeSet::new();
         for import in &account.imports {
@@ -383,8 +386,14 @@ fn check_exports_and_imports(
                 || matches!(import.kind, ImportKind::Service { .. });
             if let Err(text) = check_import(import, &account.name, is_first, &by_name) {
                 reader.error(place, text);
+                is_sound = false;
             }
         }
+    }
+    // Rings, and renamings that cannot be, show when accounts are joined.
+    let joined: Vec<_> = accounts.iter().cloned().map(Arc::new).collect();
+    if is_sound && let Err(error) = Directory::new(&joined, "", Imports::MustFit, None) {
+        reader.error(place, error.text);
     }
 }
 

@@ -324,6 +324,7 @@ impl Top<'_> {
             "ocsp" => config.ocsp = ocsp(node, reader),
             "resolver_tls" => config.resolver_tls = tls::read(node, tls::Side::Client, reader),
             "authorization" => {
+                config.auth.has_block = true;
                 let timeout_ms = authorization::top_level(node, &mut config.auth, reader);
                 if let Some(timeout_ms @ 1..) = timeout_ms {
                     config.limits.auth_timeout_ms = timeout_ms;

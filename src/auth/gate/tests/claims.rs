@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::auth::admission::Expiry;
 use crate::auth::claims::encode;
 use crate::auth::vectors::{
     ACCOUNT_SIGNING, ACCOUNT_TOKEN, OPERATOR, OPERATOR_TOKEN, OTHER_ACCOUNT, SCOPED, SCOPED_TOKEN,
@@ -74,8 +73,6 @@ pub fn resolved(gate: &Gate, tokens: &[(&str, &str)]) -> Names {
         let view = AccountView {
             id: AccountId(at as u32 + 2),
             name: (*key).into(),
-            max_subscriptions: claims.limits.subscriptions,
-            max_payload_bytes: claims.limits.payload_bytes,
             claims: Some(Arc::new(claims)),
         };
         names.insert((*key).to_owned(), view);
@@ -355,7 +352,7 @@ fn tokens_of_the_go_library() {
         panic!("it is the service's");
     };
     assert_eq!(admission.max_subscriptions, Some(7));
-    assert_eq!(admission.max_payload_bytes, Some(2048));
+    assert_eq!(admission.max_payload_bytes, None);
     let permissions = admission.permissions.expect("of its role");
     let rules = permissions.rules();
     assert_eq!(
@@ -457,40 +454,24 @@ fn default_permissions_limits_and_ends() {
     assert_eq!(denied(&plain), Some(vec!["d".to_owned()]));
     assert_eq!(
         (plain.max_subscriptions, plain.max_payload_bytes),
-        (Some(10), Some(100))
+        (None, None)
     );
-    let of_account = Expiry {
-        at_unix_s: NOW + 50,
-        of_account: true,
-    };
-    assert_eq!(plain.expires, Some(of_account));
+    assert_eq!(plain.expires_unix_s, None);
     let own =
         json!({"exp": NOW + 20, "nats": {"subs": 3, "payload": 1000, "pub": {"deny": ["x"]}}});
     let own = admit(&names, own);
     assert_eq!(denied(&own), Some(Vec::new()));
     assert_eq!(
         (own.max_subscriptions, own.max_payload_bytes),
-        (Some(3), Some(100))
+        (Some(3), Some(1000))
     );
-    assert_eq!(
-        own.expires,
-        Some(Expiry {
-            at_unix_s: NOW + 20,
-            of_account: false
-        })
-    );
+    assert_eq!(own.expires_unix_s, Some(NOW + 20));
     let at_once = admit(
         &names,
         json!({"nats": {"times_location": "UTC",
         "times": [{"start": "00:00:00", "end": "17:46:50"}]}}),
     );
-    assert_eq!(
-        at_once.expires,
-        Some(Expiry {
-            at_unix_s: NOW + 10,
-            of_account: false
-        })
-    );
+    assert_eq!(at_once.expires_unix_s, Some(NOW + 10));
 
     // The account's end, and changes while somebody is in.
     assert_eq!(
