@@ -272,7 +272,7 @@ impl Wanted {
             None => inquiry.responders(),
         };
         Ok(Some(Self {
-            file: file.to_owned(),
+            file: file.to_path_buf(),
             inquiry,
             responders: Arc::new(Responders::new(&addresses, ANSWER_TIME)),
             insists,
