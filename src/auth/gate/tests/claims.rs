@@ -494,7 +494,7 @@ fn default_permissions_limits_and_ends() {
     assert_eq!(now(json!({"revocations": {"*": ISSUED - 1}})), Ok(()));
     assert_eq!(
         gate.still_admits(&resolved(&gate, &[]), &plain, NOW),
-        Err(Refused::Credentials)
+        Err(Refused::Expired)
     );
 }
 
