@@ -16,7 +16,7 @@
 //! | CVE-2021-3127 | activation tokens of somebody else | `auth::claims::tests::activation_tokens_are_bound_to_one_import` |
 //! | CVE-2021-32026 | TLS by flags lost its cipher suites | `runtime::tls::tests::versions_and_suites`, `config::command_line::tests::flags_override_the_file` |
 //! | CVE-2022-24450 | clients named their account | `shard::admission_tests::accounts_come_from_credentials_only`; `cases/users.txt` CVE-2022-24450 |
-//! | CVE-2022-28357 | names of files from the system account | `runtime::claims_store` (its tests), `auth::nkey::what_is_no_key` |
+//! | CVE-2022-28357 | names of files from the system account | `runtime::claims_store::tests::names_and_tokens_that_are_none` |
 //! | CVE-2022-29946 | a deny did not hold for queues on wildcards | `auth::permissions::oracle::two_rules_with_queues`; `cases/permissions.txt` CVE-2022-29946 |
 //! | CVE-2022-42708 | a number out of range | `config::file::tests::every_key`, `limits` |
 //! | CVE-2023-47090 | `$SYS` with users and others let everybody in | `auth::gate::tests::anonymous_is_refused_wherever_something_is_configured`; `cases/tokens.txt` CVE-2023-47090 |
@@ -33,7 +33,12 @@
 //! | `ccd898ea8` | users of certificates let in by name elsewhere | `auth::gate::tests::certificates`; [`names_in_certificates`] |
 //! | `91045691a` | a blank permission: a panic | `auth::permissions::tests::entries_that_are_no_subjects` |
 //! | `739caaf6f`, `b2d0c2a77`, `f06df13f2` | templates: panics | `auth::templates::noise_does_not_panic`, `expansion_is_bounded` |
-//! | GHSA-q59r (28) | offset and limit of `CONNZ` overflowed | `control::tests` (connections, by pages) |
+//! | GHSA-q59r (28) | offset and limit of `CONNZ` overflowed | `control::tests::connections_are_chosen_and_sorted` |
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed, in its helpers too"
+)]
 
 #[path = "harness/certificates.rs"]
 #[allow(dead_code, reason = "each test binary uses a part of it")]
