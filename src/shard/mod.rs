@@ -23,6 +23,7 @@ mod mesh;
 mod permit;
 mod publish;
 mod service;
+mod shown;
 mod tell;
 mod timers;
 mod trace;
