@@ -28,6 +28,10 @@ pub const OUTBOUND_LOW_WATER_BYTES: usize = 512 * 1024;
 /// The longest pause. A destination that has not come below the low-water mark by then is
 /// lagging: it is buffered up to `max_pending` and publishers no longer wait for it.
 pub const STALL_MS_MAX: u64 = 5;
+/// The longest pause for a lagging destination above three quarters of `max_pending` that still
+/// reads: long enough that what it reads meanwhile is more than what its publishers send between
+/// two pauses. With the short one a reader of a third of their speed was cut off.
+pub const LAGGING_STALL_MS_MAX: u64 = 50;
 /// A lagging destination that was sent nothing for this long does not stall anybody, however
 /// full it is: it will be cut off as a slow consumer and should not cost the healthy.
 pub const STALL_PROGRESS_MS: u64 = 50;

@@ -11,8 +11,8 @@
 use super::{Effects, Level, Shard};
 use crate::base::ids::{ConnId, ShardId};
 use crate::base::limits::{
-    MESH_OUTBOX_LOW_WATER_BYTES, OUTBOUND_HIGH_WATER_BYTES, OUTBOUND_LOW_WATER_BYTES, STALL_MS_MAX,
-    STALL_PROGRESS_MS,
+    LAGGING_STALL_MS_MAX, MESH_OUTBOX_LOW_WATER_BYTES, OUTBOUND_HIGH_WATER_BYTES,
+    OUTBOUND_LOW_WATER_BYTES, STALL_MS_MAX, STALL_PROGRESS_MS,
 };
 use crate::session::{CloseReason, Publisher};
 use crate::shard::timers::Due;
@@ -57,7 +57,11 @@ impl Shard {
             debug_assert!(pending > lagging_water);
         }
         if session.stall_until == 0 {
-            session.stall_until = now + STALL_MS_MAX;
+            let longest = match session.lagging {
+                true => LAGGING_STALL_MS_MAX,
+                false => STALL_MS_MAX,
+            };
+            session.stall_until = now + longest;
             self.deadlines
                 .arm(session.stall_until, Due::stall(session.id));
         }
