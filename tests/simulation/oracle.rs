@@ -401,14 +401,15 @@ impl Oracle {
                 .iter()
                 .map(|&other| &self.subscriptions[other])
                 .find(|other| {
-                    other.queue == sub.queue && self.clients[other.client].account == facts.account
+                    let theirs = self.group_account(message, other);
+                    other.queue == sub.queue && theirs == self.group_account(message, sub)
                 })
         {
             return Err(format!("I3: two members: {other:?}\nand {}", about()));
         }
         let way = (message.publisher, request.map(|request| request.publisher));
         let last = sub.last.get(&way).copied().unwrap_or(0);
-        let group = (facts.account, sub.queue.as_str());
+        let group = (self.group_account(message, sub), sub.queue.as_str());
         if message.number <= last && !self.may_be_overtaken(message, last, group) {
             let group = self.group(message, group);
             return Err(format!(
@@ -537,12 +538,23 @@ impl Oracle {
         self.by_name.get(&name).copied()
     }
 
+    /// The account whose group a subscription belongs to for a message. Exporter and importers of a
+    /// stream have one group of each name; a service's groups are its own.
+    fn group_account(&self, message: &Message, sub: &Subscription) -> usize {
+        let from = self.clients[message.publisher].account;
+        if message.answers.is_none() && from == accounts::EXPORTER {
+            accounts::EXPORTER
+        } else {
+            self.clients[sub.client].account
+        }
+    }
+
     /// The members of a group that may have a say in a message.
     fn group(&self, message: &Message, (account, queue): Group<'_>) -> Vec<&Subscription> {
         self.current
             .iter()
             .map(|&sub| &self.subscriptions[sub])
-            .filter(|sub| sub.queue == queue && self.clients[sub.client].account == account)
+            .filter(|sub| sub.queue == queue && self.group_account(message, sub) == account)
             .filter(|sub| self.hears(sub, message))
             .collect()
     }
@@ -653,14 +665,21 @@ impl Oracle {
             .iter()
             .map(|&sub| &self.subscriptions[sub])
             .filter(|sub| !sub.queue.is_empty() && self.hears(sub, message))
-            .map(|sub| (self.clients[sub.client].account, sub.queue.as_str()))
+            .map(|sub| (self.group_account(message, sub), sub.queue.as_str()))
             .collect();
         queues.sort_unstable();
         queues.dedup();
         for queue in queues {
             let unrest = self.unrest(message, queue);
-            // One that has just left is made up for, by planning anew; two may not be.
-            if !unrest.certain || unrest.lost_with_connection || unrest.leaves > 1 {
+            // One that has just left is made up for, by planning anew, but within its account; two
+            // may not be.
+            let members = self.group(message, queue);
+            let account_of = |sub: &&Subscription| self.clients[sub.client].account;
+            let spans = members
+                .iter()
+                .any(|sub| account_of(sub) != account_of(&members[0]));
+            let leaves_max = usize::from(!spans);
+            if !unrest.certain || unrest.lost_with_connection || unrest.leaves > leaves_max {
                 continue;
             }
             self.counts.owed_queue_deliveries += 1;
@@ -668,7 +687,7 @@ impl Oracle {
                 .got
                 .iter()
                 .map(|&sub| &self.subscriptions[sub])
-                .any(|sub| (self.clients[sub.client].account, sub.queue.as_str()) == queue);
+                .any(|sub| (self.group_account(message, sub), sub.queue.as_str()) == queue);
             if !got {
                 let group = self.group(message, queue);
                 return Err(format!(
