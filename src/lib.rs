@@ -7,10 +7,12 @@ pub mod auth;
 pub mod base;
 pub mod config;
 pub mod control;
+pub mod jetstream;
 pub mod proto;
 pub mod router;
 #[cfg(feature = "server")]
 pub mod runtime;
 pub mod session;
 pub mod shard;
+pub mod store;
 pub mod subject;

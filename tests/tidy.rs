@@ -20,14 +20,24 @@ const MODULES: &[(&str, &[&str])] = &[
     ("subject", &["base"]),
     ("auth", &["base", "subject"]),
     ("config", &["base", "subject", "auth"]),
+    ("store", &["base", "subject"]),
     // Level 2.
     ("session", &["base", "proto", "subject", "auth"]),
     ("router", &["base", "subject", "auth"]),
+    ("jetstream", &["base", "proto", "subject", "store"]),
     // Level 3. `Limits` are plain numbers of the configuration, which a shard is told at start.
     (
         "shard",
         &[
-            "base", "proto", "subject", "auth", "config", "session", "router",
+            "base",
+            "proto",
+            "subject",
+            "auth",
+            "config",
+            "session",
+            "router",
+            "jetstream",
+            "store",
         ],
     ),
     // Level 4. It sees shards through the plain facts that they tell.
@@ -42,7 +52,15 @@ const MODULES: &[(&str, &[&str])] = &[
     (
         "runtime",
         &[
-            "base", "proto", "auth", "config", "session", "shard", "control",
+            "base",
+            "proto",
+            "auth",
+            "config",
+            "session",
+            "shard",
+            "control",
+            "jetstream",
+            "store",
         ],
     ),
 ];

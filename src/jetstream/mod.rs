@@ -1,0 +1,9 @@
+//! JetStream: streams and consumers as state machines, and the API that makes and shows them.
+//!
+//! It takes messages, requests, acknowledgements and time, and speaks through an [`Outlet`]. It
+//! knows accounts by number; not connections, shards' frames or files.
+
+pub mod config;
+pub mod outlet;
+
+pub use outlet::{Now, Outgoing, Outlet, Reached};
