@@ -6,8 +6,10 @@ pub mod decode;
 pub mod encode;
 pub mod errors;
 pub mod requests;
+pub mod responses;
 mod scan;
 pub mod subjects;
 pub mod time;
+pub mod versions;
 
 pub use errors::{ApiError, Code};
