@@ -3,7 +3,9 @@
 //! It takes messages, requests, acknowledgements and time, and speaks through an [`Outlet`]. It
 //! knows accounts by number; not connections, shards' frames or files.
 
+pub mod api;
 pub mod config;
 pub mod outlet;
+pub mod stream;
 
 pub use outlet::{Now, Outgoing, Outlet, Reached};
