@@ -4,6 +4,9 @@
 //! knows accounts by number; not connections, shards' frames or files.
 
 pub mod config;
+pub mod engine;
+pub mod orders;
 pub mod outlet;
 
+pub use orders::{Order, Request, Usage};
 pub use outlet::{Now, Outgoing, Outlet, Reached};
