@@ -12,7 +12,7 @@ use super::publish::{Message, Origin};
 use super::service::is_response;
 use super::{Effects, Level, Shard};
 use crate::base::ids::{AccountId, ConnId, ShardId};
-use crate::jetstream::engine::{Arrival, Engine, Sink, World};
+use crate::jetstream::engine::{Arrival, Engine, Host, Sink};
 use crate::jetstream::{Now, Order, Outgoing, Reached};
 use crate::proto::client::Bounds;
 use crate::router::{InterestChange, NONE, SubId};
@@ -274,7 +274,7 @@ impl Out<'_> {
     }
 }
 
-impl World for Out<'_> {
+impl Host for Out<'_> {
     fn own(&self) -> ShardId {
         self.shard.id
     }

@@ -1,15 +1,15 @@
-//! All streams of a shard, and where those of the others are.
+//! What an engine can do outside of itself.
 
-use crate::base::deadlines::Millis;
 use crate::base::ids::{AccountId, ConnId, ShardId};
-use crate::jetstream::{Now, Order, Outgoing, Reached};
-use crate::store::io::{Completion, Submission};
+use crate::jetstream::{Order, Outgoing, Reached};
 
 /// What a subscription of the house is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sink {
     /// Stored in a stream of this shard.
     Stream(u32),
+    /// What a mirror or a sourcing stream of this shard is fed with.
+    Feed(u32),
     /// Said to JetStream itself.
     Api,
 }
@@ -31,8 +31,8 @@ pub struct Arrival<'a> {
     pub payload: &'a [u8],
 }
 
-/// What an engine can do outside of itself.
-pub trait World {
+/// The world around an engine: its shard, or a test.
+pub trait Host {
     /// The shard that it is part of.
     fn own(&self) -> ShardId;
     /// Publishes in an account.
@@ -58,36 +58,4 @@ pub trait World {
     fn random(&mut self) -> u64;
     /// Writes a line for the operator.
     fn log(&mut self, is_error: bool, text: String);
-}
-
-/// All streams of a shard.
-#[derive(Debug, Default)]
-pub struct Engine {}
-
-impl Engine {
-    /// When `tick` is to be called.
-    pub fn next_deadline(&self) -> Option<Millis> {
-        None
-    }
-    pub fn arrived<W: World>(
-        &mut self,
-        now: Now,
-        sink: Sink,
-        arrival: &Arrival<'_>,
-        world: &mut W,
-    ) {
-    }
-    pub fn interest_changed<W: World>(
-        &mut self,
-        now: Now,
-        account: AccountId,
-        subject: &[u8],
-        is_heard: bool,
-        world: &mut W,
-    ) {
-    }
-    pub fn disk_completed<W: World>(&mut self, now: Now, completion: Completion, world: &mut W) {}
-    pub fn turn_ends<W: World>(&mut self, now: Now, disk: &mut Vec<Submission>, world: &mut W) {}
-    pub fn ordered<W: World>(&mut self, now: Now, from: ShardId, order: Order, world: &mut W) {}
-    pub fn interest_known<W: World>(&mut self, now: Now, world: &mut W) {}
 }
