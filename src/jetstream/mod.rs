@@ -3,6 +3,7 @@
 //! It takes messages, requests, acknowledgements and time, and speaks through an [`Outlet`]. It
 //! knows accounts by number; not connections, shards' frames or files.
 
+pub mod api;
 pub mod config;
 pub mod engine;
 pub mod orders;
