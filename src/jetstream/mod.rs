@@ -5,7 +5,10 @@
 
 pub mod api;
 pub mod config;
+pub mod engine;
+pub mod orders;
 pub mod outlet;
 pub mod stream;
 
+pub use orders::{Order, Request, Usage};
 pub use outlet::{Now, Outgoing, Outlet, Reached};

@@ -5,6 +5,7 @@
 //! everything durable that has arrived since the last one. It knows subjects, sequences and bytes;
 //! not what a publish header, a consumer or an account's limit means.
 
+pub mod io;
 #[cfg(test)]
 pub mod naive;
 pub mod selection;
