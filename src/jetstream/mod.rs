@@ -8,6 +8,7 @@ pub mod config;
 pub mod engine;
 pub mod orders;
 pub mod outlet;
+pub mod sourcing;
 pub mod stream;
 
 pub use orders::{Order, Request, Usage};
