@@ -7,6 +7,7 @@ pub mod encode;
 pub mod errors;
 pub mod requests;
 mod scan;
+pub mod subjects;
 pub mod time;
 
 pub use errors::{ApiError, Code};
