@@ -5,5 +5,6 @@
 
 pub mod config;
 pub mod outlet;
+pub mod snapshot;
 
 pub use outlet::{Now, Outgoing, Outlet, Reached};
