@@ -10,6 +10,7 @@ pub mod orders;
 pub mod outlet;
 pub mod sourcing;
 pub mod stream;
+pub mod snapshot;
 
 pub use orders::{Order, Request, Usage};
 pub use outlet::{Now, Outgoing, Outlet, Reached};
