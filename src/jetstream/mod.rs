@@ -5,6 +5,12 @@
 
 pub mod api;
 pub mod config;
+pub mod engine;
+pub mod orders;
 pub mod outlet;
+pub mod sourcing;
+pub mod stream;
+pub mod snapshot;
 
+pub use orders::{Order, Request, Usage};
 pub use outlet::{Now, Outgoing, Outlet, Reached};

@@ -1,7 +1,7 @@
 //! The API of JetStream as values: requests out of JSON, answers into it, errors, and which
 //! configurations are allowed. Pure: no stream, no consumer, no message is reached from here.
 
-mod configs;
+pub mod configs;
 pub mod decode;
 pub mod encode;
 pub mod errors;
