@@ -4,6 +4,7 @@
 //! knows accounts by number; not connections, shards' frames or files.
 
 pub mod config;
+pub mod consumer;
 pub mod outlet;
 
 pub use outlet::{Now, Outgoing, Outlet, Reached};
