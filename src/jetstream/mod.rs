@@ -3,8 +3,15 @@
 //! It takes messages, requests, acknowledgements and time, and speaks through an [`Outlet`]. It
 //! knows accounts by number; not connections, shards' frames or files.
 
+pub mod api;
 pub mod config;
 pub mod consumer;
+pub mod engine;
+pub mod orders;
 pub mod outlet;
+pub mod sourcing;
+pub mod stream;
+pub mod snapshot;
 
+pub use orders::{Order, Request, Usage};
 pub use outlet::{Now, Outgoing, Outlet, Reached};

@@ -1,0 +1,13 @@
+//! The API of JetStream as values: requests out of JSON, answers into it, errors, and which
+//! configurations are allowed. Pure: no stream, no consumer, no message is reached from here.
+
+pub mod configs;
+pub mod decode;
+pub mod encode;
+pub mod errors;
+pub mod requests;
+mod scan;
+pub mod subjects;
+pub mod time;
+
+pub use errors::{ApiError, Code};
