@@ -34,6 +34,7 @@ impl Consumer {
         mut budget: usize,
         around: &mut Around<'_, M, O>,
     ) -> Progress {
+        self.is_ready = false;
         around.desk.reply.clear();
         around.desk.reply.extend_from_slice(&self.ack_prefix);
         let mut is_stalled = false;
@@ -69,7 +70,6 @@ impl Consumer {
                 Step::NoTaker => break Progress::Idle,
             }
         };
-        self.is_ready = false;
         let is_due = self.waiting.next_event_ms() <= around.now.mono_ms;
         if is_due || (self.waiting.has_no_wait() && !is_stalled) {
             self.look_at_waiting(!is_stalled, around);

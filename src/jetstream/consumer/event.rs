@@ -92,19 +92,22 @@ impl<'a> Event<'a> {
             Self::Deleted => ("ADVISORY.CONSUMER.DELETED", "advisory.v1.consumer_action"),
             Self::Paused { .. } => ("ADVISORY.CONSUMER.PAUSE", "advisory.v1.consumer_pause"),
             Self::Acked { .. } => ("METRIC.CONSUMER.ACK", "metric.v1.consumer_ack"),
-            Self::MaxDeliveries { .. } => {
-                ("ADVISORY.CONSUMER.MAX_DELIVERIES", "advisory.v1.max_deliver")
-            }
+            Self::MaxDeliveries { .. } => (
+                "ADVISORY.CONSUMER.MAX_DELIVERIES",
+                "advisory.v1.max_deliver",
+            ),
             Self::Naked { .. } => ("ADVISORY.CONSUMER.MSG_NAKED", "advisory.v1.nak"),
             Self::Terminated { .. } => {
                 ("ADVISORY.CONSUMER.MSG_TERMINATED", "advisory.v1.terminated")
             }
-            Self::Pinned { .. } => {
-                ("ADVISORY.CONSUMER.PINNED", "advisory.v1.consumer_group_pinned")
-            }
-            Self::Unpinned { .. } => {
-                ("ADVISORY.CONSUMER.UNPINNED", "advisory.v1.consumer_group_unpinned")
-            }
+            Self::Pinned { .. } => (
+                "ADVISORY.CONSUMER.PINNED",
+                "advisory.v1.consumer_group_pinned",
+            ),
+            Self::Unpinned { .. } => (
+                "ADVISORY.CONSUMER.UNPINNED",
+                "advisory.v1.consumer_group_unpinned",
+            ),
         }
     }
 

@@ -379,12 +379,7 @@ impl Consumer {
                 End::Deleted => Status::Conflict("Consumer Deleted"),
                 End::Shutdown => Status::ServerShutdown(request.left()),
             };
-            status.send(
-                around.outlet,
-                &request.reply,
-                b"",
-                &mut around.desk.status,
-            );
+            status.send(around.outlet, &request.reply, b"", &mut around.desk.status);
         }
         if self.is_push() {
             let subject = self.config.deliver_subject.as_bytes();
@@ -493,7 +488,11 @@ impl Consumer {
     }
 
     fn set_pause(&mut self, now: Now) {
-        let remaining = self.config.pause_until.unwrap_or(0).saturating_sub(now.unix);
+        let remaining = self
+            .config
+            .pause_until
+            .unwrap_or(0)
+            .saturating_sub(now.unix);
         self.resume_at_ms = if remaining > 0 {
             now.mono_ms.saturating_add(millis(remaining))
         } else {
@@ -502,7 +501,11 @@ impl Consumer {
     }
 
     fn is_paused(&self, now: Now) -> bool {
-        self.resume_at_ms != NEVER && self.config.pause_until.is_some_and(|until| now.unix < until)
+        self.resume_at_ms != NEVER
+            && self
+                .config
+                .pause_until
+                .is_some_and(|until| now.unix < until)
     }
 
     fn tell_pause<M: Messages, O: Outlet>(&self, around: &mut Around<'_, M, O>) {
@@ -568,7 +571,11 @@ impl Consumer {
     /// Looks at the time: what is due is done.
     pub fn tick<M: Messages, O: Outlet>(&mut self, around: &mut Around<'_, M, O>) -> Fate {
         let now = around.now;
-        if self.pending.next_due().is_some_and(|due| due <= now.mono_ms) {
+        if self
+            .pending
+            .next_due()
+            .is_some_and(|due| due <= now.mono_ms)
+        {
             self.take_due(around);
         }
         if self.resume_at_ms <= now.mono_ms {
@@ -656,7 +663,9 @@ impl Consumer {
     /// A count of what is ahead is needed only while there is something to deliver to.
     fn count_kept_until(&self) -> Millis {
         match self.ahead {
-            Some(ahead) if ahead.up_to >= self.next && !self.is_push() && self.waiting.is_empty() => {
+            Some(ahead)
+                if ahead.up_to >= self.next && !self.is_push() && self.waiting.is_empty() =>
+            {
                 self.last_used_ms.saturating_add(COUNT_KEPT_MS)
             }
             _ => NEVER,

@@ -137,12 +137,12 @@ impl Consumer {
             self.changed().add_settled(seq);
         }
         if let Some(rare) = &mut self.rare {
-            rare.given_up.retain(|&seq, _| messages.time_of(seq).is_some());
+            rare.given_up
+                .retain(|&seq, _| messages.time_of(seq).is_some());
         }
         let (config, unix) = (&self.config, now.unix);
-        self.pending.begin_again(unix, |redeliveries| {
-            due_from_now(config, redeliveries, now)
-        });
+        self.pending
+            .begin_again(unix, |redeliveries| due_from_now(config, redeliveries, now));
         self.delivered.stream = self.delivered.stream.min(last);
         self.floor.stream = self.floor.stream.min(self.delivered.stream);
         match self.pending.first() {

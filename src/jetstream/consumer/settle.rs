@@ -39,12 +39,7 @@ pub fn due_from_now(config: &ConsumerConfig, redeliveries: u32, now: Now) -> Mil
 }
 
 /// When a message that was delivered at a time comes up.
-pub fn due(
-    config: &ConsumerConfig,
-    redeliveries: u32,
-    delivered: UnixNanos,
-    now: Now,
-) -> Millis {
+pub fn due(config: &ConsumerConfig, redeliveries: u32, delivered: UnixNanos, now: Now) -> Millis {
     wait(config, redeliveries).map_or(NEVER, |wait| {
         let waited = millis(now.unix.saturating_sub(delivered));
         now.mono_ms.saturating_add(wait.saturating_sub(waited))
@@ -206,7 +201,9 @@ impl Consumer {
         self.pending.settle_up_to(seq, |entry| each(entry.seq));
         let given_up = self.rare.as_mut().map(|rare| &mut rare.given_up);
         if let Some(given_up) = given_up
-            && given_up.first_key_value().is_some_and(|(&first, _)| first <= seq)
+            && given_up
+                .first_key_value()
+                .is_some_and(|(&first, _)| first <= seq)
         {
             let above = given_up.split_off(&(seq + 1));
             returned.extend(std::mem::replace(given_up, above).into_keys());

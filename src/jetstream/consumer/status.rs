@@ -146,15 +146,27 @@ mod tests {
                 "100 Idle Heartbeat",
                 format!("{last}Nats-Consumer-Stalled: $JS.FC.S.C.abcd\r\n"),
             ),
-            (Status::FlowControl, "100 FlowControl Request", String::new()),
+            (
+                Status::FlowControl,
+                "100 FlowControl Request",
+                String::new(),
+            ),
             (
                 Status::BadRequest("Priority Group missing"),
                 "400 Bad Request - Priority Group missing",
                 String::new(),
             ),
             (Status::NoMessages, "404 No Messages", String::new()),
-            (Status::RequestTimeout(left), "408 Request Timeout", rest.into()),
-            (Status::RequestsPending, "408 Requests Pending", String::new()),
+            (
+                Status::RequestTimeout(left),
+                "408 Request Timeout",
+                rest.into(),
+            ),
+            (
+                Status::RequestsPending,
+                "408 Requests Pending",
+                String::new(),
+            ),
             (
                 Status::Conflict("Consumer Deleted"),
                 "409 Consumer Deleted",
@@ -165,14 +177,26 @@ mod tests {
                 "409 Message Size Exceeds MaxBytes",
                 rest.into(),
             ),
-            (Status::BatchCompleted(left), "409 Batch Completed", rest.into()),
-            (Status::ServerShutdown(left), "409 Server Shutdown", rest.into()),
+            (
+                Status::BatchCompleted(left),
+                "409 Batch Completed",
+                rest.into(),
+            ),
+            (
+                Status::ServerShutdown(left),
+                "409 Server Shutdown",
+                rest.into(),
+            ),
             (
                 Status::RequiredApiLevel,
                 "412 Required Api Level",
                 String::new(),
             ),
-            (Status::PinMismatch, "423 Nats-Pin-Id mismatch", String::new()),
+            (
+                Status::PinMismatch,
+                "423 Nats-Pin-Id mismatch",
+                String::new(),
+            ),
             (Status::WrongPin(left), "423 Nats-Wrong-Pin-Id", rest.into()),
         ];
         for (status, line, headers) in cases {
