@@ -5,6 +5,8 @@
 //! everything durable that has arrived since the last one. It knows subjects, sequences and bytes;
 //! not what a publish header, a consumer or an account's limit means.
 
+pub mod index;
+pub mod memory;
 #[cfg(test)]
 pub mod naive;
 pub mod selection;
