@@ -6,6 +6,8 @@
 //! not what a publish header, a consumer or an account's limit means.
 
 pub mod io;
+pub mod index;
+pub mod memory;
 #[cfg(test)]
 pub mod naive;
 pub mod selection;
