@@ -6,8 +6,10 @@
 //! not what a publish header, a consumer or an account's limit means.
 
 pub mod io;
+pub mod location;
 pub mod selection;
 
+pub use location::Location;
 pub use selection::Selection;
 
 /// Sequence of a message in its stream; the first is 1.
