@@ -5,8 +5,12 @@
 //! everything durable that has arrived since the last one. It knows subjects, sequences and bytes;
 //! not what a publish header, a consumer or an account's limit means.
 
+#[cfg(test)]
+pub mod index;
 pub mod io;
 pub mod location;
+pub mod memory;
+pub mod naive;
 pub mod selection;
 
 pub use location::Location;
@@ -152,7 +156,8 @@ pub trait Messages {
     fn append(&mut self, message: &NewMessage<'_>) -> Result<Seq, Refused>;
 
     /// Makes `last_seq` what it is given, without messages for the sequences between: mirrors have
-    /// the holes of what they mirror, and `first_seq` makes streams begin late.
+    /// the holes of what they mirror, and `first_seq` makes streams begin late. Nothing, if that many
+    /// have been given out already.
     ///
     /// # Errors
     /// When the storage cannot take it.
@@ -164,7 +169,7 @@ pub trait Messages {
     /// Deletes those of `selection` (all, if it is of everything) that are below `below`, but keeps
     /// the last `keep` of them. How many. When everything goes, `first_seq` is `last_seq + 1`; if
     /// `below` is above that and the selection is of everything, both become that: sequences up to
-    /// `below - 1` count as given out.
+    /// `below - 1` count as given out. `Seq::MAX` is no bound.
     fn purge(&mut self, selection: &mut Selection, below: Seq, keep: u64) -> u64;
 
     /// Reads one.
