@@ -5,8 +5,9 @@
 //! everything durable that has arrived since the last one. It knows subjects, sequences and bytes;
 //! not what a publish header, a consumer or an account's limit means.
 
-pub mod io;
 pub mod index;
+pub mod io;
+pub mod location;
 pub mod memory;
 #[cfg(test)]
 pub mod naive;
