@@ -65,6 +65,7 @@ impl FileHandle<'_> {
 
     /// Logs all facts of a number anew; those before are dead.
     fn log_notes(&mut self, note: u32, facts: &[u8]) -> Result<(), Refused> {
+        self.core.log_deferred()?;
         let number = self.number();
         let parts: [&[u8]; 2] = [&note.to_le_bytes(), facts];
         let spot = self.core.put(Kind::Notes, number, &parts, Need::Housekeeping)?;
@@ -238,6 +239,10 @@ impl Messages for FileHandle<'_> {
         self.shelf.index.time_of(seq)
     }
 
+    fn subject_of(&self, seq: Seq) -> Option<&[u8]> {
+        self.shelf.index.known(seq).map(|known| known.subject)
+    }
+
     fn last_of_each(&self, selection: &mut Selection, up_to: Seq, max: usize) -> Option<Vec<Seq>> {
         self.shelf.index.last_of_each(selection, up_to, max)
     }
@@ -267,6 +272,8 @@ impl Messages for FileHandle<'_> {
     }
 
     fn note(&mut self, note: u32, fact: &[u8]) -> Result<(), Refused> {
+        // What was forgotten must not be forgotten after this.
+        self.core.log_deferred()?;
         let number = self.number();
         let parts: [&[u8]; 2] = [&note.to_le_bytes(), fact];
         let spot = self.core.put(Kind::Note, number, &parts, Need::Housekeeping)?;
@@ -346,6 +353,8 @@ impl Core {
     pub(crate) fn forget_note(&mut self, stream: StreamNumber, note: u32) {
         self.changes += 1;
         self.deferred.push((stream, Some(note)));
+        // What it waits for then is told where it matters.
+        let _ = self.log_deferred();
     }
 
     /// Has the bytes of a message overwritten, when its removal is durable.
@@ -417,5 +426,5 @@ fn inflate(head: &MessageHead, body: &[u8], out: &mut Vec<u8>) -> bool {
         return false;
     }
     out.resize(bytes, 0);
-    lz4_flex::block::decompress_into(&packed[4..], out) == Ok(bytes)
+    matches!(lz4_flex::block::decompress_into(&packed[4..], out), Ok(got) if got == bytes)
 }

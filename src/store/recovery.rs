@@ -71,6 +71,8 @@ pub(crate) struct Recovery {
     pub marks: BTreeMap<u64, SegmentMark>,
     pub has_marks: bool,
     pub freed: BTreeSet<u64>,
+    /// Generations that were searched for those.
+    pub searched: BTreeSet<u64>,
     /// Segments to be replayed.
     pub replay: VecDeque<SegmentMark>,
     /// Streams that were deleted.
@@ -92,6 +94,7 @@ impl Recovery {
             marks: BTreeMap::new(),
             has_marks: false,
             freed: BTreeSet::new(),
+            searched: BTreeSet::new(),
             replay: VecDeque::new(),
             deleted: BTreeSet::new(),
             damages: 0,

@@ -101,6 +101,8 @@ pub(crate) struct Log {
     freeing: VecDeque<(u64, Slot)>,
     /// The active segment is what was kept in reserve.
     in_reserve: bool,
+    /// Files that were written to since they were synced.
+    unsynced: Vec<FileNumber>,
     poisoned: bool,
     pool: Vec<AlignedBuffer>,
     scratch: Vec<u8>,
@@ -124,6 +126,7 @@ impl Log {
             durable: 0,
             freeing: VecDeque::new(),
             in_reserve: false,
+            unsynced: Vec::new(),
             poisoned: false,
             pool: Vec::new(),
             scratch: Vec::new(),
@@ -456,6 +459,9 @@ impl Log {
             sync,
         };
         requests.submit(work, Purpose::Flush);
+        if !sync && !self.unsynced.contains(&file) {
+            self.unsynced.push(file);
+        }
         self.flight = Some(frame);
     }
 
@@ -475,6 +481,31 @@ impl Log {
             self.queued_bytes += frame.span;
             self.queue.push_front(frame);
         }
+    }
+
+    /// Files to be synced before what is written is on stable storage.
+    pub fn take_unsynced(&mut self) -> Vec<FileNumber> {
+        std::mem::take(&mut self.unsynced)
+    }
+
+    /// Whether a frame is under way.
+    pub fn is_flushing(&self) -> bool {
+        self.flight.is_some()
+    }
+
+    /// What a segment's records are sealed with, while it is replayed.
+    pub fn take_seal(&mut self, slot: Slot) -> Option<Seal> {
+        self.segments.get_mut(slot as usize)?.seal.take()
+    }
+
+    /// A segment was replayed: where it ends, and the number of its last frame.
+    pub fn replayed(&mut self, slot: Slot, end: usize, seal: Option<Seal>, last_number: u64) {
+        if let Some(segment) = self.segments.get_mut(slot as usize) {
+            segment.end = end;
+            segment.seal = seal;
+        }
+        let next = self.next_number.max(last_number + 1);
+        self.resume(next, self.next_generation);
     }
 
     /// Frames up to this are on stable storage.
