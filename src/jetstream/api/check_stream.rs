@@ -124,6 +124,7 @@ pub fn creation(
     let StreamRequest {
         mut config,
         pedantic,
+        storage_said,
     } = request;
     versions::set_stream(&mut config);
     if subject_name != config.name {
@@ -138,7 +139,7 @@ pub fn creation(
     if config.mirror_direct && config.mirror.is_none() {
         return invalid("stream has no mirror but does have mirror direct");
     }
-    within_account(&config, around)?;
+    within_account(&config, storage_said, around)?;
     addition(config, pedantic, around)
 }
 
@@ -203,6 +204,11 @@ pub fn update(
         && republish.destination.is_empty()
     {
         republish.destination = EVERYTHING.to_owned();
+        check_mapping(&republish.source, EVERYTHING).map_err(|why| {
+            let source = &republish.source;
+            let why = format!("stream configuration for republish from '{source}' to '>': {why}");
+            Code::StreamUpdate.with(&[&why])
+        })?;
     }
     Ok(config)
 }
@@ -241,8 +247,7 @@ pub fn consumers_fit<'c>(
 
 /// Whether a name may be one of a stream or consumer.
 pub fn is_valid_name(name: &str) -> bool {
-    !name.is_empty()
-        && !name.contains([' ', '\t', '\r', '\n', '\x0c', '.', '*', '>', '\\', '/'])
+    !name.is_empty() && !name.contains([' ', '\t', '\r', '\n', '\x0c', '.', '*', '>', '\\', '/'])
 }
 
 /// Checks a configuration by itself and against others, and puts in what was not said.
@@ -414,9 +419,7 @@ fn check_features(config: &mut StreamConfig, pedantic: bool) -> Result<(), ApiEr
         }
         if !config.allow_msg_ttl {
             if pedantic {
-                return invalid(
-                    "subject delete marker cannot be set if message TTLs are disabled",
-                );
+                return invalid("subject delete marker cannot be set if message TTLs are disabled");
             }
             config.allow_msg_ttl = true;
         }
@@ -675,7 +678,10 @@ fn source_identity<'s>(source: &'s StreamSource) -> SourceIdentity<'s> {
     fn all(text: &str) -> &str {
         if text.is_empty() { EVERYTHING } else { text }
     }
-    let api = source.external.as_ref().map(|external| external.api.as_str());
+    let api = source
+        .external
+        .as_ref()
+        .map(|external| external.api.as_str());
     let filters = if source.subject_transforms.is_empty() {
         vec![(all(&source.filter_subject), EVERYTHING)]
     } else {
@@ -874,7 +880,11 @@ fn overlaps(config: &StreamConfig, around: &Around<'_>) -> bool {
 
 /// How many streams an account may have, and what they may reserve. Before the configuration is
 /// looked at, as nats-server does.
-fn within_account(config: &StreamConfig, around: &Around<'_>) -> Result<(), ApiError> {
+fn within_account(
+    config: &StreamConfig,
+    storage_said: bool,
+    around: &Around<'_>,
+) -> Result<(), ApiError> {
     let (limits, tier) = around
         .limits
         .of(config.num_replicas)
@@ -890,8 +900,21 @@ fn within_account(config: &StreamConfig, around: &Around<'_>) -> Result<(), ApiE
             return Err(Code::MaximumStreamsLimit.into());
         }
     }
+    check_max_consumers(config, &limits)?;
+    if !storage_said {
+        // nats-server does not know yet where it will be; the bytes are counted later.
+        return Ok(());
+    }
     let reserved = reserved(config, &tier, around);
     within_limits(config, config.max_bytes, &limits, &tier, reserved, around)
+}
+
+fn check_max_consumers(config: &StreamConfig, limits: &AccountLimits) -> Result<(), ApiError> {
+    let (own, limit) = (config.max_consumers, limits.max_consumers);
+    if own > 0 && limit > 0 && own > limit {
+        return Err(Code::MaximumConsumersLimit.into());
+    }
+    Ok(())
 }
 
 fn is_of_tier(other: &StreamConfig, tier: &str, config: &StreamConfig) -> bool {
@@ -930,10 +953,7 @@ fn within_limits(
     reserved: i64,
     around: &Around<'_>,
 ) -> Result<(), ApiError> {
-    let max_consumers = config.max_consumers;
-    if max_consumers > 0 && limits.max_consumers > 0 && max_consumers > limits.max_consumers {
-        return Err(Code::MaximumConsumersLimit.into());
-    }
+    check_max_consumers(config, limits)?;
     // Without a limit of its own, a stream needs some space.
     let bytes = if max_bytes < 0 { 1 } else { max_bytes };
     let of_account = reservation(tier, config.num_replicas, bytes);
