@@ -5,9 +5,12 @@
 
 pub mod api;
 pub mod config;
+pub mod consumer;
 pub mod engine;
 pub mod orders;
 pub mod outlet;
+pub mod snapshot;
+pub mod sourcing;
 pub mod stream;
 
 pub use orders::{Order, Request, Usage};
