@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use crate::base::deadlines::Millis;
 use crate::jetstream::Outlet;
 use crate::jetstream::api::errors::{ApiError, Code};
-use crate::jetstream::api::{LEVEL, encode, time};
+use crate::jetstream::api::{encode, versions};
 use crate::jetstream::config::Storage;
 use crate::store::{Messages, Seq};
 
@@ -255,26 +255,36 @@ impl Stream {
                 return Err(Code::AtomicPublishTooManyInflight.into());
             }
         }
-        let expires_ms = world.now.mono_ms.saturating_add(self.settings.batch_timeout_ms);
+        let expires_ms = world
+            .now
+            .mono_ms
+            .saturating_add(self.settings.batch_timeout_ms);
         if self.atomic.by_id.is_empty() {
             self.atomic.next_expiry_ms = expires_ms;
         }
-        let batch = self.atomic.by_id.entry(id.into()).or_insert_with(|| Atomic {
-            last: 0,
-            messages: Vec::new(),
-            bytes: 0,
-            expires_ms,
-            is_whole: false,
-        });
+        let batch = self
+            .atomic
+            .by_id
+            .entry(id.into())
+            .or_insert_with(|| Atomic {
+                last: 0,
+                messages: Vec::new(),
+                bytes: 0,
+                expires_ms,
+                is_whole: false,
+            });
         if batch.is_whole {
             return Ok(true);
         }
         batch.expires_ms = expires_ms;
-        if asked.batch_commit.is_some_and(|commit| commit != b"1" && !commits_before) {
+        if asked
+            .batch_commit
+            .is_some_and(|commit| commit != b"1" && !commits_before)
+        {
             self.atomic.remove(id);
             return Err(Code::AtomicPublishInvalidBatchCommit.into());
         }
-        if !asked.required_level.is_empty() && !is_supported(asked.required_level) {
+        if versions::asks_too_much(Some(asked.required_level)) {
             return Err(Refused {
                 error: Code::RequiredApiLevel.into(),
                 abandoned: Some(Abandoned::Unsupported),
@@ -362,7 +372,9 @@ impl Stream {
             let asked = Asked::read(&message.headers);
             if !asked.expected_msg_id.is_empty() {
                 let header = headers::EXPECTED_LAST_MSG_ID;
-                return Err(Code::AtomicPublishUnsupportedHeaderBatch.with(&[header]).into());
+                return Err(Code::AtomicPublishUnsupportedHeaderBatch
+                    .with(&[header])
+                    .into());
             }
             let incoming = Incoming {
                 subject,
@@ -376,7 +388,10 @@ impl Stream {
         let is_marked = all.len() > 1 && self.config.storage == Storage::File;
         if is_marked {
             let begin = before.to_le_bytes();
-            world.messages.rewrite_note(NOTE, &begin).map_err(storage_error)?;
+            world
+                .messages
+                .rewrite_note(NOTE, &begin)
+                .map_err(storage_error)?;
         }
         let mut stored = Err(Code::AtomicPublishIncompleteBatch.into());
         for checked in &all {
@@ -450,7 +465,10 @@ impl Stream {
         }
         let mut event = Vec::new();
         let mut object = encode::Object::begin(&mut event);
-        object.string("type", "io.nats.jetstream.advisory.v1.stream_batch_abandoned");
+        object.string(
+            "type",
+            "io.nats.jetstream.advisory.v1.stream_batch_abandoned",
+        );
         object.string("id", &event_id(|| world.outlet.random()));
         object.time("timestamp", world.now.unix);
         object.string("stream", &self.config.name);
@@ -458,16 +476,10 @@ impl Stream {
         object.string("batch", &String::from_utf8_lossy(id));
         object.string("reason", reason.text());
         object.end();
-        world.outlet.publish_anew(subject.as_bytes(), b"", b"", &event);
+        world
+            .outlet
+            .publish_anew(subject.as_bytes(), b"", b"", &event);
     }
-}
-
-/// Whether the server is of a level that is asked for.
-pub(super) fn is_supported(level: &[u8]) -> bool {
-    let level = std::str::from_utf8(level).ok();
-    level
-        .and_then(|level| level.parse::<i64>().ok())
-        .is_some_and(|level| level <= i64::from(LEVEL))
 }
 
 /// An id as nats-server's: 22 letters and digits.

@@ -97,7 +97,9 @@ impl Stream {
             let subject = text(fields.nth(3).unwrap_or(checked.subject));
             let sourced = value(&checked.payload).ok_or_else(broken)?;
             let counted = total.sources.entry(stream).or_default();
-            let before = counted.insert(subject, sourced.to_string()).unwrap_or_default();
+            let before = counted
+                .insert(subject, sourced.to_string())
+                .unwrap_or_default();
             increment = sourced - number(before.as_bytes()).unwrap_or_default();
             headers::set(block, headers::INCREMENT, increment.to_string().as_bytes());
         }

@@ -124,7 +124,10 @@ impl Fields {
             month: field(1, 12, MONTHS)?,
             weekday: field(0, 6, WEEKDAYS)?,
         };
-        texts.next().is_none().then_some(fields)
+        // Without any second, minute or hour all of the years would be walked through.
+        let times = [fields.second, fields.minute, fields.hour, fields.month];
+        let is_possible = times.iter().all(|&bits| bits != 0);
+        (is_possible && texts.next().is_none()).then_some(fields)
     }
 
     fn has_day(&self, date: Date) -> bool {
@@ -149,7 +152,10 @@ impl Fields {
             } else if !self.has_day(at.date()) {
                 at = day(zone, at.date().tomorrow().ok()?)?;
             } else if self.hour >> at.hour() & 1 == 0 {
-                at = step(&at, 3600 - i64::from(at.minute()) * 60 - i64::from(at.second()))?;
+                at = step(
+                    &at,
+                    3600 - i64::from(at.minute()) * 60 - i64::from(at.second()),
+                )?;
             } else if self.minute >> at.minute() & 1 == 0 {
                 at = step(&at, 60 - i64::from(at.second()))?;
             } else if self.second >> at.second() & 1 == 0 {
@@ -174,7 +180,9 @@ fn step(at: &Zoned, seconds: i64) -> Option<Zoned> {
 /// The bits of a field: ranges with commas between them.
 fn bits(field: &str, min: u32, max: u32, names: &[&str]) -> Option<u64> {
     let ranges = field.split(',').filter(|range| !range.is_empty());
-    ranges.map(|range| range_bits(range, min, max, names)).try_fold(0, |all, range| Some(all | range?))
+    ranges
+        .map(|range| range_bits(range, min, max, names))
+        .try_fold(0, |all, range| Some(all | range?))
 }
 
 /// The bits of `*`, `a`, `a-b`, each perhaps with `/step`.
@@ -186,7 +194,9 @@ fn range_bits(range: &str, min: u32, max: u32, names: &[&str]) -> Option<u64> {
         return None;
     }
     let number = |text: &str| {
-        let name = names.iter().position(|name| name.eq_ignore_ascii_case(text));
+        let name = names
+            .iter()
+            .position(|name| name.eq_ignore_ascii_case(text));
         match name {
             Some(at) => Some(at as u32 + min),
             None => text.parse::<u32>().ok(),
@@ -234,26 +244,106 @@ mod tests {
     #[test]
     fn next_times() {
         let cases: &[(&str, &str, &str, &str)] = &[
-            ("", "* * * * * *", "2026-11-21T10:00:00.5Z", "2026-11-21T10:00:01Z"),
-            ("", "0 * * * * *", "2026-11-21T10:00:00Z", "2026-11-21T10:01:00Z"),
-            ("", "*/15 * * * * *", "2026-11-21T10:00:46Z", "2026-11-21T10:01:00Z"),
-            ("", "5/20 * * * * *", "2026-11-21T10:00:26Z", "2026-11-21T10:00:45Z"),
-            ("", "0 0 12 * * *", "2026-11-21T12:00:00Z", "2026-11-22T12:00:00Z"),
-            ("", "0 30 8-10/2 * * *", "2026-11-21T08:31:00Z", "2026-11-21T10:30:00Z"),
-            ("", "0 0 0 29 2 ?", "2026-11-21T00:00:00Z", "2028-02-29T00:00:00Z"),
+            (
+                "",
+                "* * * * * *",
+                "2026-11-21T10:00:00.5Z",
+                "2026-11-21T10:00:01Z",
+            ),
+            (
+                "",
+                "0 * * * * *",
+                "2026-11-21T10:00:00Z",
+                "2026-11-21T10:01:00Z",
+            ),
+            (
+                "",
+                "*/15 * * * * *",
+                "2026-11-21T10:00:46Z",
+                "2026-11-21T10:01:00Z",
+            ),
+            (
+                "",
+                "5/20 * * * * *",
+                "2026-11-21T10:00:26Z",
+                "2026-11-21T10:00:45Z",
+            ),
+            (
+                "",
+                "0 0 12 * * *",
+                "2026-11-21T12:00:00Z",
+                "2026-11-22T12:00:00Z",
+            ),
+            (
+                "",
+                "0 30 8-10/2 * * *",
+                "2026-11-21T08:31:00Z",
+                "2026-11-21T10:30:00Z",
+            ),
+            (
+                "",
+                "0 0 0 29 2 ?",
+                "2026-11-21T00:00:00Z",
+                "2028-02-29T00:00:00Z",
+            ),
             ("", "0 0 0 31 Feb *", "2026-11-21T00:00:00Z", ""),
-            ("", "0 0 0 1,15 * Mon", "2026-11-21T00:00:00Z", "2026-11-23T00:00:00Z"),
-            ("", "0 0 0 1 * mon", "2026-11-24T00:00:00Z", "2026-11-30T00:00:00Z"),
-            ("", "0 0 0 * jan-mar sat", "2026-11-21T00:00:00Z", "2027-01-02T00:00:00Z"),
-            ("", "@hourly", "2026-11-21T10:59:59Z", "2026-11-21T11:00:00Z"),
+            (
+                "",
+                "0 0 0 1,15 * Mon",
+                "2026-11-21T00:00:00Z",
+                "2026-11-23T00:00:00Z",
+            ),
+            (
+                "",
+                "0 0 0 1 * mon",
+                "2026-11-24T00:00:00Z",
+                "2026-11-30T00:00:00Z",
+            ),
+            (
+                "",
+                "0 0 0 * jan-mar sat",
+                "2026-11-21T00:00:00Z",
+                "2027-01-02T00:00:00Z",
+            ),
+            (
+                "",
+                "@hourly",
+                "2026-11-21T10:59:59Z",
+                "2026-11-21T11:00:00Z",
+            ),
             ("", "@daily", "2026-12-31T10:00:00Z", "2027-01-01T00:00:00Z"),
-            ("", "@weekly", "2026-11-21T10:00:00Z", "2026-11-22T00:00:00Z"),
-            ("", "@monthly", "2026-11-21T10:00:00Z", "2026-12-01T00:00:00Z"),
-            ("", "@yearly", "2026-11-21T10:00:00Z", "2027-01-01T00:00:00Z"),
-            ("", "@every 1m", "2026-11-21T10:00:00.6Z", "2026-11-21T10:01:01Z"),
+            (
+                "",
+                "@weekly",
+                "2026-11-21T10:00:00Z",
+                "2026-11-22T00:00:00Z",
+            ),
+            (
+                "",
+                "@monthly",
+                "2026-11-21T10:00:00Z",
+                "2026-12-01T00:00:00Z",
+            ),
+            (
+                "",
+                "@yearly",
+                "2026-11-21T10:00:00Z",
+                "2027-01-01T00:00:00Z",
+            ),
+            (
+                "",
+                "@every 1m",
+                "2026-11-21T10:00:00.6Z",
+                "2026-11-21T10:01:01Z",
+            ),
             ("", "@every 500ms", "2026-11-21T10:00:00Z", ""),
             ("", "@every", "2026-11-21T10:00:00Z", ""),
-            ("", "@at 2026-11-21T10:00:05+01:00", "2026-11-21T08:00:00Z", "2026-11-21T09:00:05Z"),
+            (
+                "",
+                "@at 2026-11-21T10:00:05+01:00",
+                "2026-11-21T08:00:00Z",
+                "2026-11-21T09:00:05Z",
+            ),
             ("", "@at soon", "2026-11-21T08:00:00Z", ""),
             ("", "* * * * *", "2026-11-21T08:00:00Z", ""),
             ("", "* * * * * * *", "2026-11-21T08:00:00Z", ""),
@@ -266,15 +356,45 @@ mod tests {
             ("", ", * * * * *", "2026-11-21T08:00:00Z", ""),
             ("", "* * * 0 * *", "2026-11-21T08:00:00Z", ""),
             ("", "* * * * * 7", "2026-11-21T08:00:00Z", ""),
-            ("America/New_York", "0 0 9 * * *", "2026-07-01T12:00:00Z", "2026-07-01T13:00:00Z"),
-            ("America/New_York", "@at 2026-11-21T10:00:05Z", "2026-11-21T08:00:00Z", ""),
+            (
+                "America/New_York",
+                "0 0 9 * * *",
+                "2026-07-01T12:00:00Z",
+                "2026-07-01T13:00:00Z",
+            ),
+            (
+                "America/New_York",
+                "@at 2026-11-21T10:00:05Z",
+                "2026-11-21T08:00:00Z",
+                "",
+            ),
             ("America/New_York", "@every 1m", "2026-11-21T08:00:00Z", ""),
             // 02:30 does not exist on that day.
-            ("Europe/Berlin", "0 30 2 * * *", "2026-03-28T12:00:00Z", "2026-03-30T00:30:00Z"),
+            (
+                "Europe/Berlin",
+                "0 30 2 * * *",
+                "2026-03-28T12:00:00Z",
+                "2026-03-30T00:30:00Z",
+            ),
             // and there twice.
-            ("Europe/Berlin", "0 30 2 * * *", "2026-10-25T00:00:00Z", "2026-10-25T00:30:00Z"),
-            ("Europe/Berlin", "0 30 2 * * *", "2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z"),
-            ("Europe/Berlin", "0 30 2 * * *", "2026-10-25T01:30:00Z", "2026-10-26T01:30:00Z"),
+            (
+                "Europe/Berlin",
+                "0 30 2 * * *",
+                "2026-10-25T00:00:00Z",
+                "2026-10-25T00:30:00Z",
+            ),
+            (
+                "Europe/Berlin",
+                "0 30 2 * * *",
+                "2026-10-25T00:30:00Z",
+                "2026-10-25T01:30:00Z",
+            ),
+            (
+                "Europe/Berlin",
+                "0 30 2 * * *",
+                "2026-10-25T01:30:00Z",
+                "2026-10-26T01:30:00Z",
+            ),
         ];
         for &(name, pattern, from, expected) in cases {
             let zone = (!name.is_empty()).then(|| zone(name.as_bytes()).unwrap());

@@ -32,7 +32,12 @@ impl Expiry {
     /// A message with a time to live.
     pub fn add(&mut self, expires: UnixNanos, seq: Seq, messages: &impl Messages) {
         let there = usize::try_from(messages.state().messages).unwrap_or(usize::MAX);
-        if self.ttls.len() > self.sweep_at.max(there.saturating_mul(2)).saturating_add(SWEEP_SLACK) {
+        if self.ttls.len()
+            > self
+                .sweep_at
+                .max(there.saturating_mul(2))
+                .saturating_add(SWEEP_SLACK)
+        {
             self.ttls
                 .retain(|Reverse((_, seq))| messages.time_of(*seq).is_some());
             self.sweep_at = self.ttls.len();
@@ -142,11 +147,7 @@ impl Stream {
     }
 
     /// Removes a message whose time has come, or has a marker take its place.
-    fn end<M: Messages, O: Outlet>(
-        &mut self,
-        world: &mut World<'_, M, O>,
-        seq: Seq,
-    ) -> Progress {
+    fn end<M: Messages, O: Outlet>(&mut self, world: &mut World<'_, M, O>, seq: Seq) -> Progress {
         let marker_seconds = self.config.subject_delete_marker_ttl / NANOS_PER_SECOND;
         if marker_seconds <= 0 {
             self.remove_one(world, seq);
@@ -156,8 +157,9 @@ impl Stream {
             Fetched::Later => return Progress::Blocked,
             // What cannot be read must go all the same.
             Fetched::Gone | Fetched::Damaged => None,
-            Fetched::Here(message) => (!Asked::read(message.headers).is_delete_marker())
-                .then(|| message.subject.to_vec()),
+            Fetched::Here(message) => {
+                (!Asked::read(message.headers).is_delete_marker()).then(|| message.subject.to_vec())
+            }
         };
         let is_last = |subject: &[u8]| {
             let state = world.messages.subject(subject);

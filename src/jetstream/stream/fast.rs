@@ -7,10 +7,11 @@ use std::collections::HashMap;
 use crate::base::deadlines::Millis;
 use crate::jetstream::Outlet;
 use crate::jetstream::api::errors::{ApiError, Code};
+use crate::jetstream::api::versions;
 use crate::store::{Messages, Seq};
 
 use super::acks;
-use super::batch::{ID_BYTES_MAX, Staged, is_supported};
+use super::batch::{ID_BYTES_MAX, Staged};
 use super::headers::{self, Asked};
 use super::publish::{Arrival, Incoming, Origin, Outcome, Stop};
 use super::{Stream, World};
@@ -176,7 +177,10 @@ impl Stream {
                 return Outcome::Refused(error);
             }
         };
-        let expires_ms = world.now.mono_ms.saturating_add(self.settings.batch_timeout_ms);
+        let expires_ms = world
+            .now
+            .mono_ms
+            .saturating_add(self.settings.batch_timeout_ms);
         if self.fast.by_id.is_empty() {
             self.fast.next_expiry_ms = expires_ms;
         }
@@ -229,7 +233,7 @@ impl Stream {
                 return Err(Code::BatchPublishTooManyInflight);
             }
         }
-        if !asked.required_level.is_empty() && !is_supported(asked.required_level) {
+        if versions::asks_too_much(Some(asked.required_level)) {
             self.fast.by_id.remove(said.id);
             return Err(Code::RequiredApiLevel);
         }
@@ -249,7 +253,9 @@ impl Stream {
         let batches = self.fast.len();
         if said.operation == Operation::Ping {
             if said.seq > batch.last {
-                self.say(world, reply, |to| acks::gap(batch.last + 1, said.seq + 1, to));
+                self.say(world, reply, |to| {
+                    acks::gap(batch.last + 1, said.seq + 1, to)
+                });
                 if !batch.gaps_are_fine {
                     self.commit_fast(world, reply, said.id, batch);
                     return Outcome::Staged;
@@ -260,11 +266,13 @@ impl Stream {
                     return Outcome::Staged;
                 }
             }
-            self.say(world, reply, |to| acks::flow(batch.acknowledged, batch.flow, to));
+            self.say(world, reply, |to| {
+                acks::flow(batch.acknowledged, batch.flow, to)
+            });
             return Outcome::Staged;
         }
         let expected = batch.last + 1;
-        if said.seq > expected {
+        if said.seq != expected {
             self.say(world, reply, |to| acks::gap(expected, said.seq, to));
         }
         if said.seq < expected || (said.seq > expected && !batch.gaps_are_fine) {
@@ -351,7 +359,9 @@ impl Stream {
         if !said.gaps_are_fine && batch.last == 1 {
             self.fast.by_id.remove(said.id);
             let acks = self.acks.clone();
-            self.say(world, reply, |to| acks.batch(seq, true, said.id, said.seq, to));
+            self.say(world, reply, |to| {
+                acks.batch(seq, true, said.id, said.seq, to)
+            });
             return;
         }
         self.commit_fast(world, reply, said.id, batch);
@@ -416,11 +426,26 @@ mod tests {
     #[test]
     fn what_reply_subjects_say() {
         let cases: &[(&str, Option<(&str, u16, bool, u64, Operation)>)] = &[
-            ("_INBOX.x.id.100.fail.1.0.$FI", Some(("id", 100, false, 1, Operation::Start))),
-            ("p.id.x.ok.7.1.$FI", Some(("id", 10, true, 7, Operation::Append))),
-            ("p.id.99999.ok.7.2.$FI", Some(("id", 65535, true, 7, Operation::Commit))),
-            ("p.id.0.ok.7.3.$FI", Some(("id", 10, true, 7, Operation::CommitBefore))),
-            ("p.id.1.ok.7.4.$FI", Some(("id", 1, true, 7, Operation::Ping))),
+            (
+                "_INBOX.x.id.100.fail.1.0.$FI",
+                Some(("id", 100, false, 1, Operation::Start)),
+            ),
+            (
+                "p.id.x.ok.7.1.$FI",
+                Some(("id", 10, true, 7, Operation::Append)),
+            ),
+            (
+                "p.id.99999.ok.7.2.$FI",
+                Some(("id", 65535, true, 7, Operation::Commit)),
+            ),
+            (
+                "p.id.0.ok.7.3.$FI",
+                Some(("id", 10, true, 7, Operation::CommitBefore)),
+            ),
+            (
+                "p.id.1.ok.7.4.$FI",
+                Some(("id", 1, true, 7, Operation::Ping)),
+            ),
             ("p.id.1.ok.7.5.$FI", None),
             ("p.id.1.ok.1.1.$FI", None),
             ("p.id.1.ok.2.0.$FI", None),

@@ -217,11 +217,13 @@ impl Stream {
             origin: arrival.origin,
         };
         let mut counter = None;
-        let stored = self.check(world, &message, asked, None).and_then(|mut checked| {
-            let stored = self.store(world, &checked);
-            counter = checked.counter.take();
-            stored
-        });
+        let stored = self
+            .check(world, &message, asked, None)
+            .and_then(|mut checked| {
+                let stored = self.store(world, &checked);
+                counter = checked.counter.take();
+                stored
+            });
         transformed.clear();
         self.transformed = transformed;
         let said = Said {
@@ -335,10 +337,22 @@ impl Stream {
                 || (world.wanted)(message.subject),
         };
         if !message.block.is_empty() {
-            self.check_headers(world, message.origin, asked, &mut checked, staged.as_deref())?;
+            self.check_headers(
+                world,
+                message.origin,
+                asked,
+                &mut checked,
+                staged.as_deref(),
+            )?;
         }
         if self.config.allow_msg_counter || !asked.increment.is_empty() {
-            self.check_counter(world, message.origin, asked, &mut checked, staged.as_deref_mut())?;
+            self.check_counter(
+                world,
+                message.origin,
+                asked,
+                &mut checked,
+                staged.as_deref_mut(),
+            )?;
         }
         self.check_size(world, &checked)?;
         if checked.is_wanted {
@@ -369,8 +383,7 @@ impl Stream {
         }
         // Said here, so that an increment that is none comes first, as in nats-server.
         self.check_increment(origin, asked, &checked.payload)?;
-        if !asked.expected_stream.is_empty()
-            && asked.expected_stream != self.config.name.as_bytes()
+        if !asked.expected_stream.is_empty() && asked.expected_stream != self.config.name.as_bytes()
         {
             return Err(Code::StreamNotMatch.into());
         }
@@ -434,7 +447,9 @@ impl Stream {
             }
             return Err(Code::MessageIncrMissing.into());
         };
-        let before = staged.as_ref().and_then(|staged| staged.total(checked.subject));
+        let before = staged
+            .as_ref()
+            .and_then(|staged| staged.total(checked.subject));
         let total = self.count(world, increment, asked, checked, before)?;
         if let Some(staged) = staged {
             staged.set_total(checked.subject, total);
@@ -550,7 +565,8 @@ impl Stream {
         if let TimeToLive::Seconds(seconds) = checked.ttl
             && self.config.allow_msg_ttl
         {
-            self.expiry.add(end_of_life(time, seconds), seq, world.messages);
+            self.expiry
+                .add(end_of_life(time, seconds), seq, world.messages);
         }
         self.roll_up(world, checked, 1);
         if let Some(again) = again {
@@ -679,7 +695,11 @@ fn check_expected(
     asked: &Asked<'_>,
     staged: Option<&Staged>,
 ) -> Result<(), Stop> {
-    let wrong = |seq: Seq| Err(Code::StreamWrongLastSequence.with(&[&seq.to_string()]).into());
+    let wrong = |seq: Seq| {
+        Err(Code::StreamWrongLastSequence
+            .with(&[&seq.to_string()])
+            .into())
+    };
     if let Some(expected) = asked.expected_subject_last {
         let pattern = if asked.expected_subject.is_empty() {
             subject

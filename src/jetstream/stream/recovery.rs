@@ -34,7 +34,10 @@ impl Recovery {
         }
         Self {
             // The last id is needed even if it has left the window.
-            ids_from: messages.at_or_after(window_begin).min(state.last_seq).max(1),
+            ids_from: messages
+                .at_or_after(window_begin)
+                .min(state.last_seq)
+                .max(1),
             timers_from: 1,
             last: state.last_seq,
         }
@@ -124,7 +127,8 @@ impl Stream {
                 let asked = Asked::read(message.headers);
                 let time = message.time;
                 if self.config.allow_msg_schedules {
-                    self.schedules.recover(seq, message.subject, &asked, time, world.now.unix);
+                    self.schedules
+                        .recover(seq, message.subject, &asked, time, world.now.unix);
                 }
                 if self.config.allow_msg_ttl
                     && let Some(TimeToLive::Seconds(seconds)) = TimeToLive::read(asked.ttl)
@@ -141,6 +145,8 @@ impl Stream {
 
 /// When a message that lives so many seconds ends.
 pub(super) fn end_of_life(time: i64, seconds: u64) -> i64 {
-    let nanos = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000_000);
+    let nanos = i64::try_from(seconds)
+        .unwrap_or(i64::MAX)
+        .saturating_mul(1_000_000_000);
     time.saturating_add(nanos)
 }

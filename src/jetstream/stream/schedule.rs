@@ -47,7 +47,10 @@ impl Schedules {
         stored: UnixNanos,
         now: UnixNanos,
     ) {
-        let newer = self.by_subject.get(subject).is_some_and(|&known| known > seq);
+        let newer = self
+            .by_subject
+            .get(subject)
+            .is_some_and(|&known| known > seq);
         if let Ok(Some(firing)) = read(asked, stored, now)
             && !newer
         {
@@ -95,7 +98,13 @@ impl Schedules {
     }
 
     fn push(&mut self, at: UnixNanos, seq: Seq) {
-        if self.heap.len() > self.by_seq.len().saturating_mul(2).saturating_add(SWEEP_SLACK) {
+        if self.heap.len()
+            > self
+                .by_seq
+                .len()
+                .saturating_mul(2)
+                .saturating_add(SWEEP_SLACK)
+        {
             let by_seq = &self.by_seq;
             self.heap
                 .retain(|Reverse((at, seq))| by_seq.get(seq).is_some_and(|s| s.at == *at));
@@ -110,7 +119,11 @@ impl Schedules {
             if at > now {
                 return None;
             }
-            if self.by_seq.get(&seq).is_some_and(|schedule| schedule.at == at) {
+            if self
+                .by_seq
+                .get(&seq)
+                .is_some_and(|schedule| schedule.at == at)
+            {
                 return Some((at, seq));
             }
             self.heap.pop();
@@ -201,7 +214,11 @@ impl Stream {
         let invalid = Err(Code::MessageSchedulesSchedulerInvalid.into());
         let scheduler = asked.scheduler;
         if asked.schedule_next.is_empty() {
-            return if scheduler.is_empty() { Ok(()) } else { invalid };
+            return if scheduler.is_empty() {
+                Ok(())
+            } else {
+                invalid
+            };
         }
         if asked.schedule_next != headers::SCHEDULE_PURGE
             || scheduler == subject
@@ -324,10 +341,7 @@ impl Stream {
             }
             // One that could not be stored is left out.
             Outcome::Refused(_) => self.schedules.set_time(&subject, next.at),
-            Outcome::Stored(_)
-            | Outcome::Unwanted(_)
-            | Outcome::Duplicate(_)
-            | Outcome::Staged => {
+            Outcome::Stored(_) | Outcome::Unwanted(_) | Outcome::Duplicate(_) | Outcome::Staged => {
                 // Storing it has set the time; unless nobody wanted it.
                 if next.repeats {
                     self.schedules.set_time(&subject, next.at);
