@@ -12,6 +12,7 @@
 mod acks;
 mod duplicates;
 mod headers;
+mod interim;
 mod limits;
 mod publish;
 mod republish;
@@ -269,7 +270,7 @@ fn transforms(config: &StreamConfig) -> Result<(Option<Transform>, Option<Transf
 }
 
 /// What an API error says of a refusal of the storage.
-fn storage_error(refused: Refused) -> ApiError {
+pub fn storage_error(refused: Refused) -> ApiError {
     match refused {
         Refused::Full => Code::StorageResourcesExceeded.into(),
         Refused::Poisoned => Code::InsufficientResources.into(),

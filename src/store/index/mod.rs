@@ -387,6 +387,13 @@ impl Index {
         Some(self.chunks.chunk(place.chunk).time(place.entry))
     }
 
+    /// As [`super::Messages::subject_of`].
+    pub fn subject_of(&self, seq: Seq) -> Option<&[u8]> {
+        let place = self.chunks.find(seq)?;
+        let subject = self.chunks.chunk(place.chunk).subject(place.entry);
+        Some(self.subjects.name(subject))
+    }
+
     /// As [`super::Messages::at_or_after`], but it may be one that was stored a little before: by
     /// what [`Self::time_of`] is less than the truth.
     pub fn at_or_after(&self, time: UnixNanos) -> Seq {

@@ -239,7 +239,7 @@ impl Messages for Stream {
     }
 
     fn subject_of(&self, seq: Seq) -> Option<&[u8]> {
-        self.index.known(seq).map(|known| known.subject)
+        self.index.subject_of(seq)
     }
 
     fn last_of_each(&self, selection: &mut Selection, up_to: Seq, max: usize) -> Option<Vec<Seq>> {
