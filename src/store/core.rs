@@ -325,7 +325,9 @@ impl Core {
             return;
         }
         let segment = self.log.segment(place.0);
-        let file = segment.and_then(|segment| segment.file).map(|file| file.name());
+        let file = segment
+            .and_then(|segment| segment.file)
+            .map(|file| file.name());
         self.say(
             Severity::Error,
             format!(
@@ -344,8 +346,11 @@ impl Core {
         result: Result<usize, Failure>,
         buffer: AlignedBuffer,
     ) {
-        let source = self.source(name.0).filter(|source| source.generation == name.1);
-        self.cache.arrived(source, name, result, buffer, &mut self.requests);
+        let source = self
+            .source(name.0)
+            .filter(|source| source.generation == name.1);
+        self.cache
+            .arrived(source, name, result, buffer, &mut self.requests);
         self.news.reads = true;
     }
 }

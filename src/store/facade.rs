@@ -231,7 +231,12 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::create_stream`].
-    pub fn set_meta(&mut self, number: StreamNumber, meta: &[u8], compress: bool) -> Result<(), Refused> {
+    pub fn set_meta(
+        &mut self,
+        number: StreamNumber,
+        meta: &[u8],
+        compress: bool,
+    ) -> Result<(), Refused> {
         if let Some(memory) = self.memories.get_mut(&number) {
             memory.meta = meta.into();
         }
@@ -323,7 +328,11 @@ impl Store {
 
     /// When [`Store::tick`] is wanted.
     pub fn next_deadline(&self) -> Option<Millis> {
-        let times = [self.core.log.files.next_deadline(), self.sync_at, self.retry_at];
+        let times = [
+            self.core.log.files.next_deadline(),
+            self.sync_at,
+            self.retry_at,
+        ];
         times.into_iter().flatten().min()
     }
 
@@ -359,7 +368,8 @@ impl Store {
         if complete {
             core.cover();
         }
-        core.log.flush(self.sync == Sync::Always, &mut core.requests);
+        core.log
+            .flush(self.sync == Sync::Always, &mut core.requests);
     }
 
     /// Logs what was removed since the last flush, as far as there is room.
@@ -382,7 +392,9 @@ impl Store {
                         after = range.1;
                         count += 1;
                     }
-                    let put = core.log.put(Kind::Removed, number, &[&body], Need::Housekeeping);
+                    let put = core
+                        .log
+                        .put(Kind::Removed, number, &[&body], Need::Housekeeping);
                     let Ok(spot) = put else {
                         complete = false;
                         break;
@@ -417,7 +429,9 @@ impl Store {
             Purpose::Flush => self.flushed(result),
             Purpose::Sync => self.synced(result),
             Purpose::CreateSegment(file) => {
-                core.log.files.created(file, result, core.now, &mut core.requests);
+                core.log
+                    .files
+                    .created(file, result, core.now, &mut core.requests);
                 self.tell_space();
             }
             Purpose::CloseSegment(file) => core.log.files.closed(file, &mut core.requests),
@@ -463,7 +477,8 @@ impl Store {
                     return;
                 };
                 let bytes = &frame.buffer[..frame.span];
-                core.cache.wrote(frame.slot, frame.generation, frame.start, bytes);
+                core.cache
+                    .wrote(frame.slot, frame.generation, frame.start, bytes);
                 core.log.give_back(frame);
                 core.log.files.accepted();
                 match self.sync {
@@ -519,7 +534,8 @@ impl Store {
         self.syncing = Some(core.log.written());
         self.syncs = files.len();
         for file in files {
-            core.requests.submit(Work::Sync { file: file.id() }, Purpose::Sync);
+            core.requests
+                .submit(Work::Sync { file: file.id() }, Purpose::Sync);
         }
         if self.syncs == 0 {
             self.syncing = None;
@@ -528,7 +544,8 @@ impl Store {
 
     fn synced(&mut self, result: Result<usize, Failure>) {
         if let Err(failure) = result {
-            self.core.poison(&format!("a sync of the journal has failed ({failure:?})"));
+            self.core
+                .poison(&format!("a sync of the journal has failed ({failure:?})"));
             return;
         }
         self.syncs -= 1;
@@ -553,7 +570,8 @@ impl Store {
         }
         self.was_full = full;
         if full {
-            let text = "store: the disk is full: messages are refused until space returns".to_owned();
+            let text =
+                "store: the disk is full: messages are refused until space returns".to_owned();
             self.core.say(Severity::Error, text);
         } else {
             self.core.news.space = true;
@@ -564,7 +582,12 @@ impl Store {
 }
 
 /// Logs a stream's name and what is to be known of it.
-pub(super) fn log_stream(core: &mut Core, shelf: &mut Shelf, meta: &[u8], need: Need) -> Result<(), Refused> {
+pub(super) fn log_stream(
+    core: &mut Core,
+    shelf: &mut Shelf,
+    meta: &[u8],
+    need: Need,
+) -> Result<(), Refused> {
     let length = (shelf.key.len() as u32).to_le_bytes();
     let options = [u8::from(shelf.options.compress)];
     let parts: [&[u8]; 4] = [&options, &length, &shelf.key, meta];
@@ -582,7 +605,9 @@ impl Core {
     /// Nothing of a stream is needed any more.
     pub(super) fn bury_shelf(&mut self, shelf: &mut Shelf) {
         let all = &mut Selection::everything();
-        shelf.index.purge(all, Seq::MAX, 0, &mut |known| super::handle::bury(self, known));
+        shelf.index.purge(all, Seq::MAX, 0, &mut |known| {
+            super::handle::bury(self, known)
+        });
         let notes = shelf.notes.values().flat_map(|note| &note.spots);
         for &(slot, bytes) in notes.chain(&shelf.meta_at) {
             self.log.kill(slot, bytes);

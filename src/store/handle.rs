@@ -59,7 +59,8 @@ impl FileHandle<'_> {
 
     fn log_skip(&mut self, last: Seq, time: UnixNanos) -> Result<(), Refused> {
         let parts: [&[u8]; 2] = [&last.to_le_bytes(), &time.to_le_bytes()];
-        self.core.put(Kind::Skip, self.number(), &parts, Need::Housekeeping)?;
+        self.core
+            .put(Kind::Skip, self.number(), &parts, Need::Housekeeping)?;
         Ok(())
     }
 
@@ -68,7 +69,9 @@ impl FileHandle<'_> {
         self.core.log_deferred()?;
         let number = self.number();
         let parts: [&[u8]; 2] = [&note.to_le_bytes(), facts];
-        let spot = self.core.put(Kind::Notes, number, &parts, Need::Housekeeping)?;
+        let spot = self
+            .core
+            .put(Kind::Notes, number, &parts, Need::Housekeeping)?;
         let generation = self.core.log.head_generation();
         let kept = self.shelf.notes.entry(note).or_default();
         for (slot, bytes) in kept.spots.drain(..) {
@@ -117,7 +120,12 @@ impl Messages for FileHandle<'_> {
             log.put(Kind::Message, number, &parts, Need::Content)?
         } else {
             let fields = head.to_bytes();
-            let parts = [&fields[4..], message.subject, message.headers, message.payload];
+            let parts = [
+                &fields[4..],
+                message.subject,
+                message.headers,
+                message.payload,
+            ];
             log.put(Kind::Message, number, &parts, Need::Content)?
         };
         log.enliven(spot.slot, counted_bytes as usize);
@@ -164,10 +172,13 @@ impl Messages for FileHandle<'_> {
         let before = *self.shelf.index.state();
         let core = &mut *self.core;
         let removed = &mut self.shelf.removed;
-        let purged = self.shelf.index.purge(selection, below, keep, &mut |known| {
-            Shelf::note_removed(removed, known.seq);
-            bury(core, known)
-        });
+        let purged = self
+            .shelf
+            .index
+            .purge(selection, below, keep, &mut |known| {
+                Shelf::note_removed(removed, known.seq);
+                bury(core, known)
+            });
         let after = *self.shelf.index.state();
         if purged > 0 {
             self.mark_removed();
@@ -276,7 +287,9 @@ impl Messages for FileHandle<'_> {
         self.core.log_deferred()?;
         let number = self.number();
         let parts: [&[u8]; 2] = [&note.to_le_bytes(), fact];
-        let spot = self.core.put(Kind::Note, number, &parts, Need::Housekeeping)?;
+        let spot = self
+            .core
+            .put(Kind::Note, number, &parts, Need::Housekeeping)?;
         let kept = self.shelf.notes.entry(note).or_default();
         kept.add(fact, (spot.slot, spot.bytes));
         Ok(())
@@ -309,12 +322,18 @@ impl Messages for FileHandle<'_> {
 
 impl Core {
     /// Decompresses what was read, if it is that message and compressed. False when it is not.
-    pub(crate) fn unpack(&mut self, opened: &super::core::Opened, stream: StreamNumber, seq: Seq) -> bool {
+    pub(crate) fn unpack(
+        &mut self,
+        opened: &super::core::Opened,
+        stream: StreamNumber,
+        seq: Seq,
+    ) -> bool {
         let mut inflated = std::mem::take(&mut self.inflated);
         let good = self.message(opened).is_some_and(|(head, body)| {
             head.stream == stream
                 && head.seq == seq
-                && (head.encoding & encoding::COMPRESSED == 0 || inflate(&head, body, &mut inflated))
+                && (head.encoding & encoding::COMPRESSED == 0
+                    || inflate(&head, body, &mut inflated))
         });
         self.inflated = inflated;
         good
@@ -368,11 +387,15 @@ impl Core {
             match note {
                 Some(note) => {
                     let parts: [&[u8]; 1] = [&note.to_le_bytes()];
-                    let spot = self.log.put(Kind::Notes, stream, &parts, Need::Housekeeping)?;
+                    let spot = self
+                        .log
+                        .put(Kind::Notes, stream, &parts, Need::Housekeeping)?;
                     self.remains(spot.slot).forgotten.push((stream, note));
                 }
                 None => {
-                    let spot = self.log.put(Kind::Deleted, stream, &[], Need::Housekeeping)?;
+                    let spot = self
+                        .log
+                        .put(Kind::Deleted, stream, &[], Need::Housekeeping)?;
                     self.remains(spot.slot).deleted.push(stream);
                 }
             }

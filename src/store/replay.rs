@@ -26,7 +26,9 @@ impl Store {
                 recovery.not_opened(file);
                 self.core.log.files.lose(file);
                 let name = file.name();
-                let text = format!("store: {name} cannot be opened ({failure:?}): what is in it is missing");
+                let text = format!(
+                    "store: {name} cannot be opened ({failure:?}): what is in it is missing"
+                );
                 self.core.say(Severity::Error, text);
             }
         }
@@ -61,7 +63,10 @@ impl Store {
             }
             Stage::Search => {
                 if let Some(whole) = recovery.next_whole() {
-                    let survey = recovery.surveys.iter_mut().find(|survey| survey.file == whole.file);
+                    let survey = recovery
+                        .surveys
+                        .iter_mut()
+                        .find(|survey| survey.file == whole.file);
                     if let Some(survey) = survey {
                         survey.head = newest_generation(&whole.buffer);
                     }
@@ -98,7 +103,10 @@ impl Store {
     /// Looks in the newest segment which others there are. When its first frame is not there, the
     /// segment before it is asked as well.
     fn read_marks(&mut self, recovery: &mut Recovery, whole: &Whole) {
-        let survey = recovery.surveys.iter().find(|survey| survey.file == whole.file);
+        let survey = recovery
+            .surveys
+            .iter()
+            .find(|survey| survey.file == whole.file);
         let Some(head) = survey.and_then(|survey| survey.head) else {
             return;
         };
@@ -140,7 +148,12 @@ impl Store {
         let newest_mark = recovery.marks.keys().next_back().copied().unwrap_or(0);
         let mut surveys = std::mem::take(&mut recovery.surveys);
         surveys.sort_by_key(|survey| survey.head.map(|head| head.generation));
-        let mut next_slot = recovery.marks.values().map(|mark| mark.slot + 1).max().unwrap_or(0);
+        let mut next_slot = recovery
+            .marks
+            .values()
+            .map(|mark| mark.slot + 1)
+            .max()
+            .unwrap_or(0);
         let mut highest = newest_mark;
         for &Survey { file, head, .. } in &surveys {
             let Some(head) = head else {
@@ -160,7 +173,9 @@ impl Store {
                 Ok(seal) => seal,
                 Err(_) => {
                     let name = file.name();
-                    self.failed = Some(format!("{name} is encrypted with a key that is not configured"));
+                    self.failed = Some(format!(
+                        "{name} is encrypted with a key that is not configured"
+                    ));
                     return;
                 }
             };
@@ -180,7 +195,10 @@ impl Store {
             recovery.replay.push_back(mark);
         }
         for (generation, mark) in &recovery.marks {
-            let found = recovery.replay.iter().any(|found| found.generation == *generation);
+            let found = recovery
+                .replay
+                .iter()
+                .any(|found| found.generation == *generation);
             if !found && !recovery.freed.contains(generation) && mark.end > 0 {
                 recovery.damages += 1;
                 let text = format!(
@@ -191,7 +209,8 @@ impl Store {
             }
         }
         if !recovery.has_marks && !recovery.replay.is_empty() {
-            let text = "store: no list of segments was found: all that are there are used".to_owned();
+            let text =
+                "store: no list of segments was found: all that are there are used".to_owned();
             self.core.say(Severity::Warning, text);
         }
         self.core.log.resume(1, highest + 1);
@@ -236,7 +255,9 @@ impl Store {
             );
             self.core.say(Severity::Info, text);
         }
-        self.core.log.replayed(mark.slot, found.end, seal, found.last_number);
+        self.core
+            .log
+            .replayed(mark.slot, found.end, seal, found.last_number);
     }
 
     fn report_damage(&mut self, recovery: &mut Recovery, whole: &Whole, damage: Damage) {
@@ -305,8 +326,12 @@ impl Store {
                     record::u32_at(body, subject.len())? as usize
                 };
                 let payload = rest.checked_sub(head.headers_bytes as usize)?;
-                let counted = counted_bytes(subject.len(), head.headers_bytes as usize, payload, true);
-                if head.seq == 0 || head.seq == Seq::MAX || counted as usize > super::location::RECORD_BYTES_MAX {
+                let counted =
+                    counted_bytes(subject.len(), head.headers_bytes as usize, payload, true);
+                if head.seq == 0
+                    || head.seq == Seq::MAX
+                    || counted as usize > super::location::RECORD_BYTES_MAX
+                {
                     return None;
                 }
                 let arrival = Arrival {
@@ -341,7 +366,9 @@ impl Store {
                 let shelf = shelf_of(&mut self.shelves, number, &self.hash);
                 for &(first, last) in &ranges {
                     core.remains(slot).removed(number, (first, last));
-                    shelf.index.remove_range(first, last, &mut |known| bury(core, known));
+                    shelf
+                        .index
+                        .remove_range(first, last, &mut |known| bury(core, known));
                     if last >= shelf.index.state().last_seq {
                         let time = shelf.last_time();
                         shelf.index.skip_to(last, time);
@@ -384,7 +411,11 @@ impl Store {
             Kind::Note => {
                 let note = record::u32_at(body, 0)?;
                 let shelf = shelf_of(&mut self.shelves, number, &self.hash);
-                shelf.notes.entry(note).or_default().add(&body[4..], (slot, weight));
+                shelf
+                    .notes
+                    .entry(note)
+                    .or_default()
+                    .add(&body[4..], (slot, weight));
                 self.core.log.enliven(slot, weight);
             }
             Kind::Notes => {
@@ -455,7 +486,11 @@ fn newest(recovery: &Recovery) -> Option<(FileNumber, u64)> {
 }
 
 fn shelf_of<'a>(
-    shelves: &'a mut std::collections::HashMap<StreamNumber, Box<Shelf>, foldhash::fast::RandomState>,
+    shelves: &'a mut std::collections::HashMap<
+        StreamNumber,
+        Box<Shelf>,
+        foldhash::fast::RandomState,
+    >,
     number: StreamNumber,
     hash: &crate::subject::SubjectHash,
 ) -> &'a mut Shelf {

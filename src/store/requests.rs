@@ -16,11 +16,24 @@ pub(crate) enum Purpose {
     CloseSegment(FileNumber),
     RemoveSegment(FileNumber),
     /// A block for the cache.
-    Block { slot: Slot, generation: u64, block: u32 },
+    Block {
+        slot: Slot,
+        generation: u64,
+        block: u32,
+    },
     /// A piece of one that could not be read as one.
-    Piece { slot: Slot, generation: u64, block: u32, piece: u32 },
+    Piece {
+        slot: Slot,
+        generation: u64,
+        block: u32,
+        piece: u32,
+    },
     /// A piece of a file, when the store is opened.
-    Recover { file: FileNumber, offset: u32, bytes: u32 },
+    Recover {
+        file: FileNumber,
+        offset: u32,
+        bytes: u32,
+    },
 }
 
 /// Tickets, and the submissions to be handed out.

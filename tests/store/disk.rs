@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use skein::base::prng::Prng;
-use skein::store::io::{BLOCK_BYTES, Completion, Failure, FileId, Listed, Submission, Ticket, Work};
+use skein::store::io::{
+    BLOCK_BYTES, Completion, Failure, FileId, Listed, Submission, Ticket, Work,
+};
 
 /// What a power cut leaves whole or not at all.
 const SECTOR_BYTES: usize = 512;
@@ -111,7 +113,11 @@ impl Disk {
                 done(Ok(0))
             }
             Work::Create { file, name, bytes } => {
-                if self.faults.capacity.is_some_and(|most| self.used() + bytes > most) {
+                if self
+                    .faults
+                    .capacity
+                    .is_some_and(|most| self.used() + bytes > most)
+                {
                     return done(Err(Failure::Full));
                 }
                 let zeroes = vec![0; bytes as usize];
@@ -120,7 +126,10 @@ impl Disk {
                     safe: zeroes,
                     ..File::default()
                 };
-                assert!(!self.open.values().any(|open| *open == name), "{name} is open");
+                assert!(
+                    !self.open.values().any(|open| *open == name),
+                    "{name} is open"
+                );
                 self.files.insert(name.clone(), made);
                 assert!(self.open.insert(file, name).is_none(), "{file:?} is open");
                 done(Ok(0))
@@ -132,8 +141,14 @@ impl Disk {
                 bytes,
                 sync,
             } => {
-                assert!(bytes.is_multiple_of(BLOCK_BYTES) && offset.is_multiple_of(BLOCK_BYTES as u64));
-                let name = self.open.get(&file).expect("only open files are written").clone();
+                assert!(
+                    bytes.is_multiple_of(BLOCK_BYTES) && offset.is_multiple_of(BLOCK_BYTES as u64)
+                );
+                let name = self
+                    .open
+                    .get(&file)
+                    .expect("only open files are written")
+                    .clone();
                 if self.one_in(self.faults.write_errors) {
                     self.write_failures += 1;
                     self.write(&name, offset as usize, &buffer[..bytes]);
@@ -181,7 +196,11 @@ impl Disk {
                 }
             }
             Work::Sync { file } => {
-                let name = self.open.get(&file).expect("only open files are synced").clone();
+                let name = self
+                    .open
+                    .get(&file)
+                    .expect("only open files are synced")
+                    .clone();
                 self.make_safe(&name);
                 done(Ok(0))
             }
@@ -190,7 +209,10 @@ impl Disk {
                 done(Ok(0))
             }
             Work::Remove { name } => {
-                assert!(!self.open.values().any(|open| *open == name), "{name} is open");
+                assert!(
+                    !self.open.values().any(|open| *open == name),
+                    "{name} is open"
+                );
                 self.files.remove(&name);
                 done(Ok(0))
             }
@@ -303,7 +325,11 @@ impl Disk {
         for _ in 0..64 {
             let name = names.get(self.random.below(names.len().max(1) as u32) as usize)?;
             let file = &self.files[name];
-            let used = file.now.iter().rposition(|&byte| byte != 0).map_or(0, |at| at + 1);
+            let used = file
+                .now
+                .iter()
+                .rposition(|&byte| byte != 0)
+                .map_or(0, |at| at + 1);
             if used > 0 {
                 let at = self.random.below(used as u32) as usize;
                 return Some((name.clone(), at));

@@ -10,7 +10,10 @@ use skein::store::{Fetched, Messages, NewMessage, StreamOptions};
 fn what_was_durable_is_there_after_a_power_cut() {
     for seed in 0..50 {
         let mut shell = Shell::new(seed);
-        let number = shell.store.create_stream(b"A/S", b"meta", StreamOptions::default()).unwrap();
+        let number = shell
+            .store
+            .create_stream(b"A/S", b"meta", StreamOptions::default())
+            .unwrap();
         let mut stream = shell.store.stream(number).unwrap();
         for i in 0..1000u64 {
             let subject = format!("a.{}", i % 10);
@@ -39,9 +42,18 @@ fn what_was_durable_is_there_after_a_power_cut() {
         assert_eq!(shell.store.key(number), Some(&b"A/S"[..]));
         assert_eq!(shell.store.meta(number), Some(&b"meta"[..]));
         let mut facts = Vec::new();
-        shell.store.notes(number, &mut |note, fact| facts.push((note, fact.to_vec())));
+        shell
+            .store
+            .notes(number, &mut |note, fact| facts.push((note, fact.to_vec())));
         facts.sort_by_key(|(note, _)| *note);
-        assert_eq!(facts, [(0, b"fact".to_vec()), (7, b"one".to_vec()), (7, b"two".to_vec())]);
+        assert_eq!(
+            facts,
+            [
+                (0, b"fact".to_vec()),
+                (7, b"one".to_vec()),
+                (7, b"two".to_vec())
+            ]
+        );
         for seq in 1..=1000 {
             let got = shell.get(number, seq);
             if seq == 5 {

@@ -76,7 +76,9 @@ impl Shell {
     /// What was said since the last call, louder than mere information.
     pub fn log(&mut self) -> Vec<String> {
         let lines = std::mem::take(&mut self.log);
-        let loud = lines.into_iter().filter(|(severity, _)| *severity != Severity::Info);
+        let loud = lines
+            .into_iter()
+            .filter(|(severity, _)| *severity != Severity::Info);
         loud.map(|(_, text)| text).collect()
     }
 
@@ -89,7 +91,11 @@ impl Shell {
     }
 
     /// The same; `Err` when it is damaged.
-    pub fn try_get(&mut self, number: StreamNumber, seq: Seq) -> Result<Option<(Vec<u8>, Vec<u8>)>, ()> {
+    pub fn try_get(
+        &mut self,
+        number: StreamNumber,
+        seq: Seq,
+    ) -> Result<Option<(Vec<u8>, Vec<u8>)>, ()> {
         loop {
             let mut stream = self.store.stream(number).expect("the stream is there");
             match stream.get(seq) {

@@ -195,7 +195,9 @@ impl Log {
 
     /// Generation of the segment in which the next record most probably goes.
     pub fn head_generation(&self) -> u64 {
-        self.open.as_ref().map_or(self.next_generation, |open| open.generation)
+        self.open
+            .as_ref()
+            .map_or(self.next_generation, |open| open.generation)
     }
 
     /// Number of the frame in which the last record is.
@@ -208,7 +210,9 @@ impl Log {
 
     /// Number of the frame in which the next record will be, if it fits.
     pub fn next_position(&self) -> u64 {
-        self.open.as_ref().map_or(self.next_number, |open| open.number)
+        self.open
+            .as_ref()
+            .map_or(self.next_number, |open| open.number)
     }
 
     pub fn durable(&self) -> u64 {
@@ -225,13 +229,18 @@ impl Log {
 
     /// Bytes accepted and not yet written.
     pub fn backlog_bytes(&self) -> usize {
-        let open = self.open.as_ref().map_or(0, |open| if open.is_empty() { 0 } else { open.span() });
+        let open = self
+            .open
+            .as_ref()
+            .map_or(0, |open| if open.is_empty() { 0 } else { open.span() });
         self.queued_bytes + open
     }
 
     /// Whether something waits to be written, or is being written.
     pub fn is_idle(&self) -> bool {
-        self.flight.is_none() && self.queue.is_empty() && self.open.as_ref().is_none_or(OpenFrame::is_empty)
+        self.flight.is_none()
+            && self.queue.is_empty()
+            && self.open.as_ref().is_none_or(OpenFrame::is_empty)
     }
 
     /// Whether a message of that many bytes would be taken.
@@ -310,7 +319,9 @@ impl Log {
         let next = match &self.open {
             Some(open) if open.is_empty() => Some((open.slot, open.start)),
             Some(open) => Some((open.slot, open.start + open.span())),
-            None => self.active.map(|slot| (slot, self.segments[slot as usize].end)),
+            None => self
+                .active
+                .map(|slot| (slot, self.segments[slot as usize].end)),
         };
         match next.filter(|&(slot, start)| start + span <= self.segments[slot as usize].bytes) {
             Some((slot, start)) => {
@@ -352,7 +363,11 @@ impl Log {
             };
             record::put_mark(&mut body, mark);
         }
-        let slot = match self.segments.iter().position(|segment| segment.generation == 0) {
+        let slot = match self
+            .segments
+            .iter()
+            .position(|segment| segment.generation == 0)
+        {
             Some(slot) => slot,
             None if self.segments.len() == Location::SLOTS_MAX => return Err(Refused::Full),
             None => {
@@ -387,7 +402,9 @@ impl Log {
 
     /// Segments that have records but no file yet.
     fn claimed(&self) -> usize {
-        self.segments().filter(|(_, segment)| segment.file.is_none()).count()
+        self.segments()
+            .filter(|(_, segment)| segment.file.is_none())
+            .count()
     }
 
     fn begin_frame(&mut self, slot: Slot, start: usize, span: usize) {
@@ -395,7 +412,13 @@ impl Log {
         let limit = (segment.bytes - start).min(FRAME_BYTES_MAX.max(span));
         let buffer = self.pool.pop().unwrap_or_default();
         let place = (slot, segment.generation);
-        self.open = Some(OpenFrame::new(place, self.next_number, start, limit, buffer));
+        self.open = Some(OpenFrame::new(
+            place,
+            self.next_number,
+            start,
+            limit,
+            buffer,
+        ));
         self.next_number += 1;
     }
 
@@ -433,7 +456,10 @@ impl Log {
         let mut least = 0;
         if self.segments[slot].file.is_none() {
             // What has a place by now must fit; the rest of the segment may be shorter than planned.
-            let queued = self.queue.iter().filter(|frame| frame.slot as usize == slot);
+            let queued = self
+                .queue
+                .iter()
+                .filter(|frame| frame.slot as usize == slot);
             let queued = queued.map(|frame| frame.start + frame.span);
             let open = self.open.iter().filter(|open| open.slot as usize == slot);
             let open = open.map(|open| open.start + open.limit());
