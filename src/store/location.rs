@@ -69,7 +69,13 @@ impl Location {
 
 impl std::fmt::Debug for Location {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}@{}+{}", self.slot(), self.offset(), self.counted_bytes())
+        write!(
+            f,
+            "{}@{}+{}",
+            self.slot(),
+            self.offset(),
+            self.counted_bytes()
+        )
     }
 }
 
