@@ -5,10 +5,13 @@
 
 pub mod api;
 pub mod config;
+pub mod consumer;
 pub mod engine;
 pub mod orders;
 pub mod outlet;
 pub mod snapshot;
+pub mod sourcing;
+pub mod stream;
 
 pub use orders::{Order, Request, Usage};
 pub use outlet::{Now, Outgoing, Outlet, Reached};

@@ -190,6 +190,9 @@ pub trait Messages {
     /// millisecond, never later than the truth), without reading it.
     fn time_of(&self, seq: Seq) -> Option<UnixNanos>;
 
+    /// The subject of a message, as the index knows it, without reading the message.
+    fn subject_of(&self, seq: Seq) -> Option<&[u8]>;
+
     /// Sequences of the last message of each subject in the selection, at or before `up_to`, in
     /// order. None when there are more than `max`.
     fn last_of_each(&self, selection: &mut Selection, up_to: Seq, max: usize) -> Option<Vec<Seq>>;

@@ -245,6 +245,10 @@ impl Messages for Naive {
         self.messages.get(&seq).map(|message| message.time)
     }
 
+    fn subject_of(&self, seq: Seq) -> Option<&[u8]> {
+        Some(&self.messages.get(&seq)?.subject)
+    }
+
     fn last_of_each(&self, selection: &mut Selection, up_to: Seq, max: usize) -> Option<Vec<Seq>> {
         let mut lasts = BTreeMap::new();
         for (seq, message) in self.selected(selection, 0..=up_to) {

@@ -3,7 +3,7 @@
 //! Rounds alternate the order (A B, then B A), so that a machine that warms up or slows down favours neither.
 
 mod machine;
-mod server;
+
 mod table;
 mod workloads;
 
@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
-use crate::compare::server::{Server, ServerCommand};
 use crate::compare::table::{Cell, Row};
 use crate::compare::workloads::{Measure, Named};
 use crate::failure::{Doing, Failure, Result};
 use crate::report::{Outcome, write_json};
+use crate::server::{Server, ServerCommand, Store};
 use crate::settings::Settings;
 use crate::system::{current_cpus, pin_current_thread};
 use crate::units::{parse_cpus, short};
@@ -221,7 +221,8 @@ fn measure(
     server_cpus: &[usize],
     settings: &Settings,
 ) -> Result<(Option<f64>, Option<Outcome>)> {
-    let server = Server::start(command, server_cpus, settings)?;
+    let store = Store::make(None)?;
+    let server = Server::start(command, server_cpus, &store, settings)?;
     let mut settings = settings.clone();
     settings.target.address = server.address();
     settings.server_pid = Some(server.pid());

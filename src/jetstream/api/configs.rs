@@ -7,7 +7,7 @@ use crate::jetstream::config::{
     Storage, StreamConfig, StreamSource, SubjectTransform,
 };
 
-use super::decode::{Decode, Decoder, Fatal, Known};
+use super::decode::{Decode, Decoder, Known};
 use super::encode::{Object, array, integer};
 use super::scan::go_quoted;
 
@@ -66,27 +66,28 @@ fn cannot(raw: &[u8]) -> String {
 
 impl Discard {
     /// Its name; nats-server takes it in any case.
-    fn read(&mut self, decoder: &mut Decoder<'_>) -> Result<Known, Fatal> {
+    fn read(&mut self, decoder: &mut Decoder<'_>) -> Known {
         let raw = decoder.raw();
         let lower = raw.to_ascii_lowercase();
         match lower.as_slice() {
             br#""old""# => *self = Discard::Old,
             br#""new""# => *self = Discard::New,
-            _ => return Err(Fatal(cannot(raw))),
+            _ => decoder.save(cannot(raw)),
         }
-        Ok(Known::Yes)
+        Known::Yes
     }
 }
 
 impl Compression {
-    fn read(&mut self, decoder: &mut Decoder<'_>) -> Result<Known, Fatal> {
-        let name = decoder.lone_string()?;
-        let found = COMPRESSIONS.iter().find(|(known, _)| *known == name);
-        match found {
+    fn read(&mut self, decoder: &mut Decoder<'_>) -> Known {
+        let Some(name) = decoder.lone_string() else {
+            return Known::Yes;
+        };
+        match COMPRESSIONS.iter().find(|(known, _)| *known == name) {
             Some(&(_, value)) => *self = value,
-            None => return Err(Fatal("unknown compression algorithm".to_owned())),
+            None => decoder.save("unknown compression algorithm".to_owned()),
         }
-        Ok(Known::Yes)
+        Known::Yes
     }
 }
 
@@ -97,7 +98,7 @@ impl Decode for StreamConfig {
         StreamConfig::unsaid()
     }
 
-    fn field(&mut self, name: &str, decoder: &mut Decoder<'_>) -> Result<Known, Fatal> {
+    fn field(&mut self, name: &str, decoder: &mut Decoder<'_>) -> Known {
         match name {
             "name" => decoder.string(&mut self.name),
             "description" => decoder.string(&mut self.description),
@@ -137,7 +138,7 @@ impl Decode for StreamConfig {
             "persist_mode" => decoder.named(&mut self.persist_mode, PERSIST_MODES, cannot),
             "allow_batched" => decoder.boolean(&mut self.allow_batched),
             "metadata" => decoder.map(&mut self.metadata),
-            _ => Ok(Known::No),
+            _ => Known::No,
         }
     }
 }
@@ -145,12 +146,12 @@ impl Decode for StreamConfig {
 impl Decode for Placement {
     const TYPE: &'static str = "server.Placement";
 
-    fn field(&mut self, name: &str, decoder: &mut Decoder<'_>) -> Result<Known, Fatal> {
+    fn field(&mut self, name: &str, decoder: &mut Decoder<'_>) -> Known {
         match name {
             "cluster" => decoder.string(&mut self.cluster),
             "tags" => decoder.strings(&mut self.tags),
             "preferred" => decoder.string(&mut self.preferred),
-            _ => Ok(Known::No),
+            _ => Known::No,
         }
     }
 }
@@ -158,7 +159,7 @@ impl Decode for Placement {
 impl Decode for StreamSource {
     const TYPE: &'static str = "server.StreamSource";
 
-    fn field(&mut self, name: &str, decoder: &mut Decoder<'_>) -> Result<Known, Fatal> {
+    fn field(&mut self, name: &str, decoder: &mut Decoder<'_>) -> Known {
         match name {
             "name" => decoder.string(&mut self.name),
             "opt_start_seq" => decoder.uint64(&mut self.opt_start_seq),
@@ -170,7 +171,7 @@ impl Decode for StreamSource {
             ),
             "external" => decoder.optional(&mut self.external),
             "consumer" => decoder.optional(&mut self.consumer),
-            _ => Ok(Known::No),
+            _ => Known::No,
         }
     }
 }
@@ -178,11 +179,11 @@ impl Decode for StreamSource {
 impl Decode for External {
     const TYPE: &'static str = "server.ExternalStream";
 
-    fn field(&mut self, name: &str, decoder: &mut Decoder<'_>) -> Result<Known, Fatal> {
+    fn field(&mut self, name: &str, decoder: &mut Decoder<'_>) -> Known {
         match name {
             "api" => decoder.string(&mut self.api),
             "deliver" => decoder.string(&mut self.deliver),
-            _ => Ok(Known::No),
+            _ => Known::No,
         }
     }
 }
@@ -190,11 +191,11 @@ impl Decode for External {
 impl Decode for SourceConsumer {
     const TYPE: &'static str = "server.StreamConsumerSource";
 
-    fn field(&mut self, name: &str, decoder: &mut Decoder<'_>) -> Result<Known, Fatal> {
+    fn field(&mut self, name: &str, decoder: &mut Decoder<'_>) -> Known {
         match name {
             "name" => decoder.string(&mut self.name),
             "deliver_subject" => decoder.string(&mut self.deliver_subject),
-            _ => Ok(Known::No),
+            _ => Known::No,
         }
     }
 }
@@ -202,11 +203,11 @@ impl Decode for SourceConsumer {
 impl Decode for SubjectTransform {
     const TYPE: &'static str = "server.SubjectTransformConfig";
 
-    fn field(&mut self, name: &str, decoder: &mut Decoder<'_>) -> Result<Known, Fatal> {
+    fn field(&mut self, name: &str, decoder: &mut Decoder<'_>) -> Known {
         match name {
             "src" => decoder.string(&mut self.source),
             "dest" => decoder.string(&mut self.destination),
-            _ => Ok(Known::No),
+            _ => Known::No,
         }
     }
 }
@@ -214,12 +215,12 @@ impl Decode for SubjectTransform {
 impl Decode for Republish {
     const TYPE: &'static str = "server.RePublish";
 
-    fn field(&mut self, name: &str, decoder: &mut Decoder<'_>) -> Result<Known, Fatal> {
+    fn field(&mut self, name: &str, decoder: &mut Decoder<'_>) -> Known {
         match name {
             "src" => decoder.string(&mut self.source),
             "dest" => decoder.string(&mut self.destination),
             "headers_only" => decoder.boolean(&mut self.headers_only),
-            _ => Ok(Known::No),
+            _ => Known::No,
         }
     }
 }
@@ -227,11 +228,11 @@ impl Decode for Republish {
 impl Decode for ConsumerLimits {
     const TYPE: &'static str = "server.StreamConsumerLimits";
 
-    fn field(&mut self, name: &str, decoder: &mut Decoder<'_>) -> Result<Known, Fatal> {
+    fn field(&mut self, name: &str, decoder: &mut Decoder<'_>) -> Known {
         match name {
             "inactive_threshold" => decoder.duration(&mut self.inactive_threshold),
             "max_ack_pending" => decoder.int(&mut self.max_ack_pending),
-            _ => Ok(Known::No),
+            _ => Known::No,
         }
     }
 }
@@ -239,7 +240,7 @@ impl Decode for ConsumerLimits {
 impl Decode for ConsumerConfig {
     const TYPE: &'static str = "server.ConsumerConfig";
 
-    fn field(&mut self, name: &str, decoder: &mut Decoder<'_>) -> Result<Known, Fatal> {
+    fn field(&mut self, name: &str, decoder: &mut Decoder<'_>) -> Known {
         match name {
             "durable_name" => decoder.string(&mut self.durable_name),
             "name" => decoder.string(&mut self.name),
@@ -280,7 +281,7 @@ impl Decode for ConsumerConfig {
                 })
             }
             "priority_timeout" => decoder.duration(&mut self.priority_timeout),
-            _ => Ok(Known::No),
+            _ => Known::No,
         }
     }
 }

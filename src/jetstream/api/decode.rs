@@ -3,8 +3,11 @@
 //!
 //! What is particular to Go: names match in any case; of several equal names the last counts;
 //! `null` leaves numbers and strings alone; a value of a wrong type is remembered and reading goes
-//! on, and the first such error is the answer, unless a type that reads itself fails.
-//! nats-server reads one value after another until the text ends, each into the same place.
+//! on, and the first such error is the answer. nats-server reads one value after another until the
+//! text ends, each into the same place.
+//!
+//! Go's words changed when encoding/json was built anew on its second version; these are the newer
+//! ones, as nats-server 2.15.1 says them.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -26,10 +29,7 @@ pub trait Decode: Default {
     }
 
     /// Reads one field by its name in lower case.
-    ///
-    /// # Errors
-    /// When a type that reads itself does not understand the value.
-    fn field(&mut self, name: &str, decoder: &mut Decoder<'_>) -> Result<Known, Fatal>;
+    fn field(&mut self, name: &str, decoder: &mut Decoder<'_>) -> Known;
 }
 
 /// Whether a field of that name exists.
@@ -40,10 +40,6 @@ pub enum Known {
     /// It does not, and nothing was read.
     No,
 }
-
-/// What a type that reads itself says; it ends the reading.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fatal(pub String);
 
 /// Reads a request. Strictly, names that nobody knows are errors, and what follows the first value
 /// is read too.
@@ -89,9 +85,8 @@ pub fn one_value<T: Decode>(text: &[u8], into: &mut T) -> Result<(), String> {
         Err(Flaw::Invalid(message, _)) => return Err(message),
     };
     let behind = scan::skip_space(text, range.end);
-    if let Some(&byte) = text.get(behind) {
-        let message = scan::unexpected(byte, "after top-level value");
-        return Err(message);
+    if behind < text.len() {
+        return Err(scan::unexpected(text, behind, "after top-level value"));
     }
     Decoder::new(&text[range], false).read(into)
 }
@@ -104,10 +99,10 @@ pub struct Decoder<'t> {
     at: usize,
     /// Whether unknown names are errors.
     strict: bool,
-    /// Names on the way here, for errors: the name of what a field is embedded in, and its own.
-    path: Vec<(&'static str, String)>,
-    /// The innermost object's type.
-    within: &'static str,
+    /// Names and indices on the way here, for errors.
+    path: Vec<String>,
+    /// The type of the whole.
+    root: &'static str,
     /// The first error.
     saved: Option<String>,
 }
@@ -119,124 +114,100 @@ impl<'t> Decoder<'t> {
             at: 0,
             strict,
             path: Vec::new(),
-            within: "",
+            root: "",
             saved: None,
         }
     }
 
     fn read<T: Decode>(mut self, into: &mut T) -> Result<(), String> {
-        self.object(into).map_err(|fatal| fatal.0)?;
+        self.root = short(T::TYPE);
+        // As a pointer: `null` is nothing.
+        if !self.null() {
+            self.object(into);
+        }
         self.saved.map_or(Ok(()), Err)
     }
 
-    /// Says that the field being read is of a struct that is embedded in the object's.
-    pub fn embedded(&mut self, name: &'static str) {
-        if let Some(last) = self.path.last_mut() {
-            last.0 = name;
-        }
-    }
-
     /// Reads an object.
-    ///
-    /// # Errors
-    /// When a type that reads itself does not understand its value.
-    pub fn object<T: Decode>(&mut self, into: &mut T) -> Result<Known, Fatal> {
+    pub fn object<T: Decode>(&mut self, into: &mut T) -> Known {
         if self.peek() != b'{' {
             self.mismatch(T::TYPE);
-            return Ok(Known::Yes);
+            return Known::Yes;
         }
-        let outer = std::mem::replace(&mut self.within, short(T::TYPE));
         self.members(|decoder, key| {
             let folded = folded(&key);
-            decoder.path.push(("", folded.clone().into_owned()));
-            let known = into.field(&folded, decoder)?;
-            decoder.path.pop();
+            let known = into.field(&folded, decoder);
             if known == Known::No {
                 if decoder.strict {
                     let quoted = scan::go_quoted(key.as_bytes());
-                    decoder.save(|| format!("json: unknown field {quoted}"));
+                    decoder.save(format!("json: unknown field {quoted}"));
                 }
                 decoder.skip();
             }
-            Ok(())
-        })?;
-        self.within = outer;
-        Ok(Known::Yes)
+        });
+        Known::Yes
     }
 
     /// Reads an object that may be missing: `null` makes it so.
-    ///
-    /// # Errors
-    /// As [`Decoder::object`].
-    pub fn optional<T: Decode>(&mut self, into: &mut Option<T>) -> Result<Known, Fatal> {
+    pub fn optional<T: Decode>(&mut self, into: &mut Option<T>) -> Known {
         if self.null() {
             *into = None;
-            return Ok(Known::Yes);
+            return Known::Yes;
         }
         self.object(into.get_or_insert_with(T::unsaid))
     }
 
     /// Reads a list of objects; `null` among them is one without anything.
-    ///
-    /// # Errors
-    /// As [`Decoder::object`].
-    pub fn objects<T: Decode>(
-        &mut self,
-        into: &mut Vec<T>,
-        list_type: &str,
-    ) -> Result<Known, Fatal> {
+    pub fn objects<T: Decode>(&mut self, into: &mut Vec<T>, list_type: &str) -> Known {
         into.clear();
         self.list(list_type, |decoder| {
             let mut element = T::unsaid();
             if !decoder.null() {
-                decoder.object(&mut element)?;
+                decoder.object(&mut element);
             }
             into.push(element);
-            Ok(())
         })
     }
 
     /// Reads a string.
-    pub fn string(&mut self, into: &mut String) -> Result<Known, Fatal> {
+    pub fn string(&mut self, into: &mut String) -> Known {
         match self.peek() {
             b'"' => *into = self.text(),
             b'n' => self.skip(),
             _ => self.mismatch("string"),
         }
-        Ok(Known::Yes)
+        Known::Yes
     }
 
     /// Reads a list of strings.
-    pub fn strings(&mut self, into: &mut Vec<String>) -> Result<Known, Fatal> {
+    pub fn strings(&mut self, into: &mut Vec<String>) -> Known {
         into.clear();
         self.list("[]string", |decoder| {
             let mut element = String::new();
-            decoder.string(&mut element)?;
+            decoder.string(&mut element);
             into.push(element);
-            Ok(())
         })
     }
 
     /// Reads names and strings.
-    pub fn map(&mut self, into: &mut BTreeMap<String, String>) -> Result<Known, Fatal> {
+    pub fn map(&mut self, into: &mut BTreeMap<String, String>) -> Known {
         match self.peek() {
             b'{' => self.members(|decoder, key| {
                 let mut value = String::new();
-                decoder.string(&mut value)?;
+                decoder.string(&mut value);
                 into.insert(key, value);
-                Ok(())
-            })?,
+            }),
             b'n' => {
                 self.skip();
                 into.clear();
             }
             _ => self.mismatch("map[string]string"),
         }
-        Ok(Known::Yes)
+        Known::Yes
     }
 
     /// Reads `true` or `false`.
-    pub fn boolean(&mut self, into: &mut bool) -> Result<Known, Fatal> {
+    pub fn boolean(&mut self, into: &mut bool) -> Known {
         match self.peek() {
             b't' | b'f' => {
                 *into = self.peek() == b't';
@@ -245,113 +216,105 @@ impl<'t> Decoder<'t> {
             b'n' => self.skip(),
             _ => self.mismatch("bool"),
         }
-        Ok(Known::Yes)
+        Known::Yes
     }
 
     /// Reads a number of a type that Go calls `int`.
-    pub fn int(&mut self, into: &mut i64) -> Result<Known, Fatal> {
+    pub fn int(&mut self, into: &mut i64) -> Known {
         self.number(into, "int")
     }
 
     /// Reads a number of a type that Go calls `int64`.
-    pub fn int64(&mut self, into: &mut i64) -> Result<Known, Fatal> {
+    pub fn int64(&mut self, into: &mut i64) -> Known {
         self.number(into, "int64")
     }
 
     /// Reads a number of a type that Go calls `int32`.
-    pub fn int32(&mut self, into: &mut i32) -> Result<Known, Fatal> {
+    pub fn int32(&mut self, into: &mut i32) -> Known {
         self.number(into, "int32")
     }
 
     /// Reads a number of a type that Go calls `uint64`.
-    pub fn uint64(&mut self, into: &mut u64) -> Result<Known, Fatal> {
+    pub fn uint64(&mut self, into: &mut u64) -> Known {
         self.number(into, "uint64")
     }
 
     /// Reads nanoseconds.
-    pub fn duration(&mut self, into: &mut i64) -> Result<Known, Fatal> {
+    pub fn duration(&mut self, into: &mut i64) -> Known {
         self.number(into, "time.Duration")
     }
 
     /// Reads a list of nanoseconds.
-    pub fn durations(&mut self, into: &mut Vec<i64>) -> Result<Known, Fatal> {
+    pub fn durations(&mut self, into: &mut Vec<i64>) -> Known {
         into.clear();
         self.list("[]time.Duration", |decoder| {
             let mut element = 0;
-            decoder.duration(&mut element)?;
+            decoder.duration(&mut element);
             into.push(element);
-            Ok(())
         })
     }
 
     /// Reads a list of numbers.
-    pub fn uint64s(&mut self, into: &mut Vec<u64>) -> Result<Known, Fatal> {
+    pub fn uint64s(&mut self, into: &mut Vec<u64>) -> Known {
         into.clear();
         self.list("[]uint64", |decoder| {
             let mut element = 0;
-            decoder.uint64(&mut element)?;
+            decoder.uint64(&mut element);
             into.push(element);
-            Ok(())
         })
     }
 
     /// Reads numbers by name.
-    pub fn counts(&mut self, into: &mut BTreeMap<String, u64>) -> Result<Known, Fatal> {
+    pub fn counts(&mut self, into: &mut BTreeMap<String, u64>) -> Known {
         match self.peek() {
             b'{' => self.members(|decoder, key| {
                 let mut value = 0;
-                decoder.uint64(&mut value)?;
+                decoder.uint64(&mut value);
                 into.insert(key, value);
-                Ok(())
-            })?,
+            }),
             b'n' => {
                 self.skip();
                 into.clear();
             }
             _ => self.mismatch("map[string]uint64"),
         }
-        Ok(Known::Yes)
+        Known::Yes
     }
 
     /// Reads a time; `null` leaves it alone.
-    ///
-    /// # Errors
-    /// When it is none.
-    pub fn time(&mut self, into: &mut UnixNanos) -> Result<Known, Fatal> {
-        if self.null() {
-            return Ok(Known::Yes);
+    pub fn time(&mut self, into: &mut UnixNanos) -> Known {
+        match self.peek() {
+            b'"' => {
+                // Go does not take escapes off here.
+                let raw = self.raw();
+                let inner = raw.get(1..raw.len() - 1).unwrap_or_default();
+                match time::parse(&String::from_utf8_lossy(inner)) {
+                    Ok(time) => *into = time,
+                    Err(message) => self.save(message),
+                }
+            }
+            b'n' => self.skip(),
+            _ => self.mismatch("time.Time"),
         }
-        let raw = self.raw();
-        let inner = raw
-            .strip_prefix(b"\"")
-            .and_then(|rest| rest.strip_suffix(b"\""))
-            .ok_or_else(|| Fatal("Time.UnmarshalJSON: input is not a JSON string".to_owned()))?;
-        *into = time::parse(&String::from_utf8_lossy(inner)).map_err(Fatal)?;
-        Ok(Known::Yes)
+        Known::Yes
     }
 
     /// Reads a time that may be missing: `null` makes it so.
-    ///
-    /// # Errors
-    /// When it is none.
-    pub fn optional_time(&mut self, into: &mut Option<UnixNanos>) -> Result<Known, Fatal> {
+    pub fn optional_time(&mut self, into: &mut Option<UnixNanos>) -> Known {
         if self.null() {
             *into = None;
-            return Ok(Known::Yes);
+            return Known::Yes;
         }
         self.time(into.insert(time::NEVER))
     }
 
     /// Reads a value by one of its names, which are compared as they stand in the text.
-    ///
-    /// # Errors
-    /// What `complaint` makes of what is there instead.
     pub fn named<T: Copy>(
         &mut self,
         into: &mut T,
         names: &[(&str, T)],
         complaint: impl FnOnce(&[u8]) -> String,
-    ) -> Result<Known, Fatal> {
+    ) -> Known {
         let raw = self.raw();
         let name = raw
             .strip_prefix(b"\"")
@@ -361,27 +324,26 @@ impl<'t> Decoder<'t> {
             .find(|(known, _)| name == Some(known.as_bytes()));
         match found {
             Some(&(_, value)) => *into = value,
-            None => return Err(Fatal(complaint(raw))),
+            None => self.save(complaint(raw)),
         }
-        Ok(Known::Yes)
+        Known::Yes
     }
 
-    /// What the value is, if it is a string; with the type of what it is instead.
-    ///
-    /// # Errors
-    /// That it is not a string, in Go's words for a value of its own.
-    pub fn lone_string(&mut self) -> Result<String, Fatal> {
+    /// The value if it is a string, for a type that reads itself as one.
+    pub fn lone_string(&mut self) -> Option<String> {
         match self.peek() {
-            b'"' => Ok(self.text()),
+            b'"' => Some(self.text()),
             b'n' => {
                 self.skip();
-                Ok(String::new())
+                Some(String::new())
             }
             _ => {
                 let kind = self.kind();
-                Err(Fatal(format!(
+                self.save(format!(
                     "json: cannot unmarshal {kind} into Go value of type string"
-                )))
+                ));
+                self.skip();
+                None
             }
         }
     }
@@ -394,11 +356,7 @@ impl<'t> Decoder<'t> {
         &self.text[start..self.at]
     }
 
-    fn number<T: std::str::FromStr>(
-        &mut self,
-        into: &mut T,
-        type_name: &str,
-    ) -> Result<Known, Fatal> {
+    fn number<T: std::str::FromStr>(&mut self, into: &mut T, type_name: &str) -> Known {
         match self.peek() {
             b'-' | b'0'..=b'9' => {
                 let raw = String::from_utf8_lossy(self.raw());
@@ -412,37 +370,34 @@ impl<'t> Decoder<'t> {
             b'n' => self.skip(),
             _ => self.mismatch(type_name),
         }
-        Ok(Known::Yes)
+        Known::Yes
     }
 
     /// The elements of an array.
-    fn list(
-        &mut self,
-        type_name: &str,
-        mut each: impl FnMut(&mut Self) -> Result<(), Fatal>,
-    ) -> Result<Known, Fatal> {
+    fn list(&mut self, type_name: &str, mut each: impl FnMut(&mut Self)) -> Known {
         match self.peek() {
             b'[' => {
                 self.at += 1;
+                let mut index = 0_u64;
                 while self.peek() != b']' {
                     if self.peek() == b',' {
                         self.at += 1;
                     }
-                    each(self)?;
+                    self.path.push(index.to_string());
+                    each(self);
+                    self.path.pop();
+                    index += 1;
                 }
                 self.at += 1;
             }
             b'n' => self.skip(),
             _ => self.mismatch(type_name),
         }
-        Ok(Known::Yes)
+        Known::Yes
     }
 
     /// The members of an object.
-    fn members(
-        &mut self,
-        mut each: impl FnMut(&mut Self, String) -> Result<(), Fatal>,
-    ) -> Result<(), Fatal> {
+    fn members(&mut self, mut each: impl FnMut(&mut Self, String)) {
         self.at += 1;
         while self.peek() != b'}' {
             if self.peek() == b',' {
@@ -453,10 +408,11 @@ impl<'t> Decoder<'t> {
             // The colon.
             self.space();
             self.at += 1;
-            each(self, key)?;
+            self.path.push(key.clone());
+            each(self, key);
+            self.path.pop();
         }
         self.at += 1;
-        Ok(())
     }
 
     /// Passes `null`, if it is that.
@@ -515,25 +471,30 @@ impl<'t> Decoder<'t> {
     }
 
     fn wrong(&mut self, kind: &str, type_name: &str) {
-        let place = if self.path.is_empty() {
-            "value".to_owned()
-        } else {
-            let mut place = format!("struct field {}", self.within);
-            for (embedded, name) in &self.path {
-                for part in [embedded, name.as_str()] {
-                    if !part.is_empty() {
-                        place.push('.');
-                        place.push_str(part);
-                    }
-                }
+        let mut place = "value".to_owned();
+        if let Some(last) = self.path.last() {
+            let in_list = last.bytes().all(|b| b.is_ascii_digit());
+            place = if in_list && !last.is_empty() {
+                String::new()
+            } else {
+                "Go struct field ".to_owned()
+            };
+            place.push_str(self.root);
+            for name in &self.path {
+                place.push('.');
+                place.push_str(&name.replace('~', "~0").replace('/', "~1"));
             }
-            place
-        };
-        self.save(|| format!("json: cannot unmarshal {kind} into Go {place} of type {type_name}"));
+        } else {
+            place.insert_str(0, "Go ");
+        }
+        self.save(format!(
+            "json: cannot unmarshal {kind} into {place} of type {type_name}"
+        ));
     }
 
-    fn save(&mut self, message: impl FnOnce() -> String) {
-        self.saved.get_or_insert_with(message);
+    /// Remembers what is wrong, if it is the first.
+    pub fn save(&mut self, message: String) {
+        self.saved.get_or_insert(message);
     }
 }
 
@@ -613,4 +574,91 @@ fn code_unit(rest: &mut &[u8]) -> u32 {
         .ok()
         .and_then(|digits| u32::from_str_radix(digits, 16).ok())
         .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::requests::{ConsumerRequest, StreamRequest};
+    use super::*;
+
+    fn refused<T: Decode + std::fmt::Debug>(text: &[u8]) -> String {
+        let error = request::<T>(text, true).unwrap_err();
+        assert_eq!(error.code, Code::InvalidJson);
+        error
+            .description
+            .strip_prefix("invalid JSON: ")
+            .unwrap()
+            .to_owned()
+    }
+
+    #[test]
+    fn what_is_not_said_is_zero() {
+        for text in ["", " ", "null", "{}", "{} {}"] {
+            let read: StreamRequest = request(text.as_bytes(), true).unwrap();
+            assert_eq!(
+                read.config,
+                crate::jetstream::config::StreamConfig::unsaid()
+            );
+        }
+    }
+
+    #[test]
+    fn names_match_in_any_case_and_the_last_counts() {
+        let text = "{\"NAME\":\"a\",\"name\":\"b\",\"\u{17f}ubjects\":[\"x\\u0041\\ud83d\\ude00\\ud800\"]}";
+        let read: StreamRequest = request(text.as_bytes(), true).unwrap();
+        assert_eq!(read.config.name, "b");
+        assert_eq!(read.config.subjects, ["xA\u{1f600}\u{fffd}"]);
+    }
+
+    #[test]
+    fn without_strictness_unknown_names_and_what_follows_are_passed_over() {
+        let read: StreamRequest = request(br#"{"foo":{"a":[1]},"name":"a"}"#, false).unwrap();
+        assert_eq!(read.config.name, "a");
+        let error = request::<StreamRequest>(b"{} x", false).unwrap_err();
+        assert_eq!(
+            error.description,
+            "invalid JSON: invalid character 'x' after top-level value"
+        );
+        let error = request::<StreamRequest>(b"{", false).unwrap_err();
+        assert_eq!(
+            error.description,
+            "invalid JSON: unexpected end of JSON input"
+        );
+    }
+
+    #[test]
+    fn consumers_complain_with_the_path_from_the_request() {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(
+                refused::<ConsumerRequest>(text.as_bytes()),
+                expected,
+                "{text}"
+            );
+        };
+        check(
+            r#"{"config":{"backoff":["x"]}}"#,
+            "json: cannot unmarshal string into CreateConsumerRequest.config.backoff.0 of type time.Duration",
+        );
+        check(r#"{"action":"x"}"#, r#"unknown consumer action: "x""#);
+        check(
+            r#"{"config":{"priority_policy":"x"}}"#,
+            r#"unknown priority policy: "x""#,
+        );
+    }
+
+    /// Recorded from nats-server 2.15.1: what it is asked, and what it says after `invalid JSON: `.
+    #[test]
+    fn streams_are_refused_with_the_words_of_nats_server() {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(
+                refused::<StreamRequest>(text.as_bytes()),
+                expected,
+                "{text}"
+            );
+        };
+        for line in include_str!("cases/invalid_json.txt").lines() {
+            let (text, expected) = line.split_once(" => ").unwrap();
+            check(text, expected);
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::jetstream::config::{ConsumerConfig, Placement, StreamConfig};
 use crate::store::{Seq, UnixNanos};
 
-use super::decode::{Decode, Decoder, Fatal, Known};
+use super::decode::{Decode, Decoder, Known};
 use super::time::NEVER;
 
 pub use super::decode::request as parse;
@@ -32,11 +32,10 @@ impl Default for StreamRequest {
 impl Decode for StreamRequest {
     const TYPE: &'static str = "server.StreamConfigRequest";
 
-    fn field(&mut self, name: &str, decoder: &mut Decoder<'_>) -> Result<Known, Fatal> {
+    fn field(&mut self, name: &str, decoder: &mut Decoder<'_>) -> Known {
         if name == "pedantic" {
             return decoder.boolean(&mut self.pedantic);
         }
-        decoder.embedded("StreamConfig");
         self.config.field(name, decoder)
     }
 }
@@ -69,7 +68,7 @@ pub struct ConsumerRequest {
 impl Decode for ConsumerRequest {
     const TYPE: &'static str = "server.CreateConsumerRequest";
 
-    fn field(&mut self, name: &str, decoder: &mut Decoder<'_>) -> Result<Known, Fatal> {
+    fn field(&mut self, name: &str, decoder: &mut Decoder<'_>) -> Known {
         match name {
             "stream_name" => decoder.string(&mut self.stream),
             "config" => decoder.object(&mut self.config),
@@ -84,7 +83,7 @@ impl Decode for ConsumerRequest {
                 })
             }
             "pedantic" => decoder.boolean(&mut self.pedantic),
-            _ => Ok(Known::No),
+            _ => Known::No,
         }
     }
 }
@@ -93,7 +92,7 @@ impl Decode for ConsumerRequest {
 macro_rules! request {
     (
         $(#[$about:meta])*
-        $name:ident $go:literal $([$embedded:literal: $($inner:literal)*])?;
+        $name:ident $go:literal;
         $($(#[$what:meta])* $field:ident $json:literal $kind:ident: $type:ty $(= $default:expr)?;)*
     ) => {
         $(#[$about])*
@@ -113,15 +112,10 @@ macro_rules! request {
         impl Decode for $name {
             const TYPE: &'static str = concat!("server.", $go);
 
-            fn field(&mut self, name: &str, decoder: &mut Decoder<'_>) -> Result<Known, Fatal> {
-                $(
-                    if [$($inner),*].contains(&name) {
-                        decoder.embedded($embedded);
-                    }
-                )?
+            fn field(&mut self, name: &str, decoder: &mut Decoder<'_>) -> Known {
                 match name {
                     $($json => decoder.$kind(&mut self.$field),)*
-                    _ => Ok(Known::No),
+                    _ => Known::No,
                 }
             }
         }
@@ -132,7 +126,7 @@ macro_rules! request {
 
 request! {
     /// `STREAM.NAMES` and `STREAM.LIST`.
-    StreamsRequest "JSApiStreamNamesRequest" ["ApiPagedRequest": "offset"];
+    StreamsRequest "JSApiStreamNamesRequest";
     /// From which on.
     offset "offset" int: i64;
     /// Only streams with subjects that overlap with this; empty for all.
@@ -141,7 +135,7 @@ request! {
 
 request! {
     /// `STREAM.INFO`.
-    StreamInfoRequest "JSApiStreamInfoRequest" ["ApiPagedRequest": "offset"];
+    StreamInfoRequest "JSApiStreamInfoRequest";
     /// From which subject on.
     offset "offset" int: i64;
     /// Whether the sequences that are not there are to be listed.
@@ -273,7 +267,7 @@ request! {
 
 request! {
     /// `CONSUMER.NAMES` and `CONSUMER.LIST`.
-    ConsumersRequest "JSApiConsumersRequest" ["ApiPagedRequest": "offset"];
+    ConsumersRequest "JSApiConsumersRequest";
     /// From which on.
     offset "offset" int: i64;
 }
@@ -301,7 +295,7 @@ request! {
 
 request! {
     /// `CONSUMER.MSG.NEXT`, when it is an object.
-    NextRequest "JSApiConsumerGetNextRequest" ["PriorityGroup": "group" "min_pending" "min_ack_pending" "id" "priority"];
+    NextRequest "JSApiConsumerGetNextRequest";
     /// Nanoseconds.
     expires "expires" duration: i64;
     /// Messages.

@@ -58,7 +58,7 @@ pub fn value(text: &[u8], from: usize) -> Result<Option<Range<usize>>, Flaw> {
             }
             (Expect::Value | Expect::ValueOrEnd, b'{' | b'[') => {
                 if open.len() == DEPTH_MAX {
-                    return Err(invalid(text, at, "exceeded max depth"));
+                    return Err(Flaw::Invalid("exceeded max depth".to_owned(), at + 1));
                 }
                 let object = byte == b'{';
                 open.push(object);
@@ -151,27 +151,43 @@ pub fn string(text: &[u8], at: usize) -> Result<usize, Flaw> {
     loop {
         match *text.get(at).ok_or(Flaw::Ends)? {
             b'"' => return Ok(at + 1),
-            b'\\' => {
-                at += 1;
-                match *text.get(at).ok_or(Flaw::Ends)? {
-                    b'b' | b'f' | b'n' | b'r' | b't' | b'\\' | b'/' | b'"' => {}
-                    b'u' => {
-                        for _ in 0..4 {
-                            at += 1;
-                            if !text.get(at).ok_or(Flaw::Ends)?.is_ascii_hexdigit() {
-                                let place = "in \\u hexadecimal character escape";
-                                return Err(invalid(text, at, place));
-                            }
-                        }
-                    }
-                    _ => return Err(invalid(text, at, "in string escape code")),
-                }
-            }
-            0..0x20 => return Err(invalid(text, at, "in string literal")),
-            _ => {}
+            b'\\' => at += escape(text, at)?,
+            0..0x20 => return Err(invalid(text, at, "in string")),
+            _ => at += 1,
         }
-        at += 1;
     }
+}
+
+/// The length of what begins with a backslash.
+fn escape(text: &[u8], at: usize) -> Result<usize, Flaw> {
+    let rest = &text[at..];
+    let length = match *rest.get(1).ok_or(Flaw::Ends)? {
+        b'b' | b'f' | b'n' | b'r' | b't' | b'\\' | b'/' | b'"' => return Ok(2),
+        b'u' => {
+            let digits = &rest[2..rest.len().min(6)];
+            if digits.iter().all(u8::is_ascii_hexdigit) {
+                return if digits.len() == 4 {
+                    Ok(6)
+                } else {
+                    Err(Flaw::Ends)
+                };
+            }
+            2 + digits.len()
+        }
+        _ => 2,
+    };
+    let sequence = &rest[..length];
+    // Go shows it as it is if that can be read.
+    let plain = str::from_utf8(sequence).is_ok_and(|sequence| {
+        !sequence.contains(|c: char| c == '`' || c.is_whitespace() || c.is_control())
+    });
+    let shown = if plain {
+        format!("`{}`", String::from_utf8_lossy(sequence))
+    } else {
+        go_quoted(sequence)
+    };
+    let message = format!("invalid escape sequence {shown} in string");
+    Err(Flaw::Invalid(message, at + length))
 }
 
 fn word(text: &[u8], at: usize, word: &str) -> Result<usize, Flaw> {
@@ -193,14 +209,14 @@ fn number(text: &[u8], at: usize) -> Result<usize, Flaw> {
         at
     };
     // A digit, or what Go says.
-    let must = |at: usize, place: &str| match text.get(at) {
+    let must = |at: usize| match text.get(at) {
         None => Err(Flaw::Ends),
         Some(b'0'..=b'9') => Ok(at),
-        Some(_) => Err(invalid(text, at, place)),
+        Some(_) => Err(invalid(text, at, "in numeric literal")),
     };
     let mut at = at;
     if text.get(at) == Some(&b'-') {
-        at = must(at + 1, "in numeric literal")?;
+        at = must(at + 1)?;
     }
     at = if text.get(at) == Some(&b'0') {
         at + 1
@@ -208,30 +224,40 @@ fn number(text: &[u8], at: usize) -> Result<usize, Flaw> {
         digits(at)
     };
     if text.get(at) == Some(&b'.') {
-        at = digits(must(at + 1, "after decimal point in numeric literal")?);
+        at = digits(must(at + 1)?);
     }
     if let Some(b'e' | b'E') = text.get(at) {
         at += 1;
         if let Some(b'+' | b'-') = text.get(at) {
             at += 1;
         }
-        at = digits(must(at, "in exponent of numeric literal")?);
+        at = digits(must(at)?);
     }
     Ok(at)
 }
 
 fn invalid(text: &[u8], at: usize, place: &str) -> Flaw {
-    Flaw::Invalid(unexpected(text[at], place), at + 1)
+    let (quoted, length) = quoted_char(&text[at..]);
+    Flaw::Invalid(format!("invalid character {quoted} {place}"), at + length)
 }
 
-/// As Go says it.
-pub fn unexpected(byte: u8, place: &str) -> String {
-    let quoted = match byte {
-        b'\'' => r"\'".to_owned(),
-        b'"' => "\"".to_owned(),
-        byte => go_escaped(char::from(byte)),
-    };
-    format!("invalid character '{quoted}' {place}")
+/// What Go says of something that does not belong there.
+pub fn unexpected(text: &[u8], at: usize, place: &str) -> String {
+    format!("invalid character {} {place}", quoted_char(&text[at..]).0)
+}
+
+/// The first character in single quotes, and its length.
+fn quoted_char(text: &[u8]) -> (String, usize) {
+    let first = text.utf8_chunks().next();
+    match first.and_then(|chunk| chunk.valid().chars().next()) {
+        Some('"') => ("'\"'".to_owned(), 1),
+        Some('\'') => ("'\\''".to_owned(), 1),
+        Some(c) => (format!("'{}'", go_escaped(c)), c.len_utf8()),
+        None => {
+            let byte = text.first().copied().unwrap_or_default();
+            (format!("'\\x{byte:x}'"), 1)
+        }
+    }
 }
 
 /// A character as Go's `%q` writes it.
@@ -296,38 +322,47 @@ mod tests {
     #[test]
     fn mistakes_are_said_as_go_says_them() {
         let check = |text: &str, message: &str, at: usize| {
-            let expected = Flaw::Invalid(format!("invalid character {message}"), at);
+            let expected = Flaw::Invalid(format!("invalid {message}"), at);
             assert_eq!(value(text.as_bytes(), 0), Err(expected), "{text}");
         };
-        check("x", "'x' looking for beginning of value", 1);
-        check("{a}", "'a' looking for beginning of object key string", 2);
-        check(r#"{"a" 1}"#, "'1' after object key", 6);
-        check(r#"{"a":1]"#, "']' after object key:value pair", 7);
+        check("x", "character 'x' looking for beginning of value", 1);
         check(
-            r#"{"a":1,}"#,
-            "'}' looking for beginning of object key string",
-            8,
-        );
-        check("[1 2]", "'2' after array element", 4);
-        check("[1,]", "']' looking for beginning of value", 4);
-        check(
-            "{'a':1}",
-            r"'\'' looking for beginning of object key string",
+            "{a}",
+            "character 'a' looking for beginning of object key string",
             2,
         );
-        check(r#"[""""#, "'\"' after array element", 4);
-        check("\"a\nb\"", r"'\n' in string literal", 3);
-        check(r#""\x""#, "'x' in string escape code", 3);
-        check(r#""\u12g4""#, "'g' in \\u hexadecimal character escape", 6);
-        check("tru3", "'3' in literal true (expecting 'e')", 4);
-        check("-x", "'x' in numeric literal", 2);
-        check("[01]", "'1' after array element", 3);
-        check("1.x", "'x' after decimal point in numeric literal", 3);
-        check("1ex", "'x' in exponent of numeric literal", 3);
-        check("\u{e9}", "'Ã' looking for beginning of value", 1);
-        check("\x01", r"'\x01' looking for beginning of value", 1);
+        check(r#"{"a" 1}"#, "character '1' after object key", 6);
+        check(r#"{"a":1]"#, "character ']' after object key:value pair", 7);
+        check(
+            r#"{"a":1,}"#,
+            "character '}' looking for beginning of object key string",
+            8,
+        );
+        check("[1 2]", "character '2' after array element", 4);
+        check("[1,]", "character ']' looking for beginning of value", 4);
+        check(
+            "{'a':1}",
+            r"character '\'' looking for beginning of object key string",
+            2,
+        );
+        check(r#"[""""#, "character '\"' after array element", 4);
+        check("\"a\nb\"", r"character '\n' in string", 3);
+        check(r#""\x""#, r"escape sequence `\x` in string", 3);
+        check(r#""\u12g4""#, r"escape sequence `\u12g4` in string", 7);
+        check("tru3", "character '3' in literal true (expecting 'e')", 4);
+        check("-x", "character 'x' in numeric literal", 2);
+        check("[01]", "character '1' after array element", 3);
+        check("1.x", "character 'x' in numeric literal", 3);
+        check("1ex", "character 'x' in numeric literal", 3);
+        check("\u{e9}", "character 'é' looking for beginning of value", 2);
+        check(
+            "\x01",
+            r"character '\x01' looking for beginning of value",
+            1,
+        );
         let deep = "[".repeat(DEPTH_MAX + 1);
-        check(&deep, "'[' exceeded max depth", DEPTH_MAX + 1);
+        let expected = Flaw::Invalid("exceeded max depth".to_owned(), DEPTH_MAX + 1);
+        assert_eq!(value(deep.as_bytes(), 0), Err(expected));
     }
 
     #[test]
