@@ -9,6 +9,7 @@ mod clock;
 mod commands;
 mod conns;
 mod desk;
+mod disk;
 mod doorway;
 mod helpers;
 mod host;
@@ -48,6 +49,7 @@ use callouts::Callouts;
 use clock::Clock;
 use commands::{Address, Command, Mailbox, Report};
 use desk::Desk;
+use disk::Disk;
 use helpers::{Helpers, Pool};
 use lame_duck::LameDuck;
 use links::Links;
@@ -195,6 +197,7 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
             listener: listener.take(),
             clock,
             notices: channels.notices(),
+            disk: None,
         };
         seat.spawn(cpu)?;
         log.info(format_args!("Shard {own} on core {cpu}"));
@@ -271,6 +274,7 @@ struct Seat {
     listener: Option<Listener>,
     clock: Clock,
     notices: Notices,
+    disk: Option<Disk>,
 }
 
 impl Seat {

@@ -13,6 +13,7 @@ use super::clock::Clock;
 use super::commands::{Arrival, Command, Mailbox, Report};
 use super::conns::{Closing, Conns, Receive};
 use super::desk::Desk;
+use super::disk::Disk;
 use super::helpers::Helpers;
 use super::host;
 use super::idle::{Idle, SPIN};
@@ -81,6 +82,8 @@ pub struct Turns {
     /// The event descriptor has been read and is to be watched again.
     woken: bool,
     stopping: bool,
+    /// Where streams are kept.
+    disk: Option<Disk>,
 }
 
 impl Turns {
@@ -97,14 +100,19 @@ impl Turns {
             listener,
             clock,
             notices,
+            disk,
         } = seat;
         links.announce(ring.fd());
+        let mut conns = Conns::default();
+        if shard.engine().is_some() {
+            conns.reserve();
+        }
         Self {
             shard,
             fx: Effects::default(),
             turn: 0,
             ring,
-            conns: Conns::default(),
+            conns,
             links,
             mailbox,
             secure,
@@ -123,6 +131,7 @@ impl Turns {
             idle: Idle::default(),
             woken: false,
             stopping: false,
+            disk,
         }
     }
 
@@ -182,6 +191,7 @@ impl Turns {
         self.securing_due(now);
         self.end_lingering(now);
         self.accept_again(now);
+        busy |= self.use_disk(now);
         self.execute(now);
         busy
     }
@@ -230,6 +240,11 @@ impl Turns {
             Kind::Send => self.sent(now, completion),
             Kind::Accept => self.accepted(now, completion),
             Kind::Wake => self.woken = true,
+            Kind::Disk => {
+                if let Some(disk) = &mut self.disk {
+                    disk.completed(completion.conn.index, completion.result, &mut self.ring);
+                }
+            }
             Kind::Ignore => {}
         }
     }
@@ -501,6 +516,11 @@ impl Turns {
                     };
                     let _ = answer.send(told);
                 }
+                Command::Disk(news) => {
+                    if let Some(disk) = &mut self.disk {
+                        disk.news(news, &mut self.ring);
+                    }
+                }
                 Command::Stop => {
                     self.stop_accepting();
                     self.stopping = true;
@@ -529,6 +549,26 @@ impl Turns {
             self.accept_at = None;
             self.ring.accept(listener.fd());
         }
+    }
+
+    /// Tells the store what the disk has done, and the disk what the store wants; whether there was
+    /// anything.
+    fn use_disk(&mut self, now: Millis) -> bool {
+        let Some(disk) = &mut self.disk else {
+            return false;
+        };
+        let mut busy = false;
+        while let Some(completion) = disk.next_completion() {
+            busy = true;
+            self.shard
+                .handle(now, Event::Disk(completion), &mut self.fx);
+        }
+        self.shard.handle(now, Event::TurnEnds, &mut self.fx);
+        for submission in self.fx.disk.drain(..) {
+            busy = true;
+            disk.submit(submission, &mut self.ring);
+        }
+        busy | disk.has_completions()
     }
 
     /// Does what the broker wants.

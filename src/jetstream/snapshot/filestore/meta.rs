@@ -1,0 +1,78 @@
+//! `meta.inf`: when a stream or consumer was made, and its configuration, as JSON.
+
+use serde_json::{Map, Value};
+
+use super::super::Damage;
+use super::{CHECKSUM_BYTES, Checksum};
+use crate::store::UnixNanos;
+
+/// What is in it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Meta {
+    /// When it was made; 0 when that is not known.
+    pub created: UnixNanos,
+    /// The name of the stream or consumer.
+    pub name: String,
+    /// The configuration, as the API writes it.
+    pub config_json: String,
+}
+
+/// Checks `meta.inf`, which may be encrypted, against `meta.sum`.
+///
+/// # Errors
+/// When they are not of each other.
+pub fn verify_meta(meta: &[u8], sum: &[u8], checksum: &Checksum) -> Result<(), Damage> {
+    let digits = sum.trim_ascii().as_chunks::<2>().0;
+    let digit = |byte: u8| (byte as char).to_digit(16);
+    let mut expected = checksum.over(&[meta]).into_iter();
+    let equal = digits.len() == CHECKSUM_BYTES
+        && digits.iter().all(|&[high, low]| {
+            let byte = digit(high)
+                .zip(digit(low))
+                .map(|(high, low)| high << 4 | low);
+            byte == expected.next().map(u32::from)
+        });
+    match equal {
+        true => Ok(()),
+        false => Err(Damage::at(0, "meta.inf is not what meta.sum was made of")),
+    }
+}
+
+/// Reads `meta.inf`, decrypted.
+///
+/// # Errors
+/// When it is not such JSON.
+pub fn read_meta(meta: &[u8]) -> Result<Meta, Damage> {
+    let mut fields: Map<String, Value> =
+        serde_json::from_slice(meta).map_err(|_| Damage::at(0, "meta.inf is not JSON"))?;
+    let created = match fields.shift_remove("Created") {
+        None => 0,
+        Some(created) => (created.as_str().and_then(time_of))
+            .ok_or(Damage::at(0, "meta.inf was made at no time"))?,
+    };
+    // A consumer has its name twice, the second time where streams have theirs.
+    let own = fields.shift_remove("Name");
+    let name = [own.as_ref(), fields.get("name"), fields.get("durable_name")]
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .find(|name| !name.is_empty())
+        .ok_or(Damage::at(0, "meta.inf without a name"))?
+        .to_owned();
+    Ok(Meta {
+        created,
+        name,
+        config_json: Value::Object(fields).to_string(),
+    })
+}
+
+/// A time as JSON has it (RFC 3339), in nanoseconds since 1970; 0 for Go's zero time. None when it is
+/// none, or further away than nanoseconds go.
+pub fn time_of(text: &str) -> Option<UnixNanos> {
+    const GO_ZERO: &str = "0001-01-01T00:00:00Z";
+    if text == GO_ZERO {
+        return Some(0);
+    }
+    let time: jiff::Timestamp = text.parse().ok()?;
+    i64::try_from(time.as_nanosecond()).ok()
+}

@@ -1,0 +1,36 @@
+//! Snapshots of streams as nats-server writes and reads them (nats-features §5.7), and the files of
+//! its stores, which older snapshots are made of.
+//!
+//! Everything here is bytes in, bytes out. It must not know files, subscriptions or clocks.
+
+pub mod filestore;
+pub mod s2;
+mod state;
+mod varint;
+
+pub use state::{ConsumerState, Delivered, Position, StreamState};
+
+/// What is wrong with some bytes, and where in them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// Counted from the beginning of the file or stream, after decryption and decompression.
+    pub offset: u64,
+    /// What was found there.
+    pub what: &'static str,
+}
+
+impl Damage {
+    /// At an offset.
+    pub fn at(offset: usize, what: &'static str) -> Self {
+        Self {
+            offset: offset as u64,
+            what,
+        }
+    }
+}
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} at offset {}", self.what, self.offset)
+    }
+}

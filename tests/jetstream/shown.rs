@@ -1,0 +1,131 @@
+//! How answers are shown in recordings: what differs from run to run has a name in place of its value.
+
+use serde_json::Value;
+
+/// Fields whose numbers depend on time or on other clients.
+const NUMBERS: [(&str, &str); 7] = [
+    ("pause_remaining", "DURATION"),
+    ("ack_time", "DURATION"),
+    ("rtt", "DURATION"),
+    ("start_time", "TIME"),
+    ("inflight", "COUNT"),
+    ("total", "COUNT_OF_CALLS"),
+    ("errors", "COUNT_OF_CALLS"),
+];
+
+/// JSON with names for what differs; text that is no JSON stays.
+pub fn json_text(text: &str) -> String {
+    match serde_json::from_str::<Value>(text) {
+        Ok(mut value) if value.is_object() || value.is_array() => {
+            normalise(&mut value, "", "");
+            value.to_string()
+        }
+        _ => text.to_owned(),
+    }
+}
+
+/// The same text with the keys in order, for comparing.
+pub fn canonical(line: &str) -> String {
+    match line.find(['{', '[']) {
+        Some(at) if at == 0 || line[..at].ends_with("| ") => {
+            match serde_json::from_str::<Value>(&line[at..]) {
+                Ok(value) => format!("{}{}", &line[..at], sorted(&value)),
+                Err(_) => line.to_owned(),
+            }
+        }
+        _ => line.to_owned(),
+    }
+}
+
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let mut fields: Vec<_> = fields.iter().collect();
+            fields.sort_by_key(|(key, _)| key.as_str());
+            let fields = fields.into_iter();
+            Value::Object(fields.map(|(k, v)| (k.clone(), sorted(v))).collect())
+        }
+        Value::Array(list) => list.iter().map(sorted).collect(),
+        other => other.clone(),
+    }
+}
+
+fn normalise(value: &mut Value, key: &str, parent: &str) {
+    match value {
+        Value::Object(fields) => {
+            let typed = fields
+                .get("type")
+                .and_then(Value::as_str)
+                .is_some_and(|name| name.contains(".advisory.") || name.contains(".metric."));
+            // What the JSON decoder of a language says of a fault is its own.
+            if fields.get("err_code").and_then(Value::as_u64) == Some(10025) {
+                fields.insert("description".to_owned(), "invalid JSON: ERROR".into());
+            }
+            for (name, field) in fields {
+                match name.as_str() {
+                    "id" if typed || field.is_number() => *field = "ID".into(),
+                    "_nats.ver" | "ver" => *field = "VERSION".into(),
+                    "server_id" | "domain_leader" => *field = "SERVER".into(),
+                    name => normalise(field, name, key),
+                }
+            }
+        }
+        Value::Array(list) => {
+            for item in list {
+                normalise(item, key, parent);
+            }
+        }
+        Value::String(text) if is_time(text) => *text = "TIME".to_owned(),
+        Value::String(text) if text.contains("\"err_code\"") => *text = json_text(text),
+        Value::Number(_) => {
+            let total_of_list = key == "total" && parent != "api";
+            if let Some((_, name)) = NUMBERS.iter().find(|(name, _)| *name == key)
+                && !total_of_list
+            {
+                *value = (*name).into();
+            }
+            // Since when a source was heard of, in nanoseconds; -1 is never.
+            if key == "active" && value.as_i64().is_some_and(|active| active > 0) {
+                *value = "DURATION".into();
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether this is a point in time of our days.
+fn is_time(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.len() >= 20
+        && text.starts_with("20")
+        && !text.starts_with("2099")
+        && !text.starts_with("200")
+        && bytes[4] == b'-'
+        && bytes[10] == b'T'
+        && bytes[13] == b':'
+        && bytes[..4].iter().all(u8::is_ascii_digit)
+}
+
+/// A header line or a subject with names for what differs.
+pub fn token_text(text: &str) -> String {
+    if let Some((name, value)) = text.split_once(": ") {
+        let value = match name {
+            "Nats-Time-Stamp" => "TIME",
+            "Nats-Pin-Id" => "ID",
+            _ => value,
+        };
+        return format!("{name}: {value}");
+    }
+    if text.starts_with("_INBOX.") {
+        return "_INBOX".to_owned();
+    }
+    let mut tokens: Vec<&str> = text.split('.').collect();
+    match tokens.as_mut_slice() {
+        // What it is followed by: delivered, stream and consumer sequence, time, pending.
+        ["$JS", "ACK", _, _, _, _, _, time, _] => *time = "TIME",
+        ["$JS", "FC", _, _, id] => *id = "ID",
+        ["$JS", "SNAPSHOT", _, _, id] => *id = "ID",
+        _ => return text.to_owned(),
+    }
+    tokens.join(".")
+}
