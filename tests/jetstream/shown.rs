@@ -61,6 +61,10 @@ fn normalise(value: &mut Value, key: &str, parent: &str) {
             if fields.get("err_code").and_then(Value::as_u64) == Some(10025) {
                 fields.insert("description".to_owned(), "invalid JSON: ERROR".into());
             }
+            if fields.get("err_code").and_then(Value::as_u64) == Some(10225) {
+                let description = "consumer's stream identity does not match: ID";
+                fields.insert("description".to_owned(), description.into());
+            }
             for (name, field) in fields {
                 match name.as_str() {
                     "id" if typed || field.is_number() => *field = "ID".into(),
@@ -76,6 +80,9 @@ fn normalise(value: &mut Value, key: &str, parent: &str) {
             }
         }
         Value::String(text) if is_time(text) => *text = "TIME".to_owned(),
+        Value::String(text) if text.starts_with("$JS.") || text.starts_with("_INBOX.") => {
+            *text = token_text(text);
+        }
         Value::String(text) if text.contains("\"err_code\"") => *text = json_text(text),
         Value::Number(_) => {
             let total_of_list = key == "total" && parent != "api";
