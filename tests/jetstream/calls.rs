@@ -26,6 +26,7 @@
 //! send a subject body               a message with an inbox as reply; answers come to `a`
 //! unsub a
 //! take a 3                          shows the next three messages of `a` (one without number)
+//! gather a 3                        the same, in order of their subjects
 //! nothing a                         nothing comes to `a` for 80 ms
 //! ack a +ACK                        answers the last message of `a` with this, as a request; shows the answer
 //! ack- a +ACK                       the same, without asking for an answer
@@ -293,11 +294,20 @@ impl Case {
                     .all(|(a, b)| shown::canonical(a) == shown::canonical(b));
             if !equal {
                 let _ = writeln!(report, "  {}", step.line());
-                for line in &step.expected {
-                    let _ = writeln!(report, "    expected {line}");
-                }
-                for line in shown {
-                    let _ = writeln!(report, "         got {line}");
+                let lines = step.expected.len().max(shown.len());
+                for line in 0..lines {
+                    match (step.expected.get(line), shown.get(line)) {
+                        (Some(expected), Some(got)) => {
+                            report.push_str(&shown::difference(expected, got));
+                        }
+                        (Some(expected), None) => {
+                            let _ = writeln!(report, "    expected {expected}");
+                        }
+                        (None, Some(got)) => {
+                            let _ = writeln!(report, "         got {got}");
+                        }
+                        (None, None) => {}
+                    }
                 }
             }
         }
@@ -585,12 +595,15 @@ impl Player {
                 client.flush();
                 nothing
             }
-            "take" => {
+            "take" | "gather" => {
                 let count = more.parse().unwrap_or(1);
                 let (user, sid, _) = self.subscriptions[first].clone();
                 let client = self.client(&user);
                 let take = || client.next(sid, PATIENCE);
-                let messages: Vec<Message> = iter::from_fn(take).take(count).collect();
+                let mut messages: Vec<Message> = iter::from_fn(take).take(count).collect();
+                if verb == "gather" {
+                    messages.sort_by(|a, b| a.subject.cmp(&b.subject));
+                }
                 if messages.len() < count {
                     return Err(format!("ONLY {} MESSAGES", messages.len()));
                 }
