@@ -33,7 +33,8 @@
 //! as bob                            the next steps are of a connection with this user, password `pw`; `-` is without
 //! until "text" api …                asks again until the answer contains the text; shows nothing
 //! let x config.name                 `${x}` is this field of the answer before, or `subject` or `reply` of the message before
-//! restart                           ends the server, starts it on the same files
+//! quiet api …                       the same as without, but shows nothing
+//! restart                           ends the server with a signal, starts it on the same files
 //! < …                               what the step above showed, recorded
 //! ```
 //!
@@ -334,8 +335,10 @@ fn play_case(case: &Case) -> Vec<Vec<String>> {
     let mut shown = Vec::new();
     for step in &case.steps {
         if step.line() == "restart" {
-            // The old one must be gone before the files are opened again.
-            drop(server.take());
+            let mut old = server.take().expect("it runs");
+            harness::signal(old.pid(), "TERM");
+            old.wait_for_exit();
+            drop(old);
             server = Some(start());
             player.reconnect(server.as_ref().map(Server::address));
             shown.push(Vec::new());
@@ -421,6 +424,7 @@ impl Player {
             .headers()
             .map(|line| long(&self.filled(line)))
             .collect();
+        let line = line.strip_prefix("quiet ").unwrap_or(&line).to_owned();
         let (times, line) = match line.strip_prefix('x').and_then(|l| l.split_once(' ')) {
             Some((times, line)) => (times.parse().expect("a number of times"), line.to_owned()),
             None => (1, line),
@@ -447,6 +451,9 @@ impl Player {
         for (name, path) in step.lets() {
             let value = self.field(path);
             self.variables.push((name.to_owned(), value));
+        }
+        if step.line().starts_with("quiet ") {
+            return Vec::new();
         }
         let mut shown: Vec<String> = messages
             .iter()

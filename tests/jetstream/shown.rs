@@ -130,6 +130,8 @@ fn normalise(value: &mut Value, key: &str, parent: &str) {
                         let list = field.as_array_mut().expect("it is an array");
                         list.sort_by_key(ToString::to_string);
                     }
+                    // Of a snapshot, which every server writes in its own way.
+                    "bytes" if typed => *field = "BYTES".into(),
                     "id" if typed || field.is_number() => *field = "ID".into(),
                     "_nats.ver" | "ver" => *field = "VERSION".into(),
                     "server_id" | "domain_leader" => *field = "SERVER".into(),
@@ -146,8 +148,8 @@ fn normalise(value: &mut Value, key: &str, parent: &str) {
         Value::String(text) if text.starts_with("$JS.") || text.starts_with("_INBOX.") => {
             *text = token_text(text);
         }
-        // The answer in an advisory about a request.
-        Value::String(text) if key == "response" => *text = json_text(text),
+        // In an advisory about a request.
+        Value::String(text) if key == "response" || key == "request" => *text = json_text(text),
         Value::Number(_) => {
             let total_of_list = key == "total" && parent != "api";
             if let Some((_, name)) = NUMBERS.iter().find(|(name, _)| *name == key)
