@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::base::deadlines::Millis;
+use crate::jetstream::api::responses::SourceInfo;
 use crate::jetstream::config::StreamConfig;
 use crate::jetstream::sourcing::{Feed, Feeder, Start};
 use crate::jetstream::stream::{Arrival, Origin, Outcome, storage_error};
@@ -55,18 +56,12 @@ impl Feeds {
         self.feeds.iter().map(Feed::next_deadline).min()
     }
 
-    /// Those that are there, for stream infos: JSON of the mirror, and of the sources.
-    pub fn render(&self, now: Now) -> (Option<Vec<u8>>, Vec<Vec<u8>>) {
-        let mut shown: Vec<Vec<u8>> = (self.feeds.iter())
-            .map(|feed| {
-                let mut json = Vec::new();
-                feed.render(now, &mut json);
-                json
-            })
-            .collect();
+    /// Those that are there, for stream infos: the mirror, and the sources.
+    pub fn infos(&self, now: Now) -> (Option<SourceInfo<'_>>, Vec<SourceInfo<'_>>) {
+        let mut infos = self.feeds.iter().map(|feed| feed.info(now));
         match self.is_mirror {
-            true => (shown.pop(), Vec::new()),
-            false => (None, shown),
+            true => (infos.next(), Vec::new()),
+            false => (None, infos.collect()),
         }
     }
 }

@@ -18,7 +18,6 @@ mod duplicates;
 mod expiry;
 mod fast;
 mod headers;
-mod interim;
 mod limits;
 mod publish;
 mod reads;
