@@ -1,13 +1,20 @@
 //! The API of JetStream as values: requests out of JSON, answers into it, errors, and which
 //! configurations are allowed. Pure: no stream, no consumer, no message is reached from here.
 
+pub mod check_consumer;
+pub mod check_stream;
 pub mod configs;
 pub mod decode;
 pub mod encode;
 pub mod errors;
 pub mod requests;
+pub mod responses;
 mod scan;
 pub mod subjects;
 pub mod time;
+pub mod versions;
 
 pub use errors::{ApiError, Code};
+
+#[cfg(test)]
+mod tests;

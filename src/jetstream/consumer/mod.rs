@@ -799,6 +799,11 @@ impl Consumer {
         self.changes.get_or_insert_default()
     }
 
+    /// Has its whole state written the next time.
+    pub fn rewrite(&mut self) {
+        self.changed().is_whole = true;
+    }
+
     fn uses_priorities(&self) -> bool {
         self.config.priority_policy != PriorityPolicy::None
     }
