@@ -214,6 +214,10 @@ impl Consumer {
             consumer: consumer_seq,
             stream: seq,
         };
+        // What came after it may have been removed.
+        if self.pending.is_empty() && seq < self.delivered.stream {
+            self.floor = self.delivered;
+        }
         if self.pending.is_empty() && self.waiting.is_empty() {
             self.pending.shrink();
         }
