@@ -18,6 +18,7 @@ mod duplicates;
 mod expiry;
 mod fast;
 mod headers;
+mod interim;
 mod limits;
 mod publish;
 mod reads;
@@ -356,7 +357,7 @@ fn transforms(config: &StreamConfig) -> Result<(Option<Transform>, Option<Transf
 }
 
 /// What an API error says of a refusal of the storage.
-fn storage_error(refused: Refused) -> ApiError {
+pub fn storage_error(refused: Refused) -> ApiError {
     match refused {
         Refused::Full => Code::StorageResourcesExceeded.into(),
         Refused::Poisoned => Code::InsufficientResources.into(),
