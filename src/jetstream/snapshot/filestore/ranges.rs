@@ -89,8 +89,8 @@ mod tests {
                 for _ in 0..random.below(4) {
                     let mut more = Vec::new();
                     for _ in 0..random.below(6) {
-                        let first = random.below(60);
-                        let last = first + random.below(5);
+                        let first = u64::from(random.below(60));
+                        let last = first + u64::from(random.below(5));
                         more.push((first, last));
                         model.extend(first..=last);
                     }
