@@ -4,6 +4,7 @@
 //! knows accounts by number; not connections, shards' frames or files.
 
 pub mod api;
+pub mod asset;
 pub mod config;
 pub mod consumer;
 pub mod engine;

@@ -406,6 +406,8 @@ impl Consumer {
             let subject = self.config.deliver_subject.as_bytes();
             let is_bound = around.outlet.watch_interest(subject);
             self.set_bound(is_bound, around.now);
+            // What was sent there may not have arrived.
+            self.deliver_all_again(around);
         }
         if old.ack_wait != self.config.ack_wait || old.backoff != self.config.backoff {
             let (config, now) = (&self.config, around.now);
@@ -795,6 +797,11 @@ impl Consumer {
     #[inline]
     fn changed(&mut self) -> &mut Fact {
         self.changes.get_or_insert_default()
+    }
+
+    /// Has its whole state written the next time.
+    pub fn rewrite(&mut self) {
+        self.changed().is_whole = true;
     }
 
     fn uses_priorities(&self) -> bool {

@@ -274,7 +274,25 @@ impl Consumer {
 
     /// Messages that nobody has acknowledged in time are to be delivered again, or given up.
     pub(super) fn take_due<M: Messages, O: Outlet>(&mut self, around: &mut Around<'_, M, O>) {
-        for seq in self.pending.take_due(around.now.mono_ms) {
+        let due = self.pending.take_due(around.now.mono_ms);
+        self.deliver_these_again(due, around);
+    }
+
+    /// All that is pending is to be delivered again.
+    pub(super) fn deliver_all_again<M: Messages, O: Outlet>(
+        &mut self,
+        around: &mut Around<'_, M, O>,
+    ) {
+        let all = self.pending.iter().map(|entry| entry.seq).collect();
+        self.deliver_these_again(all, around);
+    }
+
+    fn deliver_these_again<M: Messages, O: Outlet>(
+        &mut self,
+        seqs: Vec<Seq>,
+        around: &mut Around<'_, M, O>,
+    ) {
+        for seq in seqs {
             match self.pending.get(seq) {
                 Some(entry) if self.may_deliver_again(entry) => self.pending.enqueue(seq),
                 Some(&entry) => self.give_up(&entry, around),
@@ -315,19 +333,23 @@ impl Consumer {
         self.is_ready = true;
     }
 
-    /// A message of the stream was removed, by a limit or by somebody.
+    /// A message of the stream was removed, by a limit or by somebody. Without its subject, what is
+    /// ahead is counted anew where a filter would have to tell.
     pub fn removed<M: Messages, O: Outlet>(
         &mut self,
         seq: Seq,
-        subject: &[u8],
+        subject: Option<&[u8]>,
         around: &mut Around<'_, M, O>,
     ) {
         if let Some(ahead) = &mut self.ahead
             && seq >= self.next
             && seq <= ahead.up_to
-            && self.selection.matches(subject)
         {
-            ahead.count = ahead.count.saturating_sub(1);
+            match subject {
+                Some(subject) if !self.selection.matches(subject) => {}
+                None if !self.selection.is_everything() => self.ahead = None,
+                Some(_) | None => ahead.count = ahead.count.saturating_sub(1),
+            }
         }
         if let Some(rare) = &mut self.rare {
             if let Some(last) = &mut rare.last
@@ -436,6 +458,12 @@ impl Consumer {
         let is_explicit = self.config.ack_policy == AckPolicy::Explicit;
         seq <= self.floor.stream
             || (is_explicit && seq < self.next && self.pending.get(seq).is_none())
+    }
+
+    /// Whether there are messages that it has given up, and would keep.
+    pub fn gives_up(&self) -> bool {
+        let rare = self.rare.as_ref();
+        rare.is_some_and(|rare| !rare.given_up.is_empty())
     }
 
     /// Up to where all is acknowledged.

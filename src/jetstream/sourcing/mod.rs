@@ -144,6 +144,11 @@ impl Feed {
         &self.index_name
     }
 
+    /// Whether it listens to a subject.
+    pub fn hears(&self, subject: &[u8]) -> bool {
+        !self.listens.is_empty() && (subject == self.deliver || subject == self.reply)
+    }
+
     /// Its configuration.
     pub fn source(&self) -> &StreamSource {
         &self.source
