@@ -16,6 +16,7 @@ mod way_out;
 
 pub use accounts::AccountFacts;
 pub use host::{Arrival, Host, Sink};
+pub use lifecycle::{key, names, stored_form};
 
 use std::collections::VecDeque;
 
@@ -280,7 +281,10 @@ impl Engine {
     fn take_news<H: Host>(&mut self, now: Now, shelf: usize, host: &mut H) {
         let store = &mut self.shelves[shelf].store;
         for line in store.take_log() {
-            host.log(line.severity == Severity::Error, format!("JetStream: {}", line.text));
+            host.log(
+                line.severity == Severity::Error,
+                format!("JetStream: {}", line.text),
+            );
         }
         let news = store.take_news();
         if news.durable {
