@@ -25,6 +25,15 @@ pub struct Feeds {
     is_dirty: bool,
 }
 
+/// Number and content of the fact of what was taken from sources last.
+pub fn fact(taken: &BTreeMap<String, Seq>) -> (u32, Vec<u8>) {
+    let mut fact = Vec::new();
+    for (name, seq) in taken {
+        fact.extend_from_slice(format!("{seq} {name}\n").as_bytes());
+    }
+    (NOTE, fact)
+}
+
 impl Feeds {
     /// Those of a configuration.
     pub fn new(config: &StreamConfig) -> Self {
@@ -198,11 +207,8 @@ impl Asset {
 
     /// Writes it.
     pub(super) fn write_feeds<M: Messages>(&mut self, messages: &mut M) -> Result<(), Refused> {
-        let mut fact = Vec::new();
-        for (name, seq) in &self.feeds.taken {
-            fact.extend_from_slice(format!("{seq} {name}\n").as_bytes());
-        }
-        messages.rewrite_note(NOTE, &fact)?;
+        let (note, fact) = fact(&self.feeds.taken);
+        messages.rewrite_note(note, &fact)?;
         self.feeds.is_dirty = false;
         Ok(())
     }

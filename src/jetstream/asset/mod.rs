@@ -5,8 +5,8 @@
 //! longer leaves a stream that keeps messages only for them ([`retention`]); removals reach those
 //! that count on what was removed. Knows neither other streams nor how subjects reach it.
 
-mod feeds;
-mod notes;
+pub(super) mod feeds;
+pub(super) mod notes;
 mod retention;
 mod wake;
 

@@ -16,6 +16,7 @@ mod way_out;
 
 pub use accounts::AccountFacts;
 pub use host::{Arrival, Host, Sink};
+pub use lifecycle::{key, names, stored_form};
 
 use std::collections::VecDeque;
 

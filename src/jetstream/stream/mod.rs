@@ -17,7 +17,7 @@ mod cron;
 mod duplicates;
 mod expiry;
 mod fast;
-mod headers;
+pub(super) mod headers;
 mod limits;
 mod publish;
 mod reads;
