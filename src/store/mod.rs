@@ -5,13 +5,28 @@
 //! everything durable that has arrived since the last one. It knows subjects, sequences and bytes;
 //! not what a publish header, a consumer or an account's limit means.
 
-pub mod io;
+mod cache;
+mod core;
+mod facade;
+mod handle;
 pub mod index;
+pub mod io;
+pub mod journal;
+pub mod location;
 pub mod memory;
 #[cfg(test)]
 pub mod naive;
+mod recovery;
+mod replay;
+mod requests;
 pub mod selection;
+mod shelf;
 
+pub use self::core::{Line, News, Severity};
+pub use facade::{Handle, Options, Store, Sync, Usage};
+pub use journal::record::StreamOptions;
+pub use journal::{Cipher, Key, StreamNumber};
+pub use location::Location;
 pub use selection::Selection;
 
 /// Sequence of a message in its stream; the first is 1.

@@ -1,6 +1,8 @@
 //! The API of JetStream as values: requests out of JSON, answers into it, errors, and which
 //! configurations are allowed. Pure: no stream, no consumer, no message is reached from here.
 
+pub mod check_consumer;
+pub mod check_stream;
 pub mod configs;
 pub mod decode;
 pub mod encode;
@@ -13,3 +15,6 @@ pub mod time;
 pub mod versions;
 
 pub use errors::{ApiError, Code};
+
+#[cfg(test)]
+mod tests;

@@ -31,11 +31,7 @@ struct Definition {
 impl decode::Decode for Definition {
     const TYPE: &'static str = "consumer";
 
-    fn field(
-        &mut self,
-        name: &str,
-        decoder: &mut decode::Decoder<'_>,
-    ) -> decode::Known {
+    fn field(&mut self, name: &str, decoder: &mut decode::Decoder<'_>) -> decode::Known {
         match name {
             "name" => decoder.string(&mut self.name),
             "created" => decoder.int64(&mut self.created),

@@ -284,3 +284,33 @@ fn push_config() -> ConsumerConfig {
         ..pull_config()
     }
 }
+
+impl Stage {
+    /// A message is deleted.
+    fn remove(&mut self, seq: Seq) {
+        let Some(message) = self.messages.messages.get(&seq).cloned() else {
+            return;
+        };
+        self.messages.remove(seq, false);
+        self.with(|consumer, around| {
+            if consumer.hears_removals() {
+                consumer.removed(seq, &message.subject, around);
+            }
+        });
+        self.settle();
+    }
+
+    /// Messages are purged, as the API's request says.
+    fn purge(&mut self, request: &str) {
+        let request: serde_json::Value = serde_json::from_str(request).unwrap_or_default();
+        let filter = request["filter"].as_str().unwrap_or(">");
+        let below = request["seq"].as_u64().unwrap_or(Seq::MAX);
+        let below = below.min(self.messages.state.last_seq + 1);
+        let mut selection = Selection::of(&[filter]);
+        self.messages.purge(&mut selection, below, 0);
+        if self.consumer.is_some() {
+            self.with(Consumer::purged);
+            self.settle();
+        }
+    }
+}

@@ -3,12 +3,19 @@
 //!
 //! Everything here is bytes in, bytes out. It must not know files, subscriptions or clocks.
 
+mod files;
 pub mod filestore;
+mod reader;
 pub mod s2;
 mod state;
+mod tar;
 mod varint;
+mod writer;
+
+pub use reader::{Item, Read, Reader};
 
 pub use state::{ConsumerState, Delivered, Position, StreamState};
+pub use writer::{ConsumerSnapshot, Filled, Writer};
 
 /// What is wrong with some bytes, and where in them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -327,6 +327,18 @@ pub fn push(block: &mut Vec<u8>, key: &str, value: &[u8]) {
     block.extend_from_slice(BLOCK_END);
 }
 
+/// Puts a value in the place of the one that the key has, or appends it.
+pub fn set(block: &mut Vec<u8>, key: &str, value: &[u8]) {
+    let found = headers::find(block, key).map(|old| {
+        let at = old.as_ptr() as usize - block.as_ptr() as usize;
+        at..at + old.len()
+    });
+    match found {
+        Some(old) => drop(block.splice(old, value.iter().copied())),
+        None => push(block, key, value),
+    }
+}
+
 /// The block without the headers of which `goes` says so; nothing if nothing is left.
 pub fn without(block: &[u8], goes: impl Fn(&[u8]) -> bool) -> Vec<u8> {
     let mut kept = Vec::with_capacity(block.len());

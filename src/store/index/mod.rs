@@ -4,9 +4,11 @@
 //! its text. Nothing here grows with what was deleted: chunks and numbers of subjects are freed, a gap
 //! costs nothing. A location is opaque: the owner of the bytes gives it and gets it back.
 
+mod checkpoint;
 mod chunk;
 mod chunks;
 mod memo;
+mod name;
 mod order;
 mod search;
 mod seqs;
@@ -19,6 +21,7 @@ use std::collections::VecDeque;
 
 use super::{Selection, Seq, State, SubjectState, UnixNanos};
 use crate::subject::SubjectHash;
+pub use checkpoint::{Cursor, Invalid, Loading};
 use chunk::Entry;
 use chunks::{Chunks, Place};
 pub use memo::Memo;
@@ -385,6 +388,13 @@ impl Index {
     pub fn time_of(&self, seq: Seq) -> Option<UnixNanos> {
         let place = self.chunks.find(seq)?;
         Some(self.chunks.chunk(place.chunk).time(place.entry))
+    }
+
+    /// As [`super::Messages::subject_of`].
+    pub fn subject_of(&self, seq: Seq) -> Option<&[u8]> {
+        let place = self.chunks.find(seq)?;
+        let subject = self.chunks.chunk(place.chunk).subject(place.entry);
+        Some(self.subjects.name(subject))
     }
 
     /// As [`super::Messages::at_or_after`], but it may be one that was stored a little before: by

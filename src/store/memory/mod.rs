@@ -238,6 +238,10 @@ impl Messages for Stream {
         self.read(seq).map(|stored| stored.time)
     }
 
+    fn subject_of(&self, seq: Seq) -> Option<&[u8]> {
+        self.index.subject_of(seq)
+    }
+
     fn last_of_each(&self, selection: &mut Selection, up_to: Seq, max: usize) -> Option<Vec<Seq>> {
         self.index.last_of_each(selection, up_to, max)
     }

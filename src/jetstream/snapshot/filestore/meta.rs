@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::super::Damage;
 use super::{CHECKSUM_BYTES, Checksum};
+use crate::jetstream::api::time;
 use crate::store::UnixNanos;
 
 /// What is in it.
@@ -67,12 +68,10 @@ pub fn read_meta(meta: &[u8]) -> Result<Meta, Damage> {
 }
 
 /// A time as JSON has it (RFC 3339), in nanoseconds since 1970; 0 for Go's zero time. None when it is
-/// none, or further away than nanoseconds go.
+/// none.
 pub fn time_of(text: &str) -> Option<UnixNanos> {
-    const GO_ZERO: &str = "0001-01-01T00:00:00Z";
-    if text == GO_ZERO {
-        return Some(0);
+    match time::parse(text).ok()? {
+        time::NEVER => Some(0),
+        time => Some(time),
     }
-    let time: jiff::Timestamp = text.parse().ok()?;
-    i64::try_from(time.as_nanosecond()).ok()
 }
