@@ -7,6 +7,7 @@
 
 mod append;
 mod ask;
+mod journal;
 mod remove;
 
 use criterion::{criterion_group, criterion_main};
@@ -14,7 +15,13 @@ use skein::store::memory::Stream;
 use skein::store::{Messages, NewMessage};
 use skein::subject::SubjectHash;
 
-criterion_group!(benches, append::benches, ask::benches, remove::benches);
+criterion_group!(
+    benches,
+    append::benches,
+    ask::benches,
+    remove::benches,
+    journal::benches
+);
 criterion_main!(benches);
 
 pub const PAYLOAD: [u8; 128] = [b'p'; 128];
