@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::clock::Clock;
 use super::commands::Address;
-use super::disk::{self, Disk};
+use super::disk::Disk;
 use super::host;
 use crate::config::Config;
 use crate::jetstream::engine::{Engine, Options};

@@ -26,7 +26,6 @@ use smallvec::SmallVec;
 use super::asset::{Asset, Surroundings};
 use super::consumer::Desk;
 use super::stream;
-use super::stream::Room;
 use crate::base::deadlines::{Deadlines, Millis};
 use crate::base::ids::{AccountId, ShardId};
 use crate::jetstream::{Now, Order, Outgoing, Request};
