@@ -11,7 +11,7 @@
 mod ack;
 mod deliver;
 mod event;
-mod facts;
+pub(super) mod facts;
 mod pending;
 mod pull;
 mod push;
@@ -406,6 +406,8 @@ impl Consumer {
             let subject = self.config.deliver_subject.as_bytes();
             let is_bound = around.outlet.watch_interest(subject);
             self.set_bound(is_bound, around.now);
+            // What was sent there may not have arrived.
+            self.deliver_all_again(around);
         }
         if old.ack_wait != self.config.ack_wait || old.backoff != self.config.backoff {
             let (config, now) = (&self.config, around.now);

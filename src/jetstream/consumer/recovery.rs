@@ -132,7 +132,7 @@ impl Consumer {
             .map(|entry| entry.seq)
             .filter(|&seq| messages.time_of(seq).is_none())
             .collect();
-        for seq in gone {
+        for &seq in &gone {
             self.pending.settle(seq);
             self.changed().add_settled(seq);
         }
@@ -146,8 +146,9 @@ impl Consumer {
         self.delivered.stream = self.delivered.stream.min(last);
         self.floor.stream = self.floor.stream.min(self.delivered.stream);
         match self.pending.first() {
-            None => self.floor = self.delivered,
-            Some(entry) => {
+            None if self.floor.stream < self.delivered.stream => self.floor = self.delivered,
+            None => {}
+            Some(entry) if !gone.is_empty() => {
                 let before = Position {
                     consumer: entry.consumer_seq.saturating_sub(1),
                     stream: entry.seq - 1,
@@ -156,6 +157,7 @@ impl Consumer {
                     self.floor = before;
                 }
             }
+            Some(_) => {}
         }
         self.next = (self.delivered.stream + 1).max(first).max(1);
     }

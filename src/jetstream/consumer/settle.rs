@@ -214,6 +214,10 @@ impl Consumer {
             consumer: consumer_seq,
             stream: seq,
         };
+        // What came after it may have been removed.
+        if self.pending.is_empty() && seq < self.delivered.stream {
+            self.floor = self.delivered;
+        }
         if self.pending.is_empty() && self.waiting.is_empty() {
             self.pending.shrink();
         }
@@ -274,7 +278,25 @@ impl Consumer {
 
     /// Messages that nobody has acknowledged in time are to be delivered again, or given up.
     pub(super) fn take_due<M: Messages, O: Outlet>(&mut self, around: &mut Around<'_, M, O>) {
-        for seq in self.pending.take_due(around.now.mono_ms) {
+        let due = self.pending.take_due(around.now.mono_ms);
+        self.deliver_these_again(due, around);
+    }
+
+    /// All that is pending is to be delivered again.
+    pub(super) fn deliver_all_again<M: Messages, O: Outlet>(
+        &mut self,
+        around: &mut Around<'_, M, O>,
+    ) {
+        let all = self.pending.iter().map(|entry| entry.seq).collect();
+        self.deliver_these_again(all, around);
+    }
+
+    fn deliver_these_again<M: Messages, O: Outlet>(
+        &mut self,
+        seqs: Vec<Seq>,
+        around: &mut Around<'_, M, O>,
+    ) {
+        for seq in seqs {
             match self.pending.get(seq) {
                 Some(entry) if self.may_deliver_again(entry) => self.pending.enqueue(seq),
                 Some(&entry) => self.give_up(&entry, around),

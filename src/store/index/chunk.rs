@@ -33,20 +33,20 @@ pub struct Entry {
 #[derive(Debug, Default)]
 pub struct Chunk {
     /// Not above the first sequence.
-    base: Seq,
+    pub(super) base: Seq,
     /// Sequences of the entries, less `base`; nothing when entry `i` is of `base + i`.
-    offsets: Vec<u32>,
-    live: Bits,
-    live_count: u32,
-    locations: Vec<u64>,
-    subjects: Vec<u32>,
+    pub(super) offsets: Vec<u32>,
+    pub(super) live: Bits,
+    pub(super) live_count: u32,
+    pub(super) locations: Vec<u64>,
+    pub(super) subjects: Vec<u32>,
     /// Since `time_base`, in units of 2 to the `time_shift` nanoseconds: exact where a chunk spans
     /// four seconds, to the millisecond where it spans seven weeks.
-    times: Vec<u32>,
-    time_base: UnixNanos,
-    time_shift: u32,
+    pub(super) times: Vec<u32>,
+    pub(super) time_base: UnixNanos,
+    pub(super) time_shift: u32,
     /// The bits of each flag, if any message has one.
-    flagged: Option<Box<[Bits; FLAGS]>>,
+    pub(super) flagged: Option<Box<[Bits; FLAGS]>>,
 }
 
 impl Chunk {
@@ -396,6 +396,22 @@ impl Chunk {
         self.locations.shrink_to_fit();
         self.subjects.shrink_to_fit();
         self.times.shrink_to_fit();
+    }
+
+    /// Deletes what is not after one sequence, up to another.
+    pub fn keep_between(&mut self, after: Seq, up_to: Seq) {
+        let (start, end) = (
+            self.place_from(after.saturating_add(1)),
+            self.place_from(up_to.saturating_add(1)),
+        );
+        if start > 0 || end < self.len() {
+            for place in (0..start).chain(end..self.len()) {
+                if self.is_live(place) {
+                    self.clear(place);
+                }
+            }
+            self.squeeze();
+        }
     }
 
     /// Made anew without dead entries.

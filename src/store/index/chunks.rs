@@ -240,6 +240,21 @@ impl Chunks {
         self.chunks.pop_front()
     }
 
+    /// Puts a chunk after all others, whose messages come after theirs.
+    pub fn push_back(&mut self, chunk: Chunk) {
+        self.put(self.chunks.len(), chunk);
+    }
+
+    /// All chunks in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Chunk> {
+        self.chunks.iter().map(|chunk| &**chunk)
+    }
+
+    /// The same, to be changed in what this does not repeat of them.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Chunk> {
+        self.chunks.iter_mut().map(|chunk| &mut **chunk)
+    }
+
     fn put(&mut self, number: usize, chunk: Chunk) {
         self.bases.insert(number, chunk.base());
         self.lives.insert(number, chunk.live_count());

@@ -4,9 +4,11 @@
 //! its text. Nothing here grows with what was deleted: chunks and numbers of subjects are freed, a gap
 //! costs nothing. A location is opaque: the owner of the bytes gives it and gets it back.
 
+mod checkpoint;
 mod chunk;
 mod chunks;
 mod memo;
+mod name;
 mod order;
 mod search;
 mod seqs;
@@ -19,6 +21,7 @@ use std::collections::VecDeque;
 
 use super::{Selection, Seq, State, SubjectState, UnixNanos};
 use crate::subject::SubjectHash;
+pub use checkpoint::{Cursor, Invalid, Loading};
 use chunk::Entry;
 use chunks::{Chunks, Place};
 pub use memo::Memo;

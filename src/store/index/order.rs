@@ -142,12 +142,6 @@ impl Order {
         }
     }
 
-    /// All subjects, in order.
-    #[cfg(test)]
-    pub fn all(&self) -> Walk<'_> {
-        self.below(self.root)
-    }
-
     fn below(&self, at: u32) -> Walk<'_> {
         let stack = if at == NOTHING { Vec::new() } else { vec![at] };
         Walk { order: self, stack }

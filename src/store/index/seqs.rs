@@ -58,9 +58,32 @@ const HEAD: usize = 2;
 
 impl Run {
     fn new(seq: Seq) -> Self {
-        let mut words = Vec::with_capacity(4);
+        Self::with_room(seq, 2)
+    }
+
+    fn with_room(seq: Seq, count: usize) -> Self {
+        let mut words = Vec::with_capacity(HEAD + count.min(RUN_MAX));
         words.extend([seq as u32, (seq >> 32) as u32, 0]);
         Self(words)
+    }
+
+    /// Puts one in after all others. False when it cannot.
+    fn push(&mut self, seq: Seq) -> bool {
+        match u32::try_from(seq - self.base()) {
+            Ok(offset) if self.len() < RUN_MAX => {
+                self.grow();
+                self.0.push(offset);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Makes room for one more: a million of these must not stand half empty.
+    fn grow(&mut self) {
+        if self.0.len() == self.0.capacity() {
+            self.0.reserve_exact((self.0.len() / 4).max(4));
+        }
     }
 
     fn base(&self) -> Seq {
@@ -119,10 +142,7 @@ impl Run {
         if self.offsets().get(place) == Some(&offset) {
             return true;
         }
-        if self.0.len() == self.0.capacity() {
-            // A million of them must not stand half empty.
-            self.0.reserve_exact((self.0.len() / 4).max(4));
-        }
+        self.grow();
         self.0.insert(HEAD + place, offset);
         true
     }
@@ -331,6 +351,37 @@ fn join(children: &mut Vec<Child>, at: usize) -> bool {
 }
 
 impl Seqs {
+    /// Of these, which are in order.
+    pub fn of_sorted(mut sorted: impl ExactSizeIterator<Item = Seq>) -> Self {
+        let mut nodes = Vec::new();
+        match (sorted.len(), sorted.next()) {
+            (1, Some(only)) => return Self::One(only),
+            (_, Some(first)) => nodes.push(Node::Leaf(Run::with_room(first, sorted.len() + 1))),
+            (_, None) => return Self::None,
+        }
+        while let Some(seq) = sorted.next() {
+            let Some(Node::Leaf(run)) = nodes.last_mut() else {
+                break;
+            };
+            if !run.push(seq) {
+                nodes.push(Node::Leaf(Run::with_room(seq, sorted.len() + 1)));
+            }
+        }
+        while nodes.len() > 1 {
+            let mut below = nodes.into_iter().map(Child::new);
+            nodes = Vec::new();
+            while let Some(first) = below.next() {
+                let others = below.by_ref().take(NODE_MAX - 1);
+                nodes.push(Node::Inner([first].into_iter().chain(others).collect()));
+            }
+        }
+        match nodes.pop() {
+            Some(Node::Leaf(run)) => Self::Few(run),
+            Some(node) => Self::Many(Box::new(node)),
+            None => Self::None,
+        }
+    }
+
     /// How many.
     pub fn len(&self) -> u64 {
         match self {

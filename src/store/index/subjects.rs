@@ -8,8 +8,10 @@ use std::collections::VecDeque;
 
 use hashbrown::HashTable;
 
+use super::name::Name;
 use super::order::Order;
 use super::seqs::Seqs;
+use crate::base::bytes;
 use crate::store::{Seq, SubjectState};
 use crate::subject::{self, SubjectHash};
 
@@ -19,7 +21,7 @@ const NAMED_MIN: usize = 1024;
 /// A subject.
 #[derive(Debug, Default)]
 struct Slot {
-    name: Box<[u8]>,
+    name: Name,
     seqs: Seqs,
 }
 
@@ -91,7 +93,7 @@ impl Subjects {
     /// The name of a subject; nothing, if the number is free.
     #[inline]
     pub fn name(&self, subject: u32) -> &[u8] {
-        &self.slots[subject as usize].name
+        self.slots[subject as usize].name.text()
     }
 
     /// Sequences of a subject; none, if the number is free.
@@ -121,7 +123,8 @@ impl Subjects {
     }
 
     fn find_hashed(&self, name: &[u8], hash: u32) -> Option<u32> {
-        let same = |hashed: &Hashed| hashed.hash == hash && *self.name(hashed.subject) == *name;
+        let same =
+            |hashed: &Hashed| hashed.hash == hash && bytes::same(self.name(hashed.subject), name);
         let found = self.table.find(Hashed::wide(hash), same);
         found.map(|hashed| hashed.subject)
     }
@@ -162,7 +165,7 @@ impl Subjects {
         self.named.push_back(subject);
         let slots = &self.slots;
         self.order
-            .insert(subject, name, |other| &slots[other as usize].name);
+            .insert(subject, name, |other| slots[other as usize].name.text());
         self.table
             .insert_unique(Hashed::wide(hash), Hashed { subject, hash }, |hashed| {
                 Hashed::wide(hashed.hash)
@@ -184,14 +187,14 @@ impl Subjects {
 
     fn forget(&mut self, subject: u32) {
         let slot = std::mem::take(&mut self.slots[subject as usize]);
-        let hash = self.hash(&slot.name);
+        let hash = self.hash(slot.name.text());
         let found = self
             .table
             .find_entry(Hashed::wide(hash), |hashed| hashed.subject == subject);
         if let Ok(entry) = found {
             entry.remove();
         }
-        self.order.remove(subject, &slot.name);
+        self.order.remove(subject, slot.name.text());
         self.free.push(subject);
         if self.table.capacity() > 1024 && self.table.len() < self.table.capacity() / 8 {
             self.table
@@ -244,6 +247,45 @@ impl Subjects {
         walk.all(|subject| {
             each(subject) && (!compiled.matches(self.name(subject)) || matching(subject))
         })
+    }
+
+    /// Of these, which are in order of their names and get their numbers in that order. One without
+    /// messages is not there, and its number free.
+    pub fn of_sorted(
+        hash: SubjectHash,
+        sorted: impl ExactSizeIterator<Item = (Name, Seqs)>,
+    ) -> Self {
+        let mut subjects = Self::new(hash);
+        subjects.slots.reserve_exact(sorted.len());
+        subjects.table.reserve(sorted.len(), |_| 0);
+        for (name, seqs) in sorted {
+            let subject = subjects.slots.len() as u32;
+            if seqs.is_empty() {
+                subjects.slots.push(Slot::default());
+                subjects.free.push(subject);
+                continue;
+            }
+            let hash = subjects.hash(name.text());
+            subjects.slots.push(Slot { name, seqs });
+            subjects
+                .table
+                .insert_unique(Hashed::wide(hash), Hashed { subject, hash }, |hashed| {
+                    Hashed::wide(hashed.hash)
+                });
+        }
+        // Nobody knows them yet.
+        subjects.named_count = subjects.slots.len() as u64;
+        let names = subjects.slots.iter().map(|slot| slot.name.text());
+        let named = (0..).zip(names).zip(&subjects.slots);
+        let named = named.filter(|(_, slot)| !slot.seqs.is_empty());
+        subjects.order = Order::of_sorted(named.map(|(named, _)| named));
+        subjects
+    }
+
+    /// All subjects in order, with their names.
+    pub fn in_order(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        let walk = self.order.with_prefix(b"", |other| self.name(other));
+        walk.map(|subject| (subject, self.name(subject)))
     }
 
     /// Subjects after `name` in order, with their names.

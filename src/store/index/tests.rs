@@ -1,10 +1,10 @@
 //! Random operations against the naive model, through the memory kind: it adds nothing but bytes.
 
+use super::*;
 use crate::base::prng::Prng;
 use crate::store::memory::Stream;
 use crate::store::naive::Naive;
-use crate::store::{Messages, NewMessage, Selection, Seq};
-use crate::subject::SubjectHash;
+use crate::store::{Messages, NewMessage};
 
 /// How a run's streams look.
 struct Regime {
@@ -292,5 +292,165 @@ fn against_the_naive_model() {
             let failed = std::panic::catch_unwind(|| run(regime, seed, 3000)).is_err();
             assert!(!failed, "regime {number}, seed {seed}");
         }
+    }
+}
+
+/// Writes the index in pieces while it changes, reads them, repeats what was done meanwhile, and
+/// compares; then the same with what was read, which must go on as if nothing had been.
+#[test]
+fn checkpoints_while_it_changes() {
+    for seed in 0..200 {
+        let failed = std::panic::catch_unwind(|| checkpoint_while_it_changes(seed)).is_err();
+        assert!(!failed, "seed {seed}");
+    }
+}
+
+/// What a log says, as the index is told it.
+#[derive(Clone, Debug)]
+enum Logged {
+    Insert(Seq, Vec<u8>, u64, i64, u8),
+    Remove(Seq, Seq),
+    Skip(Seq, i64),
+    Relocate(Seq, Vec<u8>, u64),
+}
+
+fn apply(index: &mut Index, logged: &Logged) {
+    let gone = &mut |known: &Known<'_>| known.location % 1000;
+    match logged {
+        Logged::Insert(seq, subject, location, time, flags) => {
+            let arrival = Arrival {
+                subject,
+                location: *location,
+                flags: *flags,
+                time: *time,
+                counted_bytes: location % 1000,
+            };
+            index.insert(*seq, &arrival);
+        }
+        Logged::Remove(first, last) => {
+            index.remove_range(*first, *last, gone);
+        }
+        Logged::Skip(last, time) => index.skip_to(*last, *time),
+        Logged::Relocate(seq, subject, location) => {
+            // As the log has it: the record again, elsewhere.
+            if let Some(known) = index.known(*seq) {
+                assert_eq!(known.subject, subject);
+                let old = known.location;
+                assert!(index.relocate(*seq, old, *location));
+            }
+        }
+    }
+}
+
+fn some_logged(prng: &mut Prng, index: &Index, subjects: u32, number: u64) -> Logged {
+    let state = index.state();
+    let span = state.last_seq + 1 - state.first_seq + 3;
+    let seq = state.first_seq + prng.next_u64() % span;
+    let location = number * 1000 + prng.next_u64() % 1000;
+    match prng.below(12) {
+        0 => Logged::Skip(
+            state.last_seq + prng.next_u64() % 100,
+            number as i64 * 1_000_000,
+        ),
+        1..4 => Logged::Remove(seq, seq),
+        4 if prng.one_in(20) => Logged::Remove(seq, seq + prng.next_u64() % 3000),
+        5 if prng.one_in(20) => Logged::Remove(0, seq),
+        6 => match index.known(seq) {
+            Some(known) => {
+                let counted_bytes = known.location % 1000;
+                Logged::Relocate(seq, known.subject.to_vec(), number * 1000 + counted_bytes)
+            }
+            None => Logged::Remove(seq, seq),
+        },
+        _ => {
+            let number_of_subject = prng.below(subjects);
+            let long = if prng.one_in(3) {
+                "and.that.is.a.long.one"
+            } else {
+                "s"
+            };
+            let subject = format!("{}.{long}.{number_of_subject}", number_of_subject % 7);
+            let flags = if prng.one_in(9) {
+                prng.below(16) as u8
+            } else {
+                0
+            };
+            let time = number as i64 * 1_000_000;
+            Logged::Insert(
+                state.last_seq + 1,
+                subject.into_bytes(),
+                location,
+                time,
+                flags,
+            )
+        }
+    }
+}
+
+/// All that can be asked, with times as exact as chunks keep them.
+fn all_of(index: &Index) -> impl PartialEq + std::fmt::Debug {
+    let everything = &mut Selection::everything();
+    let mut messages = Vec::new();
+    let mut from = 0;
+    while let Some(seq) = index.next(everything, from) {
+        let known = index.known(seq).unwrap();
+        let time = index.time_of(seq).unwrap() / 1_000_000;
+        messages.push((
+            seq,
+            known.subject.to_vec(),
+            known.location,
+            known.flags,
+            time,
+        ));
+        from = seq + 1;
+    }
+    let mut subjects = Vec::new();
+    index.each_subject(everything, &mut |subject, state| {
+        subjects.push((subject.to_vec(), state))
+    });
+    subjects.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut state = *index.state();
+    state.first_time /= 1_000_000;
+    (state, messages, subjects, index.holes(usize::MAX))
+}
+
+fn checkpoint_while_it_changes(seed: u64) {
+    let prng = &mut Prng::new(seed);
+    let subjects = [2, 50, 3000][seed as usize % 3];
+    let mut index = Index::new(SubjectHash::new(seed));
+    if seed % 5 == 4 {
+        index.skip_to(1 << 60, 0);
+    }
+    let mut number = 0;
+    for _ in 0..prng.below(6000) {
+        number += 1;
+        let logged = some_logged(prng, &index, subjects, number);
+        apply(&mut index, &logged);
+    }
+    for round in 0..3 {
+        let budget = 1 << prng.below(18);
+        let mut since = Vec::new();
+        let mut loading = Loading::new(SubjectHash::new(seed));
+        let mut cursor = Some(Cursor::default());
+        while let Some(at) = cursor {
+            let mut piece = Vec::new();
+            cursor = index.write_piece(at, &mut piece, budget);
+            loading.piece(&piece).unwrap();
+            for _ in 0..prng.below(if budget > 1000 { 300 } else { 30 }) {
+                number += 1;
+                let logged = some_logged(prng, &index, subjects, number);
+                apply(&mut index, &logged);
+                since.push(logged);
+            }
+        }
+        let mut loaded = loading.finish(|_, location| Some(location % 1000)).unwrap();
+        for logged in &since {
+            apply(&mut loaded, logged);
+        }
+        assert_eq!(all_of(&loaded), all_of(&index), "round {round}");
+        let selection = &mut Selection::of(&["1.>", "*.*.17"]);
+        let other = &mut Selection::of(&["1.>", "*.*.17"]);
+        assert_eq!(loaded.pending(selection, 0), index.pending(other, 0));
+        index = loaded;
     }
 }
