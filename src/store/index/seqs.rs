@@ -625,8 +625,8 @@ mod tests {
             let (mut seqs, mut model) = (Seqs::None, BTreeSet::new());
             let mut next = 1 << 40;
             // Once to fill it, once to empty it.
-            for operation in 0..120_000 {
-                let emptying = operation > 70_000;
+            for operation in 0..100_000 {
+                let emptying = operation > 60_000;
                 if prng.one_in(removes_one_in) || emptying && !prng.one_in(5) {
                     let at = match prng.below(3) {
                         0 => model.first().copied(),
