@@ -259,7 +259,10 @@ impl Engine {
         let question = Question {
             request: owned(arrival),
             page,
-            streams: names[range].iter().map(|name| (name.clone(), None)).collect(),
+            streams: names[range]
+                .iter()
+                .map(|name| (name.clone(), None))
+                .collect(),
             awaited: by_home.len(),
         };
         self.questions.open.insert(number, question);
@@ -382,13 +385,7 @@ impl Engine {
         self.answer = answer;
     }
 
-    fn send<H: Host>(
-        &mut self,
-        account: AccountId,
-        reply: &[u8],
-        answer: &[u8],
-        host: &mut H,
-    ) {
+    fn send<H: Host>(&mut self, account: AccountId, reply: &[u8], answer: &[u8], host: &mut H) {
         if !reply.is_empty() {
             let message = Outgoing {
                 to: reply,

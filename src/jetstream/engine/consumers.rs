@@ -264,7 +264,9 @@ impl Engine {
         self.with(place, now, host, |asset, around| {
             asset.delete_consumer(name, around);
         });
-        let left = self.hosted(place).map_or(0, |h| h.asset.consumers().count());
+        let left = self
+            .hosted(place)
+            .map_or(0, |h| h.asset.consumers().count());
         self.accounts
             .count_consumers(account, left as i64 - shown as i64);
     }

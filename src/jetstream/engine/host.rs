@@ -1,7 +1,7 @@
 //! What an engine can do outside of itself.
 
-use crate::base::ids::{AccountId, ConnId, ShardId};
 use super::accounts::AccountFacts;
+use crate::base::ids::{AccountId, ConnId, ShardId};
 use crate::jetstream::{Order, Outgoing, Reached};
 
 /// What a subscription of the house is for.

@@ -330,12 +330,7 @@ impl Engine {
     }
 
     /// A stream lives there.
-    pub(super) fn located(
-        &mut self,
-        account: AccountId,
-        home: ShardId,
-        config: Arc<StreamConfig>,
-    ) {
+    pub(super) fn located(&mut self, account: AccountId, home: ShardId, config: Arc<StreamConfig>) {
         self.directory.set(account, Located { home, config });
     }
 
@@ -439,7 +434,9 @@ impl Engine {
             list.retain(|&other| other != place);
         }
         self.ready.retain(|&other| other != place);
-        self.shelves[hosted.shelf].store.delete_stream(hosted.number);
+        self.shelves[hosted.shelf]
+            .store
+            .delete_stream(hosted.number);
         let name = hosted.asset.config().name.clone();
         self.names.remove(&super::Key(hosted.account, &name));
         self.gone(hosted.account, &name, host);
@@ -476,7 +473,9 @@ impl Engine {
         let meta: Meta = decode::request(store.meta(number).unwrap_or_default(), false)
             .map_err(|error| format!("{account_name} > {stream}: {}", error.description))?;
         let Some(account) = self.accounts.find(&account_name) else {
-            return Err(format!("there is no account {account_name:?} for {stream:?}"));
+            return Err(format!(
+                "there is no account {account_name:?} for {stream:?}"
+            ));
         };
         let mut facts: std::collections::BTreeMap<u32, Vec<Vec<u8>>> = Default::default();
         store.notes(number, &mut |note, fact| {

@@ -280,7 +280,10 @@ impl Engine {
     fn take_news<H: Host>(&mut self, now: Now, shelf: usize, host: &mut H) {
         let store = &mut self.shelves[shelf].store;
         for line in store.take_log() {
-            host.log(line.severity == Severity::Error, format!("JetStream: {}", line.text));
+            host.log(
+                line.severity == Severity::Error,
+                format!("JetStream: {}", line.text),
+            );
         }
         let news = store.take_news();
         if news.durable {
