@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
 
 
@@ -27,6 +29,8 @@ class Disks:
         self.mounted = []
 
     def __enter__(self):
+        # Ended from outside, it undoes everything, too.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))
         return self
 
     def __exit__(self, *_):

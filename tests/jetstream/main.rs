@@ -9,4 +9,5 @@ mod harness;
 
 mod calls;
 mod client;
+mod scripts;
 mod shown;

@@ -145,7 +145,7 @@ fn normalise(value: &mut Value, key: &str, parent: &str) {
             }
         }
         Value::String(text) if is_time(text) => *text = "TIME".to_owned(),
-        Value::String(text) if text.starts_with("$JS.") || text.starts_with("_INBOX.") => {
+        Value::String(text) if text.starts_with("$JS.") || text.contains("_INBOX.") => {
             *text = token_text(text);
         }
         // In an advisory about a request.
@@ -202,8 +202,8 @@ pub fn token_text(text: &str) -> String {
         };
         return format!("{name}: {value}");
     }
-    if text.starts_with("_INBOX.") {
-        return "_INBOX".to_owned();
+    if let Some(at) = text.find("_INBOX.") {
+        return format!("{}_INBOX", &text[..at]);
     }
     let mut tokens: Vec<&str> = text.split('.').collect();
     match tokens.as_mut_slice() {

@@ -11,14 +11,15 @@ use crate::jetstream::config::{
 };
 use crate::subject::{collide, is_literal, is_subset, is_valid_pattern};
 
-use super::check_stream::{
-    DESCRIPTION_BYTES_MAX, Limits, METADATA_BYTES_MAX, NAME_BYTES_MAX, is_valid_name,
-    metadata_bytes,
-};
+use super::check_stream::Limits;
 use super::errors::{ApiError, Code};
 use super::requests::{Action, ConsumerRequest};
 use super::responses::AccountLimits;
 use super::scan::go_quoted;
+use super::stream_rules::{
+    DESCRIPTION_BYTES_MAX, METADATA_BYTES_MAX, NAME_BYTES_MAX, invalid, is_valid_name,
+    metadata_bytes,
+};
 use super::subjects::Call;
 use super::{time, versions};
 
@@ -433,10 +434,6 @@ fn set_defaults(
         config.idle_heartbeat = FLOW_CONTROL_HEARTBEAT;
     }
     Ok(())
-}
-
-fn invalid<T>(why: &str) -> Result<T, ApiError> {
-    Err(Code::StreamInvalidConfig.with(&[why]))
 }
 
 /// The first error whose condition holds.

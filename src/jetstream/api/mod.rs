@@ -10,11 +10,13 @@ pub mod errors;
 pub mod requests;
 pub mod responses;
 mod scan;
+mod stream_rules;
 pub mod subjects;
 pub mod time;
 pub mod versions;
 
 pub use errors::{ApiError, Code};
+pub use stream_rules::is_valid_name;
 
 #[cfg(test)]
 mod tests;

@@ -72,7 +72,7 @@ impl Account {
                 if let Creation::New(config) =
                     check_stream::creation(name, request, &self.around())?
                 {
-                    self.streams.insert(name.to_owned(), config);
+                    self.streams.insert(name.to_owned(), *config);
                 }
                 name
             }

@@ -5,15 +5,18 @@
 //! longer leaves a stream that keeps messages only for them ([`retention`]); removals reach those
 //! that count on what was removed. Knows neither other streams nor how subjects reach it.
 
-mod feeds;
-mod notes;
+pub(super) mod feeds;
+pub(super) mod notes;
 mod retention;
 mod wake;
 
 use std::collections::{BTreeMap, VecDeque};
 
+use hashbrown::HashMap;
+
 use crate::base::deadlines::Millis;
 use crate::jetstream::api::errors::{ApiError, Code};
+use crate::jetstream::api::requests::{MsgDeleteRequest, PurgeRequest};
 use crate::jetstream::api::subjects::FlowControlSubject;
 use crate::jetstream::config::{ConsumerConfig, Retention, Storage, StreamConfig};
 use crate::jetstream::consumer::{AckSubject, Around, Consumer, Desk, End, Fate, Home, Progress};
@@ -82,6 +85,10 @@ pub struct Asset {
     /// What was durable when consumers were woken last.
     seen: Seq,
     feeds: Feeds,
+    /// When the stream has something to do.
+    stream_due: Option<Millis>,
+    /// Consumers by deliver subject.
+    pushers: HashMap<Box<[u8]>, Vec<u32>>,
 }
 
 impl Asset {
@@ -89,16 +96,45 @@ impl Asset {
     ///
     /// # Errors
     /// When a transform in it is none after all.
-    pub fn new(
+    pub fn create<M: Messages>(
+        config: StreamConfig,
+        settings: Settings,
+        account: &str,
+        messages: &mut M,
+        now: Now,
+    ) -> Result<Self, ApiError> {
+        let home = home(&config, &settings, account);
+        let feeds = Feeds::new(&config);
+        let stream = Stream::create(config, settings, messages, now)?;
+        Ok(Self::of(stream, home, feeds, now.unix))
+    }
+
+    /// One that was there before the server was started, from the facts with number 0. Its consumers
+    /// follow ([`Self::recover_consumer`]), then [`Self::begin`].
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn recover<'f, M: Messages>(
         config: StreamConfig,
         settings: Settings,
         account: &str,
         created: UnixNanos,
+        facts: impl IntoIterator<Item = &'f [u8]>,
+        messages: &mut M,
+        now: Now,
     ) -> Result<Self, ApiError> {
         let home = home(&config, &settings, account);
-        Ok(Self {
-            feeds: Feeds::new(&config),
-            stream: Stream::new(config, settings)?,
+        let feeds = Feeds::new(&config);
+        let stream = Stream::recover(config, settings, facts, messages, now)?;
+        let mut asset = Self::of(stream, home, feeds, created);
+        asset.seen = messages.durable_seq();
+        Ok(asset)
+    }
+
+    fn of(stream: Stream, home: Home, feeds: Feeds, created: UnixNanos) -> Self {
+        Self {
+            feeds,
+            stream,
             home,
             created,
             seats: Vec::new(),
@@ -111,7 +147,53 @@ impl Asset {
             sweep: None,
             dirty: Vec::new(),
             seen: 0,
-        })
+            stream_due: None,
+            pushers: HashMap::new(),
+        }
+    }
+
+    /// All of it is there: it goes on.
+    pub fn begin<M: Messages, O: Outlet + Feeder>(&mut self, around: &mut Surroundings<'_, M, O>) {
+        self.sweep_if_interest();
+        self.tick_feeds(around);
+    }
+
+    /// Whether its messages are on disk.
+    pub fn is_file(&self) -> bool {
+        self.config().storage == Storage::File
+    }
+
+    /// What tells it from another stream of its name: the hash of when it was made.
+    pub fn identity(&self) -> String {
+        crate::jetstream::sourcing::hash(&self.created.to_string())
+    }
+
+    /// Removes messages as `STREAM.PURGE` asks; how many.
+    ///
+    /// # Errors
+    /// The request contradicts itself, or the stream does not allow it.
+    pub fn purge<M: Messages, O: Outlet>(
+        &mut self,
+        request: &PurgeRequest,
+        around: &mut Surroundings<'_, M, O>,
+    ) -> Result<u64, ApiError> {
+        let purged = self.with_stream(around, |stream, world| stream.purge(world, request));
+        self.after_change(around);
+        purged
+    }
+
+    /// Removes a message as `STREAM.MSG.DELETE` asks.
+    ///
+    /// # Errors
+    /// It is not there, or the stream does not allow it.
+    pub fn delete_message<M: Messages, O: Outlet>(
+        &mut self,
+        request: &MsgDeleteRequest,
+        around: &mut Surroundings<'_, M, O>,
+    ) -> Result<(), ApiError> {
+        let deleted = self.with_stream(around, |stream, world| stream.delete(world, request));
+        self.after_change(around);
+        deleted
     }
 
     /// Its configuration.
@@ -186,6 +268,7 @@ impl Asset {
         };
         let done = work(&mut self.stream, &mut world);
         around.room = world.room;
+        self.stream_due = self.stream.next_deadline(around.messages, around.now);
         done
     }
 
@@ -195,16 +278,17 @@ impl Asset {
         if !removed.is_empty() {
             let places: Vec<u32> = self.names.values().copied().collect();
             for place in places {
-                self.hear(place, &removed.single, removed.many, around);
+                let single = removed.single().map(|(seq, subject)| (seq, Some(subject)));
+                self.hear(place, single, removed.many, around);
             }
         }
         self.wake(around);
     }
 
-    fn hear<M: Messages, O: Outlet>(
+    fn hear<'r, M: Messages, O: Outlet>(
         &mut self,
         place: u32,
-        single: &[Seq],
+        single: impl Iterator<Item = (Seq, Option<&'r [u8]>)>,
         many: bool,
         around: &mut Surroundings<'_, M, O>,
     ) {
@@ -216,8 +300,8 @@ impl Asset {
                 if many {
                     consumer.purged(around);
                 } else {
-                    for &seq in single {
-                        consumer.removed(seq, None, around);
+                    for (seq, subject) in single {
+                        consumer.removed(seq, subject, around);
                     }
                 }
             });
@@ -313,15 +397,33 @@ impl Asset {
     /// Somebody has begun or ceased to listen to a consumer's deliver subject.
     pub fn interest_changed<M: Messages, O: Outlet>(
         &mut self,
-        consumer: &str,
+        subject: &[u8],
         is_heard: bool,
         around: &mut Surroundings<'_, M, O>,
     ) {
-        let Some(&place) = self.names.get(consumer) else {
-            return;
-        };
-        self.with(place, around, |consumer, around| {
-            consumer.interest_changed(is_heard, around.now);
+        for place in self.pushers.get(subject).cloned().unwrap_or_default() {
+            self.with(place, around, |consumer, around| {
+                consumer.interest_changed(is_heard, around.now);
+            });
+            self.rearm(place);
+        }
+    }
+
+    /// Notes where a consumer delivers to.
+    fn note_pusher(&mut self, place: u32) {
+        self.forget_pusher(place);
+        if let Some(seat) = self.seat(place)
+            && seat.consumer.is_push()
+        {
+            let subject = seat.consumer.config().deliver_subject.as_bytes().into();
+            self.pushers.entry(subject).or_default().push(place);
+        }
+    }
+
+    fn forget_pusher(&mut self, place: u32) {
+        self.pushers.retain(|_, places| {
+            places.retain(|&other| other != place);
+            !places.is_empty()
         });
     }
 
@@ -376,7 +478,7 @@ impl Asset {
 
     /// Whether something waits for the store's news.
     pub fn waits_for_read(&self) -> bool {
-        !self.reading.is_empty() || self.stream.waits_for_read()
+        !self.reading.is_empty() || self.stream.waits()
     }
 
     /// Time has passed. Names of consumers that have ended by it.
@@ -390,7 +492,7 @@ impl Asset {
                 self.queue(place);
             }
         }
-        if self.stream.next_deadline().is_some_and(|at| at <= now_ms) {
+        if self.stream_due.is_some_and(|at| at <= now_ms) {
             self.with_stream(around, Stream::tick);
             self.after_change(around);
         }
@@ -408,7 +510,7 @@ impl Asset {
     pub fn next_deadline(&self) -> Option<Millis> {
         let pausing = (!self.pausing.is_empty()).then_some(self.pausing_until);
         [
-            self.stream.next_deadline(),
+            self.stream_due,
             self.wake.next_due(),
             self.feeds.next_deadline(),
             pausing,
@@ -464,6 +566,7 @@ impl Asset {
             return;
         };
         self.wake.add(place, seat.consumer.selection());
+        self.note_pusher(place);
         self.with(place, around, |_, _| {});
         self.rearm(place);
     }
@@ -507,6 +610,7 @@ impl Asset {
             self.sweep_if_interest();
         }
         self.rearm(place);
+        self.note_pusher(place);
         let is_kept = self.seat(place).is_some_and(|seat| seat.is_kept);
         if is_kept && self.write_whole(place, around).is_err() {
             return Err(Code::ConsumerStoreFailed.with(&["the storage cannot take it"]));
@@ -540,6 +644,7 @@ impl Asset {
             consumer.end(End::Deleted, around);
         });
         self.wake.remove(place);
+        self.forget_pusher(place);
         for list in [&mut self.reading, &mut self.pausing, &mut self.dirty] {
             list.retain(|&other| other != place);
         }
@@ -568,7 +673,9 @@ impl Asset {
         around: &mut Surroundings<'_, M, O>,
     ) -> Result<(), ApiError> {
         let retention = config.retention;
-        self.with_stream(around, |stream, world| stream.update(config, world))?;
+        self.with_stream(around, |stream, world| {
+            stream.update(config, world.messages)
+        })?;
         self.home.retention = retention;
         self.home.max_msgs_per_subject = self.config().max_msgs_per_subject;
         self.change_feeds(around);

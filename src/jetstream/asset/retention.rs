@@ -37,7 +37,6 @@ impl Asset {
         // The same room is used again.
         around.desk.settled = settled;
         around.desk.settled.clear();
-        self.stream.has_removed(&removed);
         self.tell_of(&removed, around);
     }
 
@@ -52,7 +51,7 @@ impl Asset {
         }
         let places: Vec<u32> = self.names.values().copied().collect();
         for place in places {
-            self.hear(place, removed, false, around);
+            self.hear(place, removed.iter().map(|&seq| (seq, None)), false, around);
         }
     }
 
@@ -105,7 +104,6 @@ impl Asset {
             from = seq + 1;
             self.sweep = Some(from);
         }
-        self.stream.has_removed(&removed);
         self.tell_of(&removed, around);
     }
 }

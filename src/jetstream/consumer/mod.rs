@@ -11,7 +11,7 @@
 mod ack;
 mod deliver;
 mod event;
-mod facts;
+pub(super) mod facts;
 mod pending;
 mod pull;
 mod push;

@@ -102,7 +102,7 @@ impl Engine {
         if is_new && !is_hidden {
             self.accounts.count_consumers(arrival.account, 1);
         }
-        let json = self.shown(now, place, &name, host, ConsumerInfo::created)?;
+        let json = self.shown(now, place, &name, host, |info, to| info.created(to))?;
         self.respond_durable(arrival, shelf, 0, host, |to| to.extend_from_slice(&json));
         Ok(())
     }
@@ -152,9 +152,9 @@ impl Engine {
         let names: Vec<Box<str>> = consumers.map(|consumer| consumer.name().into()).collect();
         let (page, range) = Page::of(names.len(), request.offset, LIST_MAX);
         let infos = self.with(place, now, host, |asset, around| {
-            let shown = names[range]
-                .iter()
-                .filter_map(|name| show(asset, name, false, now, around, ConsumerInfo::render));
+            let shown = names[range].iter().filter_map(|name| {
+                show(asset, name, false, now, around, |info, to| info.render(to))
+            });
             shown.collect::<Vec<_>>()
         });
         self.respond(arrival, host, |to| {
@@ -182,7 +182,7 @@ impl Engine {
                 if !payload.is_empty() {
                     return Err(Code::NotEmptyRequest.into());
                 }
-                let json = self.shown(now, place, name, host, ConsumerInfo::shown)?;
+                let json = self.shown(now, place, name, host, |info, to| info.shown(to))?;
                 self.respond(arrival, host, |to| to.extend_from_slice(&json));
             }
             ConsumerCall::Delete => {

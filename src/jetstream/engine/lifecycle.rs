@@ -19,7 +19,7 @@ use crate::jetstream::config::{Compression, Storage, StreamConfig};
 use crate::jetstream::consumer::End;
 use crate::jetstream::stream::storage_error;
 use crate::jetstream::{Now, Order, Request};
-use crate::store::{Messages, StreamNumber, StreamOptions, UnixNanos};
+use crate::store::{StreamNumber, StreamOptions, UnixNanos};
 
 /// An account's streams, for the checks.
 struct Of<'a>(&'a Directory, AccountId);
@@ -136,7 +136,7 @@ impl Engine {
         };
         let account = arrival.account;
         let (home, config) = match check_stream::creation(name, request, &around)? {
-            Creation::New(config) => (self.directory.emptiest(self.options.shards), config),
+            Creation::New(config) => (self.directory.emptiest(self.options.shards), *config),
             Creation::Same => {
                 let located = self.directory.get(account, name);
                 let located = located.ok_or(Code::StreamNotFound)?;

@@ -16,6 +16,7 @@ mod way_out;
 
 pub use accounts::AccountFacts;
 pub use host::{Arrival, Host, Sink};
+pub use lifecycle::{key, names, stored_form};
 
 use std::collections::VecDeque;
 
@@ -25,12 +26,11 @@ use smallvec::SmallVec;
 use super::asset::{Asset, Surroundings};
 use super::consumer::Desk;
 use super::stream;
-use super::stream::Room;
 use crate::base::deadlines::{Deadlines, Millis};
 use crate::base::ids::{AccountId, ShardId};
 use crate::jetstream::{Now, Order, Outgoing, Request};
 use crate::store::io::{Completion, Submission};
-use crate::store::{Messages, Severity, Store, StreamHandle, StreamNumber};
+use crate::store::{Handle, Messages, Severity, Store, StreamNumber};
 use accounts::Accounts;
 use directory::Directory;
 use held::Held;
@@ -108,7 +108,7 @@ pub struct Engine {
 }
 
 /// One of the shard's stores as a stream sees it, and its surroundings.
-type Around<'a, 'b, H> = Surroundings<'a, StreamHandle<'b>, WayOut<'b, H>>;
+type Around<'a, 'b, H> = Surroundings<'a, Handle<'b>, WayOut<'b, H>>;
 
 impl Engine {
     /// An engine with its stores, the first of which takes new streams. They are recovered before
@@ -187,7 +187,7 @@ impl Engine {
         let shelf = &mut self.shelves[hosted.shelf];
         let is_file = hosted.asset.is_file();
         let room = self.accounts.room(hosted.account, is_file, &self.options);
-        let mut messages = shelf.store.stream(hosted.number);
+        let mut messages = shelf.store.stream(hosted.number)?;
         let mut outlet = WayOut {
             host,
             account: hosted.account,
@@ -338,7 +338,10 @@ impl Engine {
             let Some(hosted) = self.assets[place as usize].as_deref_mut() else {
                 continue;
             };
-            let mut messages = self.shelves[hosted.shelf].store.stream(hosted.number);
+            let store = &mut self.shelves[hosted.shelf].store;
+            let Some(mut messages) = store.stream(hosted.number) else {
+                continue;
+            };
             hosted.asset.before_flush(&mut messages);
             hosted.is_dirty = hosted.asset.is_dirty();
             if hosted.is_dirty {
@@ -348,7 +351,7 @@ impl Engine {
         let mut submissions = Vec::new();
         for number in 0..self.shelves.len() {
             let shelf = &mut self.shelves[number];
-            shelf.store.begin_flush(&mut submissions);
+            shelf.store.submit(&mut submissions);
             disk.extend(submissions.drain(..).map(|one| (number, one)));
             let Shelf { store, held } = shelf;
             if !held.is_empty() {
@@ -467,20 +470,23 @@ impl Engine {
                 asset.end(super::consumer::End::Shutdown, around);
             });
         }
-        for shelf in &mut self.shelves {
-            shelf.store.prepare_shutdown();
-        }
     }
 
-    /// Whether stopping is done as far as the stores go.
-    pub fn is_stopped(&self) -> bool {
-        self.shelves.iter().all(|shelf| shelf.store.is_shut_down())
+    /// Why its streams will never be there.
+    pub fn failed(&self) -> Option<&str> {
+        self.shelves.iter().find_map(|shelf| shelf.store.failed())
+    }
+
+    /// Whether all that was accepted is on disk, or cannot be brought there.
+    pub fn is_stored(&self) -> bool {
+        let mut stores = self.shelves.iter().map(|shelf| &shelf.store);
+        stores.all(|store| store.durable() >= store.position() || store.refusal().is_some())
     }
 
     /// Bytes that have arrived and are not on the disk.
     pub fn unflushed_bytes(&self) -> usize {
         let stores = self.shelves.iter();
-        stores.map(|shelf| shelf.store.unflushed_bytes()).sum()
+        stores.map(|shelf| shelf.store.backlog_bytes()).sum()
     }
 
     fn hosted(&self, place: u32) -> Option<&Hosted> {

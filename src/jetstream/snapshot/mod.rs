@@ -5,13 +5,17 @@
 
 mod files;
 pub mod filestore;
+mod flow;
 mod reader;
 pub mod s2;
+#[cfg(test)]
+pub(crate) mod samples;
 mod state;
 mod tar;
 mod varint;
 mod writer;
 
+pub use flow::{Received, Receiving, Sending, Sent};
 pub use reader::{Item, Read, Reader};
 
 pub use state::{ConsumerState, Delivered, Position, StreamState};
@@ -41,3 +45,6 @@ impl std::fmt::Display for Damage {
         write!(f, "{} at offset {}", self.what, self.offset)
     }
 }
+
+#[cfg(test)]
+mod tests;

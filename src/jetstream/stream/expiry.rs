@@ -9,6 +9,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::jetstream::Outlet;
+use crate::jetstream::api::errors::Code;
 use crate::store::{Fetched, Messages, Selection, Seq, UnixNanos, flags};
 
 use super::headers::{self, Asked, TimeToLive};
@@ -43,6 +44,12 @@ impl Expiry {
             self.sweep_at = self.ttls.len();
         }
         self.ttls.push(Reverse((expires, seq)));
+    }
+
+    /// Times to live that are kept.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.ttls.len()
     }
 
     /// All ages are to be looked at anew.
@@ -187,9 +194,23 @@ impl Stream {
                 Progress::Done
             }
             Outcome::Waits => Progress::Blocked,
-            Outcome::Refused(_) => Progress::Failed,
+            // With room again it may work.
+            Outcome::Refused(error) if lacks_room(error.code) => Progress::Failed,
+            Outcome::Refused(_) => {
+                self.remove_one(world, seq);
+                Progress::Done
+            }
         }
     }
+}
+
+fn lacks_room(code: Code) -> bool {
+    matches!(
+        code,
+        Code::StorageResourcesExceeded
+            | Code::InsufficientResources
+            | Code::AccountResourcesExceeded
+    )
 }
 
 /// Seconds as Go writes a duration: `1h0m5s`.

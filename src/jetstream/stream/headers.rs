@@ -99,9 +99,17 @@ impl<'a> Asked<'a> {
     pub fn read(block: &'a [u8]) -> Self {
         let mut asked: Self = Self::NOTHING;
         let mut rest = block;
-        while let Some(at) = memchr::memmem::find(rest, b"\r\n") {
+        // A line ends with both characters; one of them alone is part of a value.
+        let mut from = 0;
+        while let Some(at) = memchr::memchr(b'\r', &rest[from..]) {
+            let at = from + at;
+            if rest.get(at + 1) != Some(&b'\n') {
+                from = at + 1;
+                continue;
+            }
             asked.line(&rest[..at]);
             rest = &rest[at + 2..];
+            from = 0;
         }
         asked.line(rest);
         asked

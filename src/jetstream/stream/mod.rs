@@ -17,8 +17,7 @@ mod cron;
 mod duplicates;
 mod expiry;
 mod fast;
-mod headers;
-mod interim;
+pub(super) mod headers;
 mod limits;
 mod publish;
 mod reads;
@@ -240,7 +239,8 @@ impl Stream {
         let begin = now.unix.saturating_sub(config.duplicate_window);
         let mut stream = Self::new(config, settings, Recovery::default())?;
         stream.recover_batch(messages, facts);
-        stream.recovery = Recovery::new(messages, begin);
+        // What a mirror has is not looked at for ids: those of its messages are another stream's.
+        stream.recovery = Recovery::new(messages, begin, stream.config.mirror.is_none());
         stream.is_over_limits = true;
         stream.hurry();
         Ok(stream)

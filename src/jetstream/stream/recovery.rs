@@ -27,17 +27,19 @@ pub(super) struct Recovery {
 
 impl Recovery {
     /// Of a stream that has these messages already.
-    pub fn new(messages: &impl Messages, window_begin: i64) -> Self {
+    pub fn new(messages: &impl Messages, window_begin: i64, has_ids: bool) -> Self {
         let state = messages.state();
         if state.messages == 0 {
             return Self::default();
         }
         Self {
             // The last id is needed even if it has left the window.
-            ids_from: messages
-                .at_or_after(window_begin)
-                .min(state.last_seq)
-                .max(1),
+            ids_from: if has_ids {
+                let first = messages.at_or_after(window_begin);
+                first.min(state.last_seq).max(1)
+            } else {
+                0
+            },
             timers_from: 1,
             last: state.last_seq,
         }

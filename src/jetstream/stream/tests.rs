@@ -8,6 +8,8 @@ use crate::store::naive::Naive;
 use crate::store::{Messages, Refused, Seq};
 
 mod observed;
+mod random;
+mod time;
 
 use super::publish::{Arrival, Origin, Outcome};
 use super::{Removed, Room, Settings, Stream, World};

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::super::Damage;
-use super::{CHECKSUM_BYTES, Checksum};
+use super::Checksum;
 use crate::jetstream::api::time;
 use crate::store::UnixNanos;
 
@@ -23,17 +23,11 @@ pub struct Meta {
 /// # Errors
 /// When they are not of each other.
 pub fn verify_meta(meta: &[u8], sum: &[u8], checksum: &Checksum) -> Result<(), Damage> {
-    let digits = sum.trim_ascii().as_chunks::<2>().0;
-    let digit = |byte: u8| (byte as char).to_digit(16);
-    let mut expected = checksum.over(&[meta]).into_iter();
-    let equal = digits.len() == CHECKSUM_BYTES
-        && digits.iter().all(|&[high, low]| {
-            let byte = digit(high)
-                .zip(digit(low))
-                .map(|(high, low)| high << 4 | low);
-            byte == expected.next().map(u32::from)
-        });
-    match equal {
+    match data_encoding::HEXLOWER
+        .encode(&checksum.over(&[meta]))
+        .as_bytes()
+        == sum
+    {
         true => Ok(()),
         false => Err(Damage::at(0, "meta.inf is not what meta.sum was made of")),
     }

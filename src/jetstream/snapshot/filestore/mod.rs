@@ -16,6 +16,9 @@ pub use index::{Index, IndexBlock};
 pub use meta::{Meta, read_meta, time_of, verify_meta};
 pub use ranges::Ranges;
 
+#[cfg(test)]
+mod tests;
+
 use highway::{HighwayHash, HighwayHasher, Key};
 use sha2::{Digest, Sha256};
 
