@@ -7,6 +7,7 @@ pub mod auth;
 pub mod base;
 pub mod config;
 pub mod control;
+pub mod import;
 pub mod jetstream;
 pub mod proto;
 pub mod router;

@@ -25,6 +25,8 @@ const MODULES: &[(&str, &[&str])] = &[
     ("session", &["base", "proto", "subject", "auth"]),
     ("router", &["base", "subject", "auth"]),
     ("jetstream", &["base", "proto", "subject", "store"]),
+    // It reads another server's store; where what it reads goes to, `runtime` knows.
+    ("import", &["base", "subject", "store", "jetstream"]),
     // Level 3. `Limits` are plain numbers of the configuration, which a shard is told at start.
     (
         "shard",

@@ -4,6 +4,7 @@
 //! protocol, a subject or a socket. Together with `runtime`, this is the only module in which
 //! `unsafe` is allowed; each block says why it is sound.
 
+pub mod aligned;
 pub mod bytes;
 pub mod deadlines;
 pub mod ids;

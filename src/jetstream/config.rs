@@ -181,6 +181,21 @@ pub struct StreamConfig {
     pub metadata: BTreeMap<String, String>,
 }
 
+impl StreamConfig {
+    /// One of which nothing was said: all zeros, before the defaults are put in.
+    pub fn unsaid() -> Self {
+        Self {
+            max_consumers: 0,
+            max_msgs: 0,
+            max_bytes: 0,
+            max_msgs_per_subject: 0,
+            max_msg_size: 0,
+            num_replicas: 0,
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for StreamConfig {
     fn default() -> Self {
         Self {

@@ -383,6 +383,11 @@ impl Router {
         self.maxima.insert(sub, max);
     }
 
+    /// Has deliveries to the subscription take the long way.
+    pub fn set_special(&mut self, sub: SubId) {
+        self.subs[sub].special = true;
+    }
+
     /// Has each delivery to the subscription checked.
     pub fn set_checked(&mut self, sub: SubId) {
         self.subs[sub].special = true;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::disk::News;
 use super::doorway::Pass;
 use super::tls::Tls;
 use super::tls::handshake::Step;
@@ -59,6 +60,8 @@ pub enum Command {
     Kick(u64, Sender<bool>),
     /// Tell a client that the server is in lame duck mode.
     TellLameDuck(u64, Sender<Told>),
+    /// The disk thread has done something.
+    Disk(usize, News),
     /// Close all connections and end.
     Stop,
 }

@@ -95,6 +95,11 @@ pub struct Conns {
 }
 
 impl Conns {
+    /// Has a slot never given to a socket: the shard uses it itself.
+    pub fn reserve(&mut self) {
+        self.slots.push(Conn::default());
+    }
+
     /// Gives a socket a slot.
     pub fn insert(&mut self, socket: OwnedFd, pass: Option<Pass>, internal: bool) -> ConnId {
         let index = match self.free.pop() {

@@ -35,6 +35,8 @@ pub enum Kind {
     Wake = 4,
     /// Nothing that matters.
     Ignore = 5,
+    /// A file; instead of a connection's slot it has the operation's.
+    Disk = 6,
 }
 
 /// A completion, decoded.
@@ -59,6 +61,14 @@ pub const GENERATION_MASK: u32 = (1 << 24) - 1;
 
 fn user_data(kind: Kind, conn: ConnId) -> u64 {
     (kind as u64) << 56 | u64::from(conn.generation & GENERATION_MASK) << 32 | u64::from(conn.index)
+}
+
+/// A file operation's place and its store, where others have a connection.
+fn operation((store, place): (u32, u32)) -> ConnId {
+    ConnId {
+        index: place,
+        generation: store,
+    }
 }
 
 const NOBODY: ConnId = ConnId {
@@ -128,6 +138,7 @@ impl NetRing {
             2 => Kind::Send,
             3 => Kind::Accept,
             4 => Kind::Wake,
+            6 => Kind::Disk,
             _ => Kind::Ignore,
         };
         Some(Completion {
@@ -191,6 +202,40 @@ impl NetRing {
             .flags(libc::MSG_NOSIGNAL as u32)
             .build();
         self.push(&entry.user_data(user_data(Kind::Send, conn)));
+    }
+
+    /// Writes to a file, and has it on stable storage before it completes, if `sync`. The bytes must
+    /// stay where they are until then.
+    pub fn write_file(
+        &mut self,
+        place: (u32, u32),
+        fd: RawFd,
+        bytes: *const [u8],
+        at: u64,
+        sync: bool,
+    ) {
+        let flags = if sync { libc::RWF_DSYNC } else { 0 };
+        let entry = opcode::Write::new(Fd(fd), bytes.cast(), bytes.len() as u32)
+            .offset(at)
+            .rw_flags(flags)
+            .build();
+        self.push(&entry.user_data(user_data(Kind::Disk, operation(place))));
+    }
+
+    /// Reads from a file. The bytes must stay where they are, untouched, until it completes.
+    pub fn read_file(&mut self, place: (u32, u32), fd: RawFd, bytes: *mut [u8], at: u64) {
+        let entry = opcode::Read::new(Fd(fd), bytes.cast(), bytes.len() as u32)
+            .offset(at)
+            .build();
+        self.push(&entry.user_data(user_data(Kind::Disk, operation(place))));
+    }
+
+    /// Has what was written to a file on stable storage before it completes.
+    pub fn sync_file(&mut self, place: (u32, u32), fd: RawFd) {
+        let entry = opcode::Fsync::new(Fd(fd))
+            .flags(io_uring::types::FsyncFlags::DATASYNC)
+            .build();
+        self.push(&entry.user_data(user_data(Kind::Disk, operation(place))));
     }
 
     /// Accepts connections until the listening socket is closed.

@@ -13,6 +13,7 @@ use super::clock::Clock;
 use super::commands::{Arrival, Command, Mailbox, Report};
 use super::conns::{Closing, Conns, Receive};
 use super::desk::Desk;
+use super::disk::Disk;
 use super::helpers::Helpers;
 use super::host;
 use super::idle::{Idle, SPIN};
@@ -81,6 +82,8 @@ pub struct Turns {
     /// The event descriptor has been read and is to be watched again.
     woken: bool,
     stopping: bool,
+    /// Where streams are kept.
+    disks: Vec<Disk>,
 }
 
 impl Turns {
@@ -97,14 +100,19 @@ impl Turns {
             listener,
             clock,
             notices,
+            disks,
         } = seat;
         links.announce(ring.fd());
+        let mut conns = Conns::default();
+        if shard.engine().is_some() {
+            conns.reserve();
+        }
         Self {
             shard,
             fx: Effects::default(),
             turn: 0,
             ring,
-            conns: Conns::default(),
+            conns,
             links,
             mailbox,
             secure,
@@ -123,19 +131,23 @@ impl Turns {
             idle: Idle::default(),
             woken: false,
             stopping: false,
+            disks,
         }
     }
 
     /// Runs until told to stop.
     pub async fn run(mut self) {
         self.ring.watch(self.mailbox.event_fd());
+        if !self.open_streams() {
+            return;
+        }
         if let Some(listener) = &self.listener {
             self.ring.accept(listener.fd());
         }
         self.mailbox.report(Report::Ready);
         loop {
             let busy = self.turn();
-            if self.stopping && self.conns.len() == 0 && !self.accepting {
+            if self.stopping && self.conns.len() == 0 && !self.accepting && self.is_stored() {
                 break;
             }
             if busy {
@@ -154,6 +166,33 @@ impl Turns {
             }
         }
         self.mailbox.report(Report::Stopped);
+    }
+
+    /// Whether nothing is on its way to a disk.
+    fn is_stored(&mut self) -> bool {
+        let now = self.now();
+        self.shard.stop_streams(now, &mut self.fx);
+        self.shard.streams_are_stored() && !self.disks.iter().any(Disk::is_busy)
+    }
+
+    /// Brings back what the stores hold, before anybody may connect; whether that has worked.
+    fn open_streams(&mut self) -> bool {
+        let now = self.now();
+        self.shard.begin_streams(now, &mut self.fx);
+        while !self.shard.streams_are_ready() {
+            if let Some(why) = self.shard.streams_failed() {
+                self.mailbox
+                    .report(Report::Failed(format!("JetStream: {why}")));
+                return false;
+            }
+            let is_busy = self.turn();
+            if is_busy {
+                self.ring.turn();
+            } else if !self.shard.streams_are_ready() {
+                self.sleep();
+            }
+        }
+        true
     }
 
     /// Handles what is there; whether there was anything.
@@ -182,6 +221,7 @@ impl Turns {
         self.securing_due(now);
         self.end_lingering(now);
         self.accept_again(now);
+        busy |= self.use_disk(now);
         self.execute(now);
         busy
     }
@@ -230,6 +270,12 @@ impl Turns {
             Kind::Send => self.sent(now, completion),
             Kind::Accept => self.accepted(now, completion),
             Kind::Wake => self.woken = true,
+            Kind::Disk => {
+                let ConnId { index, generation } = completion.conn;
+                if let Some(disk) = self.disks.get_mut(generation as usize) {
+                    disk.completed(index, completion.result, &mut self.ring);
+                }
+            }
             Kind::Ignore => {}
         }
     }
@@ -501,6 +547,11 @@ impl Turns {
                     };
                     let _ = answer.send(told);
                 }
+                Command::Disk(store, news) => {
+                    if let Some(disk) = self.disks.get_mut(store) {
+                        disk.news(news, &mut self.ring);
+                    }
+                }
                 Command::Stop => {
                     self.stop_accepting();
                     self.stopping = true;
@@ -529,6 +580,28 @@ impl Turns {
             self.accept_at = None;
             self.ring.accept(listener.fd());
         }
+    }
+
+    /// Tells the store what the disk has done, and the disk what the store wants; whether there was
+    /// anything.
+    fn use_disk(&mut self, now: Millis) -> bool {
+        if self.disks.is_empty() {
+            return false;
+        }
+        let mut busy = false;
+        for (store, disk) in self.disks.iter_mut().enumerate() {
+            while let Some(completion) = disk.next_completion() {
+                busy = true;
+                let event = Event::Disk { store, completion };
+                self.shard.handle(now, event, &mut self.fx);
+            }
+        }
+        self.shard.handle(now, Event::TurnEnds, &mut self.fx);
+        for (store, submission) in self.fx.disk.drain(..) {
+            busy = true;
+            self.disks[store].submit(submission, &mut self.ring);
+        }
+        busy | self.disks.iter().any(Disk::has_completions)
     }
 
     /// Does what the broker wants.

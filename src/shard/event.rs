@@ -9,6 +9,7 @@ use super::mesh::Batch;
 use crate::auth::admission::{Outcome, Presented, TlsFacts};
 use crate::base::ids::{AccountId, ConnId, ShardId, ShardSet};
 use crate::session::CloseReason;
+use crate::store::io::{Completion, Submission};
 
 /// Something has happened.
 #[derive(Debug)]
@@ -105,6 +106,15 @@ pub enum Event<'a> {
         /// Which.
         conn: ConnId,
     },
+    /// The disk has done something.
+    Disk {
+        /// Of which of the shard's stores.
+        store: usize,
+        /// What.
+        completion: Completion,
+    },
+    /// All that has come this turn was handled: what is to be durable is on its way to the disk.
+    TurnEnds,
     /// Close this connection now.
     CloseNow {
         /// Which.
@@ -182,6 +192,8 @@ pub struct Effects {
     pub questions: Vec<(ConnId, Box<Presented>)>,
     /// What has happened to connections.
     pub notices: Vec<Notice>,
+    /// What the disk is to do.
+    pub disk: Vec<(usize, Submission)>,
     /// Lines for the log.
     pub log: Vec<(Level, String)>,
 }

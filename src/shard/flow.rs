@@ -15,6 +15,7 @@ use crate::base::limits::{
     OUTBOUND_LOW_WATER_BYTES, STALL_MS_MAX, STALL_PROGRESS_MS,
 };
 use crate::session::{CloseReason, Publisher};
+use crate::shard::streams::NO_CONN;
 use crate::shard::timers::Due;
 
 impl Shard {
@@ -64,6 +65,11 @@ impl Shard {
             session.stall_until = now + longest;
             self.deadlines
                 .arm(session.stall_until, Due::stall(session.id));
+        }
+        if publisher.conn == NO_CONN {
+            // A stream of this or of another shard: this one's waits by itself.
+            self.streams.press();
+            return;
         }
         if !session.waiting.contains(&publisher) {
             session.waiting.push(publisher);
@@ -214,6 +220,10 @@ impl Shard {
     /// on for another shard has no connection here to hold back.
     #[cold]
     pub(super) fn hold_for_mesh(&mut self, peer: ShardId, publisher: Publisher, fx: &mut Effects) {
+        if publisher.conn == NO_CONN {
+            self.streams.press();
+            return;
+        }
         if publisher.shard != self.id || self.mesh.waiting(peer).contains(&publisher.conn) {
             return;
         }

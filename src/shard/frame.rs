@@ -13,6 +13,7 @@ const ACK: u8 = 3;
 const HOLD: u8 = 4;
 const RELEASE: u8 = 5;
 const TRACE: u8 = 6;
+const ORDER: u8 = 7;
 
 const FLAG_PLAIN: u8 = 1;
 const FLAG_REPLANNED: u8 = 2;
@@ -21,6 +22,7 @@ const FLAG_RESPONSE: u8 = 8;
 const FLAG_TRACED: u8 = 16;
 const FLAG_TRACE_ONLY: u8 = 32;
 const FLAG_TRACE_ALLOWED: u8 = 64;
+const FLAG_SHOWN: u8 = 128;
 
 /// Bytes of a publish frame before its names and its message.
 const PUBLISH_HEAD_BYTES: usize = 48;
@@ -38,6 +40,8 @@ pub struct PublishFrame<'a> {
     pub hash: u64,
     /// The subject.
     pub subject: &'a [u8],
+    /// The subject that receivers see; empty where it is the same.
+    pub shown: &'a [u8],
     /// Plain subscriptions get it.
     pub plain: bool,
     /// It was sent on by a shard whose queue member had just left.
@@ -131,6 +135,8 @@ pub enum Frame<'a> {
     Release(ConnId),
     /// A traced message has been handled.
     Trace(TraceFrame<'a>),
+    /// The next of the batch's orders.
+    Order,
 }
 
 /// Bytes that [`encode_publish`] will take.
@@ -140,7 +146,11 @@ pub fn publish_bytes(frame: &PublishFrame<'_>) -> usize {
         FrameRest::Shared => 0,
     };
     let trace = frame.trace.map_or(0, |_| TRACE_HEAD_BYTES);
-    PUBLISH_HEAD_BYTES + trace + frame.queues.0.len() + frame.subject.len() + inline
+    let shown = match frame.shown.len() {
+        0 => 0,
+        len => 4 + len,
+    };
+    PUBLISH_HEAD_BYTES + trace + shown + frame.queues.0.len() + frame.subject.len() + inline
 }
 
 /// Appends a message.
@@ -159,6 +169,9 @@ pub fn encode_publish(to: &mut Vec<u8>, frame: &PublishFrame<'_>) {
     }
     if frame.response {
         flags |= FLAG_RESPONSE;
+    }
+    if !frame.shown.is_empty() {
+        flags |= FLAG_SHOWN;
     }
     let trace = frame.trace.map(|trace| encode_trace(&trace, &mut flags));
     let mut head = [0u8; PUBLISH_HEAD_BYTES];
@@ -182,6 +195,10 @@ pub fn encode_publish(to: &mut Vec<u8>, frame: &PublishFrame<'_>) {
     to.extend_from_slice(&head);
     if let Some(trace) = trace {
         to.extend_from_slice(&trace);
+    }
+    if !frame.shown.is_empty() {
+        to.extend_from_slice(&(frame.shown.len() as u32).to_le_bytes());
+        to.extend_from_slice(frame.shown);
     }
     to.extend_from_slice(frame.subject);
     to.extend_from_slice(frame.queues.0);
@@ -242,6 +259,11 @@ pub fn encode_hold(to: &mut Vec<u8>, conn: ConnId, hold: bool) {
     to.push(if hold { HOLD } else { RELEASE });
     to.extend_from_slice(&conn.index.to_le_bytes());
     to.extend_from_slice(&conn.generation.to_le_bytes());
+}
+
+/// Appends the mark of an order that the batch holds beside its bytes.
+pub fn encode_order(to: &mut Vec<u8>) {
+    to.push(ORDER);
 }
 
 /// Reads the frames of a batch, one after the other.
@@ -305,6 +327,13 @@ impl<'a> Frames<'a> {
         };
         let flags = head[0];
         let trace = (flags & FLAG_TRACED != 0).then(|| self.trace(flags));
+        let shown = match flags & FLAG_SHOWN {
+            0 => &[][..],
+            _ => {
+                let len = self.u32() as usize;
+                self.take(len)
+            }
+        };
         let subject = self.take(u32_at(24) as usize);
         let queues = QueueNames(self.take(u32_at(28) as usize));
         let inline = self.take(u32_at(44) as usize);
@@ -319,6 +348,7 @@ impl<'a> Frames<'a> {
             account: AccountId(u32_at(12)),
             hash: u64::from(u32_at(16)) | u64::from(u32_at(20)) << 32,
             subject,
+            shown,
             plain: flags & FLAG_PLAIN != 0,
             replanned: flags & FLAG_REPLANNED != 0,
             response: flags & FLAG_RESPONSE != 0,
@@ -370,6 +400,7 @@ impl<'a> Iterator for Frames<'a> {
                     events: self.take(len),
                 })
             }
+            ORDER => Frame::Order,
             kind => unreachable!("no frame is of kind {kind}"),
         })
     }
@@ -396,6 +427,7 @@ mod tests {
             account: AccountId(2),
             hash: 0x0123_4567_89ab_cdef,
             subject: b"a.b",
+            shown: b"seen",
             plain: true,
             replanned: false,
             response: true,

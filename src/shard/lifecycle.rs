@@ -260,6 +260,7 @@ impl Shard {
                         change.members,
                     );
                     self.mesh.count_interest(from);
+                    self.streams.note_interest(&change);
                     if change.members == 0 {
                         self.interest_lost();
                     }
@@ -273,11 +274,18 @@ impl Shard {
                     self.hold_local(conn, true, fx);
                 }
                 Frame::Release(conn) => self.hold_local(conn, false, fx),
+                Frame::Order => {
+                    let order = batch.orders.pop_front();
+                    self.ordered(from, order.expect("a batch holds what it speaks of"), fx);
+                }
                 Frame::Trace(answer) => self.trace_answered(&answer, fx),
             }
         }
         if self.mesh.acknowledge(from) {
             fx.mesh.0 |= from.bit();
+        }
+        if acked {
+            self.with_engine(fx, |engine, now, out| engine.interest_known(now, out));
         }
         if acked && !self.awaiting.is_empty() {
             self.end_waiting(fx);

@@ -13,6 +13,7 @@ use crate::base::ids::{ConnId, ShardId, ShardSet};
 use crate::base::limits::{
     MESH_BATCH_BYTES, MESH_BATCH_SHARED_BYTES, MESH_OUTBOX_HIGH_WATER_BYTES,
 };
+use crate::jetstream::Order;
 use crate::router::InterestChange;
 
 /// Batches kept for reuse.
@@ -25,6 +26,8 @@ pub struct Batch {
     pub bytes: Vec<u8>,
     /// Large payloads, in the order of the frames that speak of them.
     pub shared: VecDeque<Bytes>,
+    /// What JetStream says to its other parts, in the order of the frames that speak of it.
+    pub orders: VecDeque<Order>,
 }
 
 impl Batch {
@@ -32,9 +35,11 @@ impl Batch {
         self.bytes.is_empty()
     }
 
-    /// Bytes of frames and payloads.
+    /// Bytes of frames, payloads and orders.
     pub fn size(&self) -> usize {
-        self.bytes.len() + self.shared.iter().map(Bytes::len).sum::<usize>()
+        let shared: usize = self.shared.iter().map(Bytes::len).sum();
+        let orders: usize = self.orders.iter().map(Order::size).sum();
+        self.bytes.len() + shared + orders
     }
 }
 
@@ -141,6 +146,14 @@ impl Mesh {
         frame::encode_trace_answer(self.room(peer, size), answer);
     }
 
+    /// Sends an order to a peer.
+    pub fn order(&mut self, peer: ShardId, order: Order) {
+        frame::encode_order(self.room(peer, 1));
+        let outbox = &mut self.outboxes[peer.index()];
+        outbox.bytes += order.size();
+        outbox.open.orders.push_back(order);
+    }
+
     /// Counts an interest frame that came from `peer`.
     pub fn count_interest(&mut self, peer: ShardId) {
         let outbox = &mut self.outboxes[peer.index()];
@@ -209,6 +222,7 @@ impl Mesh {
         if self.free.len() < BATCHES_POOLED_MAX && batch.bytes.capacity() <= 2 * MESH_BATCH_BYTES {
             batch.bytes.clear();
             batch.shared.clear();
+            batch.orders.clear();
             self.free.push(batch);
         }
     }

@@ -24,6 +24,7 @@ mod permit;
 mod publish;
 mod service;
 mod shown;
+mod streams;
 mod tell;
 mod timers;
 mod trace;
@@ -39,6 +40,7 @@ use crate::base::ids::{ConnId, ShardId, ShardSet};
 use crate::base::outbound::{ChunkPool, Head, Outbound};
 use crate::base::prng::Prng;
 use crate::config::Limits;
+use crate::jetstream::engine::Engine;
 use crate::proto::info::ServerIdentity;
 use crate::router::{Router, SubId};
 use crate::session::{CloseReason, Session};
@@ -46,6 +48,7 @@ use crate::subject::SubjectHash;
 use lifecycle::Arrival;
 use mesh::Mesh;
 use service::Responses;
+use streams::Streams;
 use tell::Past;
 use timers::Due;
 use trace::{Traces, Tracing};
@@ -132,6 +135,7 @@ pub struct Shard {
     /// The message under way, if it is traced.
     tracing: Option<Box<Tracing>>,
     traces: Traces,
+    streams: Streams,
 }
 
 impl Shard {
@@ -163,6 +167,7 @@ impl Shard {
             responses: Responses::default(),
             tracing: None,
             traces: Traces::default(),
+            streams: Streams::default(),
             settings,
         }
     }
@@ -177,7 +182,10 @@ impl Shard {
             Event::Sent { conn, bytes } => self.sent(conn, bytes, fx),
             Event::Batch { from, batch } => self.batch(from, batch, fx),
             Event::MeshDrained { peer } => self.mesh_drained(peer, fx),
-            Event::Tick => self.tick(fx),
+            Event::Tick => {
+                self.tick(fx);
+                self.tick_streams(fx);
+            }
             Event::Opened {
                 conn,
                 client_id,
@@ -218,6 +226,11 @@ impl Shard {
                 self.tell_lame_duck(conn, fx);
             }
             Event::TellLameDuck { .. } => {}
+            Event::Disk { store, completion } => self.disk_completed(store, completion, fx),
+            Event::TurnEnds => self.flush_streams(fx),
+        }
+        if self.streams.has_arrivals() {
+            self.run_engine(fx);
         }
     }
 
@@ -227,6 +240,7 @@ impl Shard {
             self.deadlines.next(),
             self.responses.next_deadline(),
             self.traces.next_deadline(),
+            self.engine().and_then(Engine::next_deadline),
         ]
         .into_iter()
         .flatten()

@@ -17,7 +17,11 @@ use crate::subject;
 /// A message as deliveries need it.
 #[derive(Clone, Copy)]
 pub(super) struct Message<'a> {
+    /// What receivers see.
     pub subject: &'a [u8],
+    /// What decides who they are, where that is another subject; else empty. JetStream delivers
+    /// to an inbox what was published elsewhere.
+    pub to: &'a [u8],
     /// `[reply ][header size ]size\r\nbody\r\n`.
     pub rest: &'a [u8],
     /// The same as a shared piece, when it is a large one.
@@ -34,6 +38,26 @@ impl<'a> Message<'a> {
             b"HMSG "
         } else {
             b"MSG "
+        }
+    }
+
+    /// The same on its way to those who subscribe to another subject. Who sees that subject sees
+    /// it; who sees one that it was stored with goes on to see that.
+    pub(super) fn routed_by(&self, subject: &'a [u8]) -> Message<'a> {
+        match self.to.is_empty() {
+            true => Message { subject, ..*self },
+            false => Message {
+                to: subject,
+                ..*self
+            },
+        }
+    }
+
+    /// The subject that routes it, and the one that is seen instead, if there is one.
+    pub(super) fn subject_and_shown(&self) -> (&'a [u8], &'a [u8]) {
+        match self.to.is_empty() {
+            true => (self.subject, &[]),
+            false => (self.to, self.subject),
         }
     }
 
@@ -229,10 +253,7 @@ impl Shard {
             } else {
                 subject.clear();
                 subject.extend_from_slice(there);
-                Message {
-                    subject: &subject,
-                    ..*message
-                }
+                message.routed_by(&subject)
             };
             let mine = |&&(_, part): &&(QueueId, usize)| part != number;
             let left_out: SmallVec<[QueueId; 4]> =
@@ -350,7 +371,7 @@ impl Shard {
         if plain.is_empty() {
             return false;
         }
-        let head = if message.header_len > 0 {
+        let head = if message.header_len > 0 || !message.to.is_empty() {
             scratch.set(message.verb(), message.subject);
             scratch
         } else {
@@ -372,7 +393,7 @@ impl Shard {
             }
         }
         let asked = odd.len();
-        odd.retain(|sub| !self.deliver_odd(*sub, message, fx));
+        odd.retain(|sub| !self.deliver_odd(origin, *sub, message, fx));
         // Those that are left may not have it, and are no responders.
         delivered |= odd.len() < asked;
         if self.settings.trace {
@@ -388,11 +409,15 @@ impl Shard {
     #[inline(never)]
     pub(super) fn deliver_odd(
         &mut self,
+        origin: &Origin,
         sub_id: SubId,
         message: &Message<'_>,
         fx: &mut Effects,
     ) -> bool {
         let conn = self.router.subs[sub_id].conn as usize;
+        if self.streams.owns(conn as u32) {
+            return self.sink(origin, sub_id, message);
+        }
         if self.sessions[conn].deaf {
             // Another of its subscriptions has had too much of the same message.
             return false;
@@ -561,7 +586,7 @@ impl Shard {
             if conn == origin.no_echo || self.sessions[conn as usize].deaf {
                 continue;
             }
-            if self.deliver_odd(sub, message, fx) {
+            if self.deliver_odd(origin, sub, message, fx) {
                 if self.settings.trace {
                     self.trace_delivery(sub, message, fx);
                 }
@@ -581,11 +606,13 @@ impl Shard {
         message: &Message<'_>,
         fx: &mut Effects,
     ) {
+        let (subject, shown) = message.subject_and_shown();
         let frame = PublishFrame {
             publisher: origin.publisher,
             account,
             hash,
-            subject: message.subject,
+            subject,
+            shown,
             plain,
             replanned: origin.replanned,
             response: false,
@@ -623,8 +650,13 @@ impl Shard {
             (FrameRest::Shared, Some(shared)) => shared,
             (FrameRest::Shared, None) => unreachable!("a batch holds the payloads it speaks of"),
         };
+        let (subject, to) = match frame.shown {
+            [] => (frame.subject, &[][..]),
+            shown => (shown, frame.subject),
+        };
         let message = Message {
-            subject: frame.subject,
+            subject,
+            to,
             rest,
             shared,
             reply_len: frame.reply_len,
@@ -867,6 +899,7 @@ pub(super) fn message<'a>(
 ) -> Message<'a> {
     Message {
         subject: publish.subject,
+        to: &[],
         rest,
         shared,
         reply_len: publish.reply.len(),

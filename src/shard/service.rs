@@ -314,13 +314,24 @@ impl Shard {
         fx: &mut Effects,
     ) -> bool {
         let rest = publish::normalised(publish);
-        let message = publish::message(publish, &rest, None);
-        let hash = self.router.hasher().of(publish.subject);
-        let plan = self.router.route_hashed(account, publish.subject, hash);
+        self.send_in(origin, account, &publish::message(publish, &rest, None), fx)
+    }
+
+    /// The same with a message as deliveries need it.
+    pub(super) fn send_in(
+        &mut self,
+        origin: &Origin,
+        account: AccountId,
+        message: &Message<'_>,
+        fx: &mut Effects,
+    ) -> bool {
+        let (subject, _) = message.subject_and_shown();
+        let hash = self.router.hasher().of(subject);
+        let plan = self.router.route_hashed(account, subject, hash);
         if self.router.plans.get(plan).is_empty() {
             return false;
         }
-        self.send_to_plan(origin, plan, &message, fx)
+        self.send_to_plan(origin, plan, message, fx)
     }
 
     /// Where an account's mappings lead from a subject.
@@ -462,36 +473,37 @@ impl Shard {
     }
 
     /// Takes a response to the shard that awaits it. `note` is what it took along from another.
-    fn respond_anywhere(
+    pub(super) fn respond_anywhere(
         &mut self,
         origin: &Origin,
         account: AccountId,
         message: &Message<'_>,
         note: &[u8],
         fx: &mut Effects,
-    ) {
-        let Some((shard, _)) = parse_reply(message.subject) else {
-            return;
+    ) -> bool {
+        let (subject, shown) = message.subject_and_shown();
+        let Some((shard, _)) = parse_reply(subject) else {
+            return false;
         };
         if shard == self.id {
-            self.respond(origin, account, message, note, fx);
-            return;
+            return self.respond(origin, account, message, note, fx);
         }
         if self.mesh.peers().0 & shard.bit() == 0 {
-            return;
+            return false;
         }
         let own_note;
-        let note = if note.is_empty() && is_measured(message.subject) {
+        let note = if note.is_empty() && is_measured(subject) {
             own_note = self.note_of_answer(origin.publisher);
             &own_note
         } else {
             note
         };
         let frame = PublishFrame {
+            shown,
             publisher: origin.publisher,
             account,
             hash: 0,
-            subject: message.subject,
+            subject,
             plain: false,
             replanned: true,
             response: true,
@@ -507,6 +519,15 @@ impl Shard {
         };
         self.mesh.publish(shard, &frame, message.shared);
         fx.mesh.0 |= shard.bit();
+        true
+    }
+
+    /// Whether the response to a request that left from a shard is still awaited; of another shard
+    /// only it knows.
+    pub(super) fn is_awaited(&self, subject: &[u8]) -> bool {
+        parse_reply(subject).is_some_and(|(shard, number)| {
+            shard != self.id || self.responses.awaited.contains_key(&number)
+        })
     }
 
     /// A response from `account` to a request that left from here.
@@ -517,22 +538,23 @@ impl Shard {
         message: &Message<'_>,
         note: &[u8],
         fx: &mut Effects,
-    ) {
+    ) -> bool {
         let now = self.now;
-        let Some((_, number)) = parse_reply(message.subject) else {
-            return;
+        let (subject, shown) = message.subject_and_shown();
+        let Some((_, number)) = parse_reply(subject) else {
+            return false;
         };
         let Some(awaited) = self.responses.awaited.get_mut(&number) else {
-            return;
+            return false;
         };
         // Another account has no say in it, even if it knows the subject.
         if awaited.from != account || self.responses.depth >= IMPORT_CHAIN_MAX {
-            return;
+            return false;
         }
         if self.tracing.is_some() {
             let (to, there) = (awaited.to, awaited.reply.clone());
             self.respond_traced(origin, (account, to), message, (&there, note), fx);
-            return;
+            return true;
         }
         let is_last = match awaited.response {
             ResponseType::Singleton => true,
@@ -550,7 +572,7 @@ impl Shard {
             let back = (account, to);
             let response = (ResponseType::Singleton, threshold_ms);
             let Some(number) = self.await_response(back, message.reply(), response, None) else {
-                return;
+                return false;
             };
             reply = reply_subject(self.id, number, false);
         }
@@ -562,14 +584,18 @@ impl Shard {
             body: message.body(),
             rest: None,
         };
-        if is_response(&there) {
-            let rest = publish::normalised(&publish);
-            let message = publish::message(&publish, &rest, None);
-            self.respond_anywhere(origin, to, &message, note, fx);
-        } else {
-            self.publish_in(origin, to, &publish, fx);
+        let rest = publish::normalised(&publish);
+        let mut message = publish::message(&publish, &rest, None);
+        if !shown.is_empty() {
+            message.to = &there;
+            message.subject = shown;
         }
+        let reached = match is_response(&there) {
+            true => self.respond_anywhere(origin, to, &message, note, fx),
+            false => self.send_in(origin, to, &message, fx),
+        };
         self.responses.depth -= 1;
+        reached
     }
 
     /// A response that is traced: that it passes here is the last that is seen of it.
@@ -588,7 +614,7 @@ impl Shard {
         // Looking at a response is not giving it.
         if !matches!(passage, Passage::End) {
             let rest = publish::normalised(&Publish {
-                subject: message.subject,
+                subject: message.subject_and_shown().0,
                 reply: message.reply(),
                 header_len: Some(header.len()),
                 body: &[&header, payload].concat(),

@@ -499,6 +499,7 @@ impl Shard {
         }));
         self.deliver_frame(
             &PublishFrame {
+                shown: &[],
                 trace: None,
                 ..*frame
             },
@@ -720,7 +721,7 @@ impl Shard {
             return false;
         }
         if !only {
-            self.deliver_odd(sub_id, message, fx);
+            self.deliver_odd(origin, sub_id, message, fx);
             if self.settings.trace {
                 self.trace_delivery(sub_id, message, fx);
             }

@@ -5,8 +5,28 @@
 //! everything durable that has arrived since the last one. It knows subjects, sequences and bytes;
 //! not what a publish header, a consumer or an account's limit means.
 
+mod cache;
+mod core;
+mod facade;
+mod handle;
+pub mod index;
+pub mod io;
+pub mod journal;
+pub mod location;
+pub mod memory;
+#[cfg(test)]
+pub mod naive;
+mod recovery;
+mod replay;
+mod requests;
 pub mod selection;
+mod shelf;
 
+pub use self::core::{Line, News, Severity};
+pub use facade::{Handle, Options, Store, Sync, Usage};
+pub use journal::record::StreamOptions;
+pub use journal::{Cipher, Key, StreamNumber};
+pub use location::Location;
 pub use selection::Selection;
 
 /// Sequence of a message in its stream; the first is 1.
@@ -149,7 +169,8 @@ pub trait Messages {
     fn append(&mut self, message: &NewMessage<'_>) -> Result<Seq, Refused>;
 
     /// Makes `last_seq` what it is given, without messages for the sequences between: mirrors have
-    /// the holes of what they mirror, and `first_seq` makes streams begin late.
+    /// the holes of what they mirror, and `first_seq` makes streams begin late. Nothing, if that many
+    /// have been given out already.
     ///
     /// # Errors
     /// When the storage cannot take it.
@@ -161,7 +182,7 @@ pub trait Messages {
     /// Deletes those of `selection` (all, if it is of everything) that are below `below`, but keeps
     /// the last `keep` of them. How many. When everything goes, `first_seq` is `last_seq + 1`; if
     /// `below` is above that and the selection is of everything, both become that: sequences up to
-    /// `below - 1` count as given out.
+    /// `below - 1` count as given out. `Seq::MAX` is no bound.
     fn purge(&mut self, selection: &mut Selection, below: Seq, keep: u64) -> u64;
 
     /// Reads one.
@@ -185,6 +206,9 @@ pub trait Messages {
     /// Whether the index knows a message of that sequence, and when it was stored (at least to the
     /// millisecond, never later than the truth), without reading it.
     fn time_of(&self, seq: Seq) -> Option<UnixNanos>;
+
+    /// The subject of a message, as the index knows it, without reading the message.
+    fn subject_of(&self, seq: Seq) -> Option<&[u8]>;
 
     /// Sequences of the last message of each subject in the selection, at or before `up_to`, in
     /// order. None when there are more than `max`.

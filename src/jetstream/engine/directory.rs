@@ -1,0 +1,86 @@
+//! Which streams there are, and where each of them is. Every shard has all of it; only shard 0 adds
+//! and takes away, and the others follow.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use crate::base::ids::{AccountId, ShardId};
+use crate::jetstream::config::{Storage, StreamConfig};
+
+/// A stream that there is.
+#[derive(Clone, Debug)]
+pub struct Located {
+    /// The shard where it is.
+    pub home: ShardId,
+    /// Its configuration.
+    pub config: Arc<StreamConfig>,
+}
+
+/// Streams by account and name.
+#[derive(Debug, Default)]
+pub struct Directory {
+    accounts: HashMap<AccountId, BTreeMap<Box<str>, Located>>,
+    /// How many live on each shard.
+    homes: Vec<u32>,
+}
+
+impl Directory {
+    /// A stream.
+    pub fn get(&self, account: AccountId, name: &str) -> Option<&Located> {
+        self.accounts.get(&account)?.get(name)
+    }
+
+    /// An account's streams, by name.
+    pub fn of(&self, account: AccountId) -> impl Iterator<Item = (&str, &Located)> {
+        let streams = self.accounts.get(&account).into_iter().flatten();
+        streams.map(|(name, located)| (&**name, located))
+    }
+
+    /// Notes where a stream is, and what it is now.
+    pub fn set(&mut self, account: AccountId, located: Located) {
+        let name = located.config.name.as_str().into();
+        let home = located.home.index();
+        if home >= self.homes.len() {
+            self.homes.resize(home + 1, 0);
+        }
+        self.homes[home] += 1;
+        let streams = self.accounts.entry(account).or_default();
+        if let Some(before) = streams.insert(name, located) {
+            self.homes[before.home.index()] -= 1;
+        }
+    }
+
+    /// Forgets a stream.
+    pub fn remove(&mut self, account: AccountId, name: &str) {
+        if let Some(streams) = self.accounts.get_mut(&account)
+            && let Some(gone) = streams.remove(name)
+        {
+            self.homes[gone.home.index()] -= 1;
+        }
+    }
+
+    /// The shard among `shards` with the fewest streams.
+    pub fn emptiest(&self, shards: usize) -> ShardId {
+        let streams = |&shard: &usize| self.homes.get(shard).copied().unwrap_or(0);
+        let fewest = (0..shards).min_by_key(streams);
+        ShardId(fewest.unwrap_or(0) as u8)
+    }
+
+    /// Bytes that all streams have reserved, of one kind of storage.
+    pub fn reserved_by_all(&self, storage: Storage) -> u64 {
+        let accounts = self.accounts.keys();
+        accounts
+            .map(|&account| self.reserved(account, storage))
+            .sum()
+    }
+
+    /// Bytes that an account's streams have reserved, of one kind of storage.
+    pub fn reserved(&self, account: AccountId, storage: Storage) -> u64 {
+        self.of(account)
+            .filter(|(_, located)| located.config.storage == storage)
+            .map(|(_, located)| located.config.max_bytes.max(0) as u64)
+            .sum()
+    }
+}

@@ -1,0 +1,121 @@
+//! What the shards' parts of JetStream say to each other.
+
+use std::sync::Arc;
+
+use super::config::StreamConfig;
+use crate::base::ids::{AccountId, ConnId, ShardId};
+
+/// A message that somebody published to JetStream itself: a request or an acknowledgement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// In this account's name space.
+    pub account: AccountId,
+    /// Who has published it.
+    pub publisher: (ShardId, ConnId),
+    /// What was published to.
+    pub subject: Box<[u8]>,
+    /// Where to answer; empty for nowhere.
+    pub reply: Box<[u8]>,
+    /// The whole header block, or nothing.
+    pub headers: Box<[u8]>,
+    /// What follows it.
+    pub payload: Box<[u8]>,
+}
+
+/// What a shard holds of an account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes in memory.
+    pub memory_bytes: u64,
+    /// Bytes on disk.
+    pub storage_bytes: u64,
+    /// Consumers.
+    pub consumers: u64,
+    /// Requests to the API.
+    pub requests: u64,
+    /// Of which were answered with errors.
+    pub errors: u64,
+}
+
+/// An order from one shard to another.
+#[derive(Debug)]
+pub enum Order {
+    /// To where the stream is, or to the shard that knows all streams.
+    Request(Box<Request>),
+    /// To the home of a new stream: make it, and answer the request.
+    Create {
+        /// Whose.
+        account: AccountId,
+        /// Checked.
+        config: Box<StreamConfig>,
+        /// What asked for it; its subject says whether it was a restore.
+        request: Box<Request>,
+    },
+    /// To the home of a stream: this is its configuration now; answer the request.
+    Update {
+        /// Whose.
+        account: AccountId,
+        /// Checked.
+        config: Box<StreamConfig>,
+        /// What asked for it.
+        request: Box<Request>,
+    },
+    /// To all: a stream lives there, with this configuration.
+    Located {
+        /// Whose.
+        account: AccountId,
+        /// Where.
+        home: ShardId,
+        /// What.
+        config: Arc<StreamConfig>,
+    },
+    /// To all: there is no such stream any more.
+    Gone {
+        /// Whose.
+        account: AccountId,
+        /// Which.
+        name: Box<str>,
+    },
+    /// To all: what a shard holds of an account.
+    Usage {
+        /// Whose.
+        account: AccountId,
+        /// How much.
+        usage: Usage,
+    },
+    /// To the home of streams: describe them.
+    Describe {
+        /// Number of the question on the asking shard.
+        question: u64,
+        /// Whose.
+        account: AccountId,
+        /// Which.
+        names: Vec<Box<str>>,
+    },
+    /// The answer: JSON objects by name.
+    Described {
+        /// Number of the question.
+        question: u64,
+        /// What there is.
+        streams: Vec<(Box<str>, Vec<u8>)>,
+    },
+}
+
+impl Order {
+    /// About how many bytes it takes on its way.
+    pub fn size(&self) -> usize {
+        let own = size_of::<Self>();
+        own + match self {
+            Self::Request(request)
+            | Self::Create { request, .. }
+            | Self::Update { request, .. } => {
+                request.subject.len() + request.headers.len() + request.payload.len() + 64
+            }
+            Self::Located { .. } | Self::Gone { .. } | Self::Usage { .. } => 0,
+            Self::Describe { names, .. } => names.len() * 32,
+            Self::Described { streams, .. } => {
+                streams.iter().map(|(_, json)| json.len() + 32).sum()
+            }
+        }
+    }
+}

@@ -1,0 +1,522 @@
+//! JetStream's seat in a shard: streams are sinks beside connections, and what they send leaves
+//! through the same plans.
+//!
+//! A message for a stream is copied once, into [`Arrivals`], while it is delivered; the engine
+//! takes it from there when the event has been handled, so that it can publish in turn. What is
+//! published to JetStream itself (`$JS.API.>`, acknowledgements, flow control) is taken on the
+//! publisher's shard: each has a sink for it that the others are not told of.
+
+use hashbrown::{HashMap, HashSet};
+
+use super::admission::Policy;
+use super::publish::{Message, Origin};
+use super::service::is_response;
+use super::{Effects, Level, Shard};
+use crate::base::deadlines::Millis;
+use crate::base::ids::{AccountId, ConnId, ShardId};
+use crate::jetstream::api::check_stream::Limits;
+use crate::jetstream::api::responses::AccountLimits;
+use crate::jetstream::engine::{AccountFacts, Arrival, Engine, Host, Sink};
+use crate::jetstream::{Now, Order, Outgoing, Reached};
+use crate::proto::client::Bounds;
+use crate::router::{InterestChange, NONE, SubId};
+use crate::session::{Publisher, Session};
+use crate::store::io::Completion;
+use crate::subject;
+
+/// The slot of the session to which sinks belong, where there is JetStream. It has no connection.
+pub(super) const HOUSE: u32 = 0;
+
+/// The queue group of sinks that only their own shard knows. No client can name it.
+const OWN_SHARD: &[u8] = b" ";
+
+/// What the engine publishes comes from here: nobody is held back for it.
+pub(super) const NO_CONN: ConnId = ConnId {
+    index: NONE,
+    generation: 0,
+};
+
+/// Arrivals, and changes of interest, handled before what else the event wants done is done.
+const ROUNDS_MAX: usize = 64;
+
+/// A message on its way to the engine.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    sink: Sink,
+    account: AccountId,
+    publisher: Publisher,
+    start: usize,
+    to_len: usize,
+    /// 0 where it is the same.
+    subject_len: usize,
+    reply_len: usize,
+    header_len: usize,
+    body_len: usize,
+}
+
+/// Messages for sinks, one behind the other.
+#[derive(Debug, Default)]
+struct Arrivals {
+    bytes: Vec<u8>,
+    places: Vec<Place>,
+}
+
+impl Arrivals {
+    fn push(
+        &mut self,
+        sink: Sink,
+        account: AccountId,
+        publisher: Publisher,
+        message: &Message<'_>,
+    ) {
+        let start = self.bytes.len();
+        let (to, subject) = message.subject_and_shown();
+        let (reply, body) = (message.reply(), message.body());
+        self.bytes.extend_from_slice(to);
+        self.bytes.extend_from_slice(subject);
+        self.bytes.extend_from_slice(reply);
+        self.bytes.extend_from_slice(body);
+        self.places.push(Place {
+            sink,
+            account,
+            publisher,
+            start,
+            to_len: to.len(),
+            subject_len: subject.len(),
+            reply_len: reply.len(),
+            header_len: message.header_len,
+            body_len: body.len(),
+        });
+    }
+
+    fn get(&self, place: &Place) -> Arrival<'_> {
+        let bytes = &self.bytes[place.start..];
+        let (to, bytes) = bytes.split_at(place.to_len);
+        let (subject, bytes) = match place.subject_len {
+            0 => (to, bytes),
+            len => bytes.split_at(len),
+        };
+        let (reply, bytes) = bytes.split_at(place.reply_len);
+        let (headers, payload) = bytes[..place.body_len].split_at(place.header_len);
+        Arrival {
+            to,
+            account: place.account,
+            publisher: (place.publisher.shard, place.publisher.conn),
+            subject,
+            reply,
+            headers,
+            payload,
+        }
+    }
+}
+
+/// What a shard keeps for JetStream.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    /// Taken out while it works.
+    engine: Option<Box<Engine>>,
+    /// Whether there is one.
+    is_on: bool,
+    sinks: HashMap<SubId, Sink>,
+    next_sid: u64,
+    arrivals: Arrivals,
+    spare: Arrivals,
+    /// Subjects of which the engine wants to know whether anybody listens, and how many want it.
+    watched: HashMap<(AccountId, Box<[u8]>), u32>,
+    changed: HashSet<(AccountId, Box<[u8]>)>,
+    /// What was published last took somebody over the mark.
+    is_pressed: bool,
+    rest: Vec<u8>,
+    /// Nanoseconds from 1970 to the zero of the fine clock.
+    unix_at_fine_zero: i64,
+}
+
+impl Streams {
+    /// Whether a subscription of this slot is a sink.
+    #[inline]
+    pub(super) fn owns(&self, conn: u32) -> bool {
+        conn == HOUSE && self.is_on
+    }
+
+    /// Whether the engine has something to look at.
+    #[inline]
+    pub(super) fn has_arrivals(&self) -> bool {
+        !self.arrivals.places.is_empty() || !self.changed.is_empty()
+    }
+
+    /// Notes that a destination is over its mark.
+    pub(super) fn press(&mut self) {
+        self.is_pressed = true;
+    }
+
+    /// Somebody has begun or ceased to listen.
+    #[inline]
+    pub(super) fn note_interest(&mut self, change: &InterestChange) {
+        if !self.watched.is_empty() {
+            self.note_watched(change.account, &change.subject);
+        }
+    }
+
+    #[cold]
+    fn note_watched(&mut self, account: AccountId, pattern: &[u8]) {
+        if subject::is_literal(pattern) {
+            let key = (account, pattern.into());
+            if self.watched.contains_key(&key) {
+                self.changed.insert(key);
+            }
+            return;
+        }
+        for key in self.watched.keys() {
+            if key.0 == account && subject::matches(pattern, &key.1) {
+                self.changed.insert(key.clone());
+            }
+        }
+    }
+}
+
+impl Shard {
+    /// Gives the shard its part of JetStream, before it has any connection; slot 0 of its
+    /// connections is then taken.
+    pub fn host(&mut self, engine: Box<Engine>) {
+        debug_assert!(self.sessions.is_empty(), "it is the first to come");
+        let bounds = Bounds {
+            control_line_bytes: 0,
+            payload_bytes: 0,
+            headers: true,
+        };
+        let unspecified = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut house = Session::new(NO_CONN, 0, unspecified, bounds, usize::MAX);
+        house.live = false;
+        house.internal = true;
+        house.headers = true;
+        self.sessions.push(house);
+        self.streams.is_on = true;
+        self.streams.engine = Some(engine);
+    }
+
+    /// The shard's part of JetStream.
+    pub fn engine(&self) -> Option<&Engine> {
+        self.streams.engine.as_deref()
+    }
+
+    /// Copies a message for the engine; false where it is not for it.
+    pub(super) fn sink(&mut self, origin: &Origin, sub_id: SubId, message: &Message<'_>) -> bool {
+        let Some(&sink) = self.streams.sinks.get(&sub_id) else {
+            return false;
+        };
+        let account = AccountId(u32::from(self.router.subs[sub_id].account));
+        self.router.subs[sub_id].delivered += 1;
+        let arrivals = &mut self.streams.arrivals;
+        arrivals.push(sink, account, origin.publisher, message);
+        true
+    }
+
+    /// Has the engine do something.
+    pub(super) fn with_engine<R>(
+        &mut self,
+        fx: &mut Effects,
+        work: impl FnOnce(&mut Engine, Now, &mut Out<'_>) -> R,
+    ) -> Option<R> {
+        let mut engine = self.streams.engine.take()?;
+        let now = self.now_on_both();
+        let mut out = Out { shard: self, fx };
+        let done = work(&mut engine, now, &mut out);
+        self.streams.engine = Some(engine);
+        Some(done)
+    }
+
+    /// Hands on what has arrived, and what that has led to.
+    #[inline(never)]
+    pub(super) fn run_engine(&mut self, fx: &mut Effects) {
+        for _ in 0..ROUNDS_MAX {
+            if !self.streams.has_arrivals() {
+                break;
+            }
+            let spare = std::mem::take(&mut self.streams.spare);
+            let mut arrivals = std::mem::replace(&mut self.streams.arrivals, spare);
+            let changed = std::mem::take(&mut self.streams.changed);
+            self.with_engine(fx, |engine, now, out| {
+                for (account, subject) in changed {
+                    let is_heard = out.has_interest(account, &subject);
+                    engine.interest_changed(now, account, &subject, is_heard, out);
+                }
+                for place in &arrivals.places {
+                    engine.arrived(now, place.sink, &arrivals.get(place), out);
+                }
+            });
+            arrivals.places.clear();
+            arrivals.bytes.clear();
+            if arrivals.bytes.capacity() <= 1 << 20 {
+                self.streams.spare = arrivals;
+            }
+        }
+    }
+
+    fn now_on_both(&self) -> Now {
+        let fine_ns = (self.settings.fine_clock_ns)() as i64;
+        Now {
+            mono_ms: self.now,
+            unix: self.streams.unix_at_fine_zero + fine_ns,
+        }
+    }
+}
+
+/// The world as the engine sees it.
+pub(super) struct Out<'a> {
+    shard: &'a mut Shard,
+    fx: &'a mut Effects,
+}
+
+impl Out<'_> {
+    fn origin(&self) -> Origin {
+        Origin {
+            publisher: Publisher {
+                shard: self.shard.id,
+                conn: NO_CONN,
+            },
+            no_echo: NONE,
+            replanned: false,
+        }
+    }
+
+    fn send(&mut self, account: AccountId, message: &Message<'_>) -> bool {
+        let origin = self.origin();
+        let (subject, _) = message.subject_and_shown();
+        if is_response(subject) {
+            let shard = &mut *self.shard;
+            return shard.respond_anywhere(&origin, account, message, &[], self.fx);
+        }
+        self.shard.send_in(&origin, account, message, self.fx)
+    }
+}
+
+impl Host for Out<'_> {
+    fn own(&self) -> ShardId {
+        self.shard.id
+    }
+
+    fn accounts(&self) -> Vec<AccountFacts> {
+        let Policy { directory, .. } = &self.shard.settings.policy;
+        (0..)
+            .map(AccountId)
+            .map_while(|id| directory.get(id).map(|account| (id, account)))
+            .map(|(id, account)| AccountFacts {
+                id,
+                name: account.name.to_string(),
+                limits: (Some(id) != directory.system).then_some(Limits::Flat(AccountLimits::NONE)),
+            })
+            .collect()
+    }
+
+    fn client(&self, publisher: (ShardId, ConnId)) -> Option<Vec<u8>> {
+        let (shard, conn) = publisher;
+        let info = self.shard.client_info(Publisher { shard, conn }, true)?;
+        serde_json::to_vec(&info).ok()
+    }
+
+    fn publish(&mut self, account: AccountId, outgoing: &Outgoing<'_>) -> Reached {
+        let mut rest = std::mem::take(&mut self.shard.streams.rest);
+        write_rest(outgoing, &mut rest);
+        let same = outgoing.subject.is_empty() || outgoing.to == outgoing.subject;
+        let message = Message {
+            subject: if same { outgoing.to } else { outgoing.subject },
+            to: if same { &[] } else { outgoing.to },
+            rest: &rest,
+            shared: None,
+            reply_len: outgoing.reply.len(),
+            header_len: outgoing.headers.len(),
+            body_len: outgoing.headers.len() + outgoing.payload.len(),
+        };
+        self.shard.streams.is_pressed = false;
+        let reached = match self.send(account, &message) {
+            false => Reached::Nobody,
+            true if self.shard.streams.is_pressed => Reached::Full,
+            true => Reached::Somebody,
+        };
+        self.shard.streams.rest = rest;
+        reached
+    }
+
+    fn has_interest(&mut self, account: AccountId, subject: &[u8]) -> bool {
+        if is_response(subject) {
+            return self.shard.is_awaited(subject);
+        }
+        let router = &mut self.shard.router;
+        let hash = router.hasher().of(subject);
+        let plan = router.route_hashed(account, subject, hash);
+        !router.plans.get(plan).is_empty()
+    }
+
+    fn watch(&mut self, account: AccountId, subject: &[u8]) {
+        let watched = &mut self.shard.streams.watched;
+        *watched.entry((account, subject.into())).or_default() += 1;
+    }
+
+    fn unwatch(&mut self, account: AccountId, subject: &[u8]) {
+        let watched = &mut self.shard.streams.watched;
+        let key = (account, subject.into());
+        if let Some(count) = watched.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                watched.remove(&key);
+            }
+        }
+    }
+
+    fn listen(&mut self, account: AccountId, pattern: &[u8], sink: Sink, everywhere: bool) -> u32 {
+        let shard = &mut *self.shard;
+        let queue = if everywhere { &[][..] } else { OWN_SHARD };
+        let sid = shard.streams.next_sid.to_string();
+        shard.streams.next_sid += 1;
+        let first = &mut shard.sessions[HOUSE as usize].first_sub;
+        let change = shard
+            .router
+            .subscribe(account, HOUSE, first, pattern, queue, sid.as_bytes());
+        let sub = shard.sessions[HOUSE as usize].first_sub;
+        shard.router.set_special(sub);
+        shard.streams.sinks.insert(sub, sink);
+        if everywhere && let Some(change) = change {
+            shard.streams.note_interest(&change);
+            shard.mesh.broadcast(&change);
+            self.fx.mesh.0 |= shard.mesh.peers().0;
+        }
+        sub
+    }
+
+    fn unlisten(&mut self, listen: u32) {
+        let shard = &mut *self.shard;
+        if shard.streams.sinks.remove(&listen).is_none() {
+            return;
+        }
+        let everywhere = shard.router.queue_of(listen) != OWN_SHARD;
+        let first = &mut shard.sessions[HOUSE as usize].first_sub;
+        if let Some(change) = shard.router.unsubscribe(listen, first)
+            && everywhere
+        {
+            shard.streams.note_interest(&change);
+            shard.mesh.broadcast(&change);
+            self.fx.mesh.0 |= shard.mesh.peers().0;
+        }
+    }
+
+    fn interest_number(&self) -> u64 {
+        self.shard.mesh.interest_number()
+    }
+
+    fn interest_known(&self) -> u64 {
+        self.shard.mesh.acked_by_all()
+    }
+
+    fn order(&mut self, to: ShardId, order: Order) {
+        self.shard.mesh.order(to, order);
+        self.fx.mesh.0 |= to.bit();
+    }
+
+    fn random(&mut self) -> u64 {
+        self.shard.prng.next_u64()
+    }
+
+    fn log(&mut self, is_error: bool, text: String) {
+        let level = if is_error { Level::Error } else { Level::Info };
+        self.fx.log.push((level, text));
+    }
+}
+
+/// Writes what follows the subscription id in a delivery.
+fn write_rest(outgoing: &Outgoing<'_>, rest: &mut Vec<u8>) {
+    rest.clear();
+    if !outgoing.reply.is_empty() {
+        rest.extend_from_slice(outgoing.reply);
+        rest.push(b' ');
+    }
+    if !outgoing.headers.is_empty() {
+        write_number(outgoing.headers.len(), rest);
+        rest.push(b' ');
+    }
+    write_number(outgoing.headers.len() + outgoing.payload.len(), rest);
+    rest.extend_from_slice(b"\r\n");
+    rest.extend_from_slice(outgoing.headers);
+    rest.extend_from_slice(outgoing.payload);
+    rest.extend_from_slice(b"\r\n");
+}
+
+fn write_number(mut number: usize, to: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    to.extend_from_slice(&digits[at..]);
+}
+
+impl Shard {
+    /// The disk has done something for the engine.
+    pub(super) fn disk_completed(
+        &mut self,
+        store: usize,
+        completion: Completion,
+        fx: &mut Effects,
+    ) {
+        self.with_engine(fx, |engine, now, out| {
+            engine.disk_completed(now, store, completion, out);
+        });
+    }
+
+    /// What has come this turn is flushed.
+    pub(super) fn flush_streams(&mut self, fx: &mut Effects) {
+        let mut disk = std::mem::take(&mut fx.disk);
+        self.with_engine(fx, |engine, now, out| engine.turn_ends(now, &mut disk, out));
+        fx.disk = disk;
+    }
+
+    /// Another shard's part of JetStream has said something.
+    pub(super) fn ordered(&mut self, from: ShardId, order: Order, fx: &mut Effects) {
+        self.with_engine(fx, |engine, now, out| engine.ordered(now, from, order, out));
+    }
+}
+
+impl Shard {
+    /// Accounts are known to JetStream from now on, and its stores are read.
+    pub fn begin_streams(&mut self, now: Millis, fx: &mut Effects) {
+        self.now = now.max(1);
+        let unix_ms = self.settings.unix_at_zero_ms + self.now;
+        let fine_ns = (self.settings.fine_clock_ns)() as i64;
+        self.streams.unix_at_fine_zero = unix_ms as i64 * 1_000_000 - fine_ns;
+        self.with_engine(fx, |engine, _, out| engine.accounts_changed(out));
+    }
+
+    /// Time has passed for streams.
+    pub(super) fn tick_streams(&mut self, fx: &mut Effects) {
+        let now = self.now;
+        let is_due = |engine: &Engine| engine.next_deadline().is_some_and(|at| at <= now);
+        if self.engine().is_some_and(is_due) {
+            self.with_engine(fx, |engine, now, out| engine.tick(now, out));
+        }
+    }
+
+    /// Whether streams are there, or there is no JetStream.
+    pub fn streams_are_ready(&self) -> bool {
+        self.engine().is_none_or(Engine::is_ready)
+    }
+
+    /// Why they will never be.
+    pub fn streams_failed(&self) -> Option<&str> {
+        self.engine().and_then(Engine::failed)
+    }
+
+    /// The server stops: streams begin nothing new.
+    pub fn stop_streams(&mut self, now: Millis, fx: &mut Effects) {
+        self.now = now.max(1);
+        self.with_engine(fx, |engine, now, out| engine.stop(now, out));
+    }
+
+    /// Whether all that was accepted is on disk.
+    pub fn streams_are_stored(&self) -> bool {
+        self.engine().is_none_or(Engine::is_stored)
+    }
+}
