@@ -12,13 +12,13 @@ mod ack;
 mod deliver;
 mod event;
 pub(super) mod facts;
+mod id;
 mod pending;
 mod pull;
 mod push;
 mod recovery;
 mod settle;
 mod status;
-mod text;
 mod waiting;
 
 pub use ack::{Ack, AckSubject};
@@ -92,6 +92,7 @@ pub struct Desk {
     pub damaged: Vec<Seq>,
     reply: Vec<u8>,
     headers: Vec<u8>,
+    pinned: Vec<u8>,
     status: Vec<u8>,
 }
 
