@@ -300,7 +300,7 @@ impl Stage {
         self.messages.remove(seq, false);
         self.with(|consumer, around| {
             if consumer.hears_removals() {
-                consumer.removed(seq, &message.subject, around);
+                consumer.removed(seq, Some(&message.subject), around);
             }
         });
         self.settle();
