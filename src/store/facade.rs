@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::cache::Cache;
+use super::compaction::Compaction;
 use super::core::{Core, Line, News, Severity};
 use super::handle::FileHandle;
 use super::io::{Completion, Failure, Listed, Submission, Work};
@@ -111,6 +112,7 @@ pub struct Store {
     /// A write was refused for want of space and is tried again then.
     retry_at: Option<Millis>,
     pub(super) hash: SubjectHash,
+    pub(super) compaction: Compaction,
     was_full: bool,
 }
 
@@ -137,6 +139,7 @@ impl Store {
             sync_at: None,
             retry_at: None,
             hash: options.hash.clone(),
+            compaction: Compaction::default(),
             was_full: false,
         };
         this.recover();
@@ -332,6 +335,7 @@ impl Store {
             self.core.log.files.next_deadline(),
             self.sync_at,
             self.retry_at,
+            self.compaction.next_deadline(),
         ];
         times.into_iter().flatten().min()
     }
@@ -353,6 +357,7 @@ impl Store {
     /// something is to be written.
     pub fn submit(&mut self, out: &mut Vec<Submission>) {
         if self.recovery.is_none() {
+            self.compact();
             self.flush();
         }
         self.core.requests.drain(out);
@@ -451,6 +456,7 @@ impl Store {
                 core.cache.piece_arrived(name, piece, result, &buffer);
                 core.news.reads = true;
             }
+            Purpose::Compact(generation) => self.window_arrived(generation, result, &buffer),
             Purpose::OpenSegment(file) => {
                 self.segment_opened(file, result);
                 self.recover();
@@ -477,6 +483,7 @@ impl Store {
                     return;
                 };
                 let bytes = &frame.buffer[..frame.span];
+                self.compaction.pay(frame.span);
                 core.cache
                     .wrote(frame.slot, frame.generation, frame.start, bytes);
                 core.log.give_back(frame);

@@ -6,6 +6,7 @@
 //! not what a publish header, a consumer or an account's limit means.
 
 mod cache;
+mod compaction;
 mod core;
 mod facade;
 mod handle;

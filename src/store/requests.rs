@@ -28,6 +28,8 @@ pub(crate) enum Purpose {
         block: u32,
         piece: u32,
     },
+    /// A window of the segment of that generation, to be compacted.
+    Compact(u64),
     /// A piece of a file, when the store is opened.
     Recover {
         file: FileNumber,

@@ -317,6 +317,8 @@ impl Asset {
         };
         let was_dirty = seat.consumer.is_dirty();
         let done = work(&mut seat.consumer, &mut own);
+        self.wake
+            .arm(place, seat.consumer.take_deadline(around.now));
         if seat.is_kept && !was_dirty && seat.consumer.is_dirty() {
             self.dirty.push(place);
         }
@@ -502,22 +504,10 @@ impl Asset {
         }
         let mut ended = Vec::new();
         while let Some(place) = self.wake.pop_due(now_ms) {
-            let due = self
-                .seat(place)
-                .and_then(|seat| seat.consumer.next_deadline());
-            if due.is_none_or(|at| at > now_ms) {
-                self.wake.arm(place, due);
-                continue;
-            }
             let fate = self.with(place, around, Consumer::tick);
             if fate == Some(Fate::Inactive) {
                 ended.extend(self.seat(place).map(|seat| seat.consumer.name().into()));
-                continue;
             }
-            let due = self
-                .seat(place)
-                .and_then(|seat| seat.consumer.next_deadline());
-            self.wake.arm(place, due.map(|at| at.max(now_ms + 1)));
         }
         ended
     }

@@ -23,6 +23,8 @@ enum Step {
     Later,
     /// Nobody takes it now.
     NoTaker,
+    /// Somebody listens, but has not got it.
+    Refused,
     /// It is too early for it.
     Held,
 }
@@ -64,7 +66,7 @@ impl Consumer {
             match self.send(seq, again, around) {
                 Step::Sent => budget -= 1,
                 Step::Skipped => self.pass_over(seq, again, around),
-                Step::SentLast => return Progress::WaitingForOutlet,
+                Step::SentLast | Step::Refused => return Progress::WaitingForOutlet,
                 Step::Later => return Progress::WaitingForRead,
                 Step::Held => return Progress::Idle,
                 Step::NoTaker => break Progress::Idle,
@@ -227,6 +229,11 @@ impl Consumer {
                 break reached;
             }
             if self.is_push() {
+                // It may be that somebody listens who may not hear this.
+                let subject = self.config.deliver_subject.as_bytes();
+                if way.outlet.has_interest(subject) {
+                    return Step::Refused;
+                }
                 self.set_bound(false, *now);
                 return Step::NoTaker;
             }

@@ -176,6 +176,26 @@ impl Log {
         self.active
     }
 
+    /// Whether all of a segment is in its file.
+    pub fn is_written(&self, slot: Slot) -> bool {
+        let mut waiting = self.queue.iter().chain(&self.flight);
+        !waiting.any(|frame| frame.slot == slot)
+    }
+
+    /// Whether no segment is older.
+    pub fn is_oldest(&self, slot: Slot) -> bool {
+        let oldest = self
+            .segments()
+            .min_by_key(|(_, segment)| segment.generation);
+        oldest.is_some_and(|(oldest, _)| oldest == slot)
+    }
+
+    /// Bytes left in the active segment.
+    pub fn room(&self) -> usize {
+        let active = self.active.and_then(|slot| self.segment(slot));
+        active.map_or(0, |segment| segment.bytes - segment.end)
+    }
+
     /// A record of that weight in the segment is needed.
     #[inline]
     pub fn enliven(&mut self, slot: Slot, bytes: usize) {
@@ -356,6 +376,10 @@ impl Log {
         let mut body = std::mem::take(&mut self.scratch);
         body.clear();
         for (slot, segment) in self.segments() {
+            if self.is_freeing(slot) {
+                // That is said in an earlier frame.
+                continue;
+            }
             let mark = SegmentMark {
                 generation: segment.generation,
                 slot,
