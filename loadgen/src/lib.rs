@@ -1,7 +1,7 @@
 //! Load generator for NATS servers: plain TCP, the protocol written by hand, every message verified.
 //!
-//! `workload` names what can be run; `throughput`, `request`, `open_loop`, `idle` and `churn` run it; `compare` runs it
-//! against two servers in turn. Nothing here knows any particular server.
+//! `workload` names what can be run; `throughput`, `request`, `open_loop`, `idle` and `churn` run it, and
+//! `jetstream` what has to do with streams; `compare` runs it against two servers in turn. Nothing here knows any particular server.
 
 pub mod batch;
 pub mod churn;
@@ -10,6 +10,7 @@ pub mod compare;
 pub mod expectation;
 pub mod failure;
 pub mod idle;
+pub mod jetstream;
 pub mod latency;
 pub mod link;
 pub mod open_loop;
@@ -20,6 +21,7 @@ pub mod process;
 pub mod report;
 pub mod request;
 pub mod run;
+pub mod server;
 pub mod settings;
 pub mod slow;
 pub mod stream;

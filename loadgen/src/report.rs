@@ -125,7 +125,7 @@ impl Outcome {
                 ),
             );
         }
-        if self.published > 0 {
+        if self.published.max(self.delivered) > 0 {
             row(
                 "payload",
                 format!(

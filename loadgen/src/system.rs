@@ -48,10 +48,7 @@ pub fn pin_child(command: &mut Command, cpus: &[usize]) {
 
 /// Asks a child process to end.
 pub fn terminate(pid: u32) -> io::Result<()> {
-    let pid =
-        libc::pid_t::try_from(pid).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-    // SAFETY: kill has no memory effects; the pid is positive because it came from a spawned child.
-    check(unsafe { libc::kill(pid, libc::SIGTERM) })
+    signal(pid, libc::SIGTERM)
 }
 
 /// Processor time the calling thread has used, in nanoseconds.
@@ -102,6 +99,29 @@ pub fn peer_has_closed(socket: &impl AsRawFd) -> bool {
     // SAFETY: one valid pollfd, no waiting.
     let ready = unsafe { libc::poll(&mut watched, 1, 0) };
     ready > 0 && watched.revents & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) != 0
+}
+
+/// One block in memory at an address that direct I/O takes.
+#[repr(align(4096))]
+pub struct AlignedBlock([u8; 4096]);
+
+impl AlignedBlock {
+    pub const BYTES: usize = 4096;
+
+    pub fn bytes(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
+impl Default for AlignedBlock {
+    fn default() -> Self {
+        Self([0; 4096])
+    }
+}
+
+/// Ends a child process at once.
+pub fn kill(pid: u32) -> io::Result<()> {
+    signal(pid, libc::SIGKILL)
 }
 
 /// A set of sockets to sleep on.
@@ -184,6 +204,13 @@ impl Epoll {
         // SAFETY: `event` is initialized and outlives the call; a bad descriptor is an error, not undefined.
         check(unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), operation, socket, &mut event) })
     }
+}
+
+fn signal(pid: u32, signal: i32) -> io::Result<()> {
+    let pid =
+        libc::pid_t::try_from(pid).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    // SAFETY: kill has no memory effects; the pid is positive because it came from a spawned child.
+    check(unsafe { libc::kill(pid, signal) })
 }
 
 fn cpu_set(cpus: &[usize]) -> libc::cpu_set_t {

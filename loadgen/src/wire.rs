@@ -21,6 +21,8 @@ pub enum ServerOp<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Message<'a> {
     pub subject: &'a [u8],
+    /// The subscription that it is for.
+    pub sid: usize,
     pub reply: Option<&'a [u8]>,
     pub headers: &'a [u8],
     pub payload: &'a [u8],
@@ -153,7 +155,7 @@ fn parse_message<'a>(
         3 => Some(fields[2]),
         _ => return Err(malformed()),
     };
-    decimal(fields[1]).ok_or_else(malformed)?;
+    let sid = decimal(fields[1]).ok_or_else(malformed)?;
     let total_bytes = decimal(fields[field_count - 1]).ok_or_else(malformed)?;
     let header_bytes = if with_headers {
         decimal(fields[field_count - 2]).ok_or_else(malformed)?
@@ -172,6 +174,7 @@ fn parse_message<'a>(
     }
     let message = Message {
         subject: fields[0],
+        sid,
         reply,
         headers: &bytes[after_line..after_line + header_bytes],
         payload: &bytes[after_line + header_bytes..body_end],
@@ -248,6 +251,7 @@ mod tests {
                 assert_eq!(length, bytes.len());
                 let expected = Message {
                     subject: subject.as_bytes(),
+                    sid: 1,
                     reply: reply.map(str::as_bytes),
                     headers: headers.as_bytes(),
                     payload: payload.as_bytes(),

@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 
 use crate::failure::Result;
+use crate::jetstream::args::JetStreamWorkload;
 use crate::open_loop::{self, OpenLoop};
 use crate::report::Outcome;
 use crate::settings::Settings;
@@ -33,6 +34,8 @@ pub enum Workload {
     Slow(SlowArgs),
     /// Open, handshake, close; reports connections per second
     Churn(ChurnArgs),
+    #[command(flatten)]
+    JetStream(JetStreamWorkload),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -207,6 +210,7 @@ impl Workload {
             Workload::Idle(args) => idle::run(args.connections as usize, settings),
             Workload::Slow(args) => slow::run(args.shared, settings),
             Workload::Churn(args) => churn::run(args.connections as usize, args.parallel, settings),
+            Workload::JetStream(workload) => workload.run(settings),
         }
     }
 }

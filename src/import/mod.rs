@@ -4,6 +4,8 @@
 //! know files, or where what it reads goes to.
 
 mod keys;
+#[cfg(test)]
+mod samples;
 mod stream;
 
 pub use keys::Keys;
@@ -96,3 +98,6 @@ pub fn streams(source: &mut impl Source) -> Result<(Vec<Place>, bool), Fault> {
     }
     Ok((places, is_clustered))
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,6 +90,8 @@ enum Operation {
 
 /// One store's directory.
 pub struct Disk {
+    /// Which of its shard's.
+    number: u32,
     directory: PathBuf,
     files: Vec<Slot>,
     operations: Vec<Option<Operation>>,
@@ -104,14 +106,15 @@ impl Disk {
     ///
     /// # Errors
     /// When it cannot be made or read, or the thread cannot be started.
-    pub fn open(directory: &Path, here: Address) -> io::Result<(Self, Vec<Listed>)> {
+    pub fn open(number: u32, directory: &Path, here: Address) -> io::Result<(Self, Vec<Listed>)> {
         let listed = list(directory)?;
         let (jobs, queue) = crossbeam_channel::unbounded();
         let place = directory.to_path_buf();
         std::thread::Builder::new()
             .name("disk".into())
-            .spawn(move || work(&place, &queue, &here))?;
+            .spawn(move || work(number as usize, &place, &queue, &here))?;
         let disk = Self {
+            number,
             directory: directory.to_path_buf(),
             files: Vec::new(),
             operations: Vec::new(),
@@ -319,7 +322,7 @@ impl Disk {
                 let (start, end, at) = (*done, *bytes, *offset + *done as u64);
                 let rest: *const [u8] = &raw const buffer[start..end];
                 let fd = self.fd(file);
-                ring.write_file(place, fd, rest, at, sync);
+                ring.write_file((self.number, place), fd, rest, at, sync);
             }
             Some(Operation::Read {
                 file,
@@ -331,11 +334,11 @@ impl Disk {
                 let (file, at) = (*file, *offset + *done as u64);
                 let rest: *mut [u8] = &raw mut buffer[*done..];
                 let fd = self.fd(file);
-                ring.read_file(place, fd, rest, at);
+                ring.read_file((self.number, place), fd, rest, at);
             }
             Some(Operation::Sync { file, .. }) => {
                 let file = *file;
-                ring.sync_file(place, self.fd(file));
+                ring.sync_file((self.number, place), self.fd(file));
             }
             None => {}
         }
@@ -513,7 +516,7 @@ pub fn list(directory: &Path) -> io::Result<Vec<Listed>> {
 }
 
 /// The thread.
-fn work(directory: &Path, queue: &Receiver<Job>, here: &Address) {
+fn work(number: usize, directory: &Path, queue: &Receiver<Job>, here: &Address) {
     while let Ok(job) = queue.recv() {
         let news = match job {
             Job::Open(file, ticket, path) => {
@@ -535,7 +538,7 @@ fn work(directory: &Path, queue: &Receiver<Job>, here: &Address) {
                 done(ticket, renamed.and_then(|()| sync_directory(directory)))
             }
         };
-        here.send(Command::Disk(news));
+        here.send(Command::Disk(number, news));
     }
 }
 

@@ -5,11 +5,31 @@
 //! everything durable that has arrived since the last one. It knows subjects, sequences and bytes;
 //! not what a publish header, a consumer or an account's limit means.
 
+mod cache;
+mod checkpoint;
+mod compaction;
+mod core;
+mod facade;
+mod handle;
+pub mod index;
 pub mod io;
+pub mod journal;
+pub mod location;
+pub mod memory;
 #[cfg(test)]
 pub mod naive;
+mod recovery;
+mod replay;
+mod requests;
+mod restore;
 pub mod selection;
+mod shelf;
 
+pub use self::core::{Line, News, Severity};
+pub use facade::{Handle, Options, Store, Sync, Usage};
+pub use journal::record::StreamOptions;
+pub use journal::{Cipher, Key, StreamNumber};
+pub use location::Location;
 pub use selection::Selection;
 
 /// Sequence of a message in its stream; the first is 1.
@@ -189,6 +209,9 @@ pub trait Messages {
     /// Whether the index knows a message of that sequence, and when it was stored (at least to the
     /// millisecond, never later than the truth), without reading it.
     fn time_of(&self, seq: Seq) -> Option<UnixNanos>;
+
+    /// The subject of a message, as the index knows it, without reading the message.
+    fn subject_of(&self, seq: Seq) -> Option<&[u8]>;
 
     /// Sequences of the last message of each subject in the selection, at or before `up_to`, in
     /// order. None when there are more than `max`.

@@ -26,6 +26,8 @@ pub struct Message {
 pub struct Naive {
     pub state: State,
     pub messages: BTreeMap<Seq, Message>,
+    /// Messages of each subject.
+    counts: BTreeMap<Vec<u8>, u64>,
     /// Facts of each number, in order.
     pub notes: BTreeMap<u32, Vec<Vec<u8>>>,
     /// Bytes noted since the number was rewritten.
@@ -36,6 +38,8 @@ pub struct Naive {
     pub durable: Option<Seq>,
     /// What storing is refused with.
     pub refuses: Option<Refused>,
+    /// After so many messages the disk is full.
+    pub refuse_after: Option<u64>,
     /// Reading these answers [`Fetched::Later`].
     pub later: BTreeSet<Seq>,
     /// Reading these answers [`Fetched::Damaged`].
@@ -53,11 +57,13 @@ impl Naive {
                 ..State::default()
             },
             messages: BTreeMap::new(),
+            counts: BTreeMap::new(),
             notes: BTreeMap::new(),
             noted_bytes: BTreeMap::new(),
             file,
             durable: None,
             refuses: None,
+            refuse_after: None,
             later: BTreeSet::new(),
             damaged: BTreeSet::new(),
             erased: Vec::new(),
@@ -108,7 +114,20 @@ impl Naive {
         subjects
     }
 
-    /// Makes the state anew from what there is and the last sequence.
+    fn take_out(&mut self, seq: Seq) -> bool {
+        let Some(message) = self.messages.remove(&seq) else {
+            return false;
+        };
+        self.state.bytes -= message.counted_bytes;
+        let count = self.counts.entry(message.subject.clone()).or_default();
+        *count -= 1;
+        if *count == 0 {
+            self.counts.remove(&message.subject);
+        }
+        true
+    }
+
+    /// Makes the rest of the state anew from what there is and the last sequence.
     fn count(&mut self) {
         let first = self.messages.first_key_value();
         let first = first.map(|(&seq, message)| (seq, message.time));
@@ -117,13 +136,11 @@ impl Naive {
         let messages = self.messages.len() as u64;
         self.state = State {
             messages,
-            bytes: self.messages.values().map(|one| one.counted_bytes).sum(),
             first_seq,
             first_time,
-            last_seq,
-            last_time: self.state.last_time,
-            subjects: self.subjects().len() as u64,
+            subjects: self.counts.len() as u64,
             deleted: last_seq + 1 - first_seq - messages,
+            ..self.state
         };
     }
 }
@@ -136,6 +153,11 @@ impl Messages for Naive {
     fn append(&mut self, message: &NewMessage<'_>) -> Result<Seq, Refused> {
         if let Some(refused) = self.refuses {
             return Err(refused);
+        }
+        match &mut self.refuse_after {
+            Some(0) => return Err(Refused::Full),
+            Some(left) => *left -= 1,
+            None => {}
         }
         if self.state.last_seq >= Seq::MAX - 1 {
             return Err(Refused::TooLarge);
@@ -152,6 +174,8 @@ impl Messages for Naive {
                 counted_bytes: message.counted_bytes(self.file),
             },
         );
+        *self.counts.entry(message.subject.to_vec()).or_default() += 1;
+        self.state.bytes += message.counted_bytes(self.file);
         self.state.last_seq = seq;
         self.state.last_time = message.time;
         self.count();
@@ -172,7 +196,7 @@ impl Messages for Naive {
     }
 
     fn remove(&mut self, seq: Seq, erase: bool) -> bool {
-        let was_there = self.messages.remove(&seq).is_some();
+        let was_there = self.take_out(seq);
         if was_there && erase {
             self.erased.push(seq);
         }
@@ -192,7 +216,7 @@ impl Messages for Naive {
             .len()
             .saturating_sub(usize::try_from(keep).unwrap_or(usize::MAX));
         for seq in &going[..gone] {
-            self.messages.remove(seq);
+            self.take_out(*seq);
         }
         let unbounded = below == Seq::MAX;
         if selection.is_everything() && self.messages.is_empty() && !unbounded {
@@ -243,6 +267,10 @@ impl Messages for Naive {
 
     fn time_of(&self, seq: Seq) -> Option<UnixNanos> {
         self.messages.get(&seq).map(|message| message.time)
+    }
+
+    fn subject_of(&self, seq: Seq) -> Option<&[u8]> {
+        Some(&self.messages.get(&seq)?.subject)
     }
 
     fn last_of_each(&self, selection: &mut Selection, up_to: Seq, max: usize) -> Option<Vec<Seq>> {

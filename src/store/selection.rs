@@ -1,11 +1,15 @@
 //! A choice of subjects: everything, or what some patterns match.
 
-use crate::subject;
+use super::index::Memo;
+use crate::subject::Compiled;
 
-/// Patterns, and what was found out about subjects of one stream by asking it.
+/// Patterns, and what was found out about subjects of one stream by asking it: a selection must not
+/// be used with another stream than the one that it was used with first (a clone neither).
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
-    patterns: Box<[Box<[u8]>]>,
+    pub(super) patterns: Box<[Box<[u8]>]>,
+    pub(super) compiled: Box<[Compiled]>,
+    pub(super) memo: Memo,
 }
 
 impl Selection {
@@ -17,14 +21,14 @@ impl Selection {
     /// Of what at least one of the patterns matches; of everything when there are none, or one is
     /// `>`.
     pub fn of<P: AsRef<[u8]>>(patterns: &[P]) -> Self {
-        if patterns.iter().any(|pattern| pattern.as_ref() == b">") {
+        let patterns = patterns.iter().map(AsRef::as_ref);
+        if patterns.clone().any(|pattern| pattern == b">") {
             return Self::default();
         }
         Self {
-            patterns: patterns
-                .iter()
-                .map(|pattern| pattern.as_ref().into())
-                .collect(),
+            patterns: patterns.clone().map(Box::from).collect(),
+            compiled: patterns.map(Compiled::new).collect(),
+            memo: Memo::default(),
         }
     }
 
@@ -40,10 +44,6 @@ impl Selection {
 
     /// Whether a subject is in it.
     pub fn matches(&self, subject: &[u8]) -> bool {
-        self.patterns.is_empty()
-            || self
-                .patterns
-                .iter()
-                .any(|pattern| subject::matches(pattern, subject))
+        self.patterns.is_empty() || self.compiled.iter().any(|pattern| pattern.matches(subject))
     }
 }

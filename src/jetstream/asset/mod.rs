@@ -1,3 +1,724 @@
-//! A stream with its consumers.
+//! A stream with its consumers, and what feeds it: what happens to the one when something happens to
+//! another.
 //!
-//! (The seat builds this room; it is being furnished.)
+//! New messages wake the consumers that have somebody to deliver to ([`wake`]); what consumers need no
+//! longer leaves a stream that keeps messages only for them ([`retention`]); removals reach those
+//! that count on what was removed. Knows neither other streams nor how subjects reach it.
+
+pub(super) mod feeds;
+pub(super) mod notes;
+mod retention;
+mod wake;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use hashbrown::HashMap;
+
+use crate::base::deadlines::Millis;
+use crate::jetstream::adopted;
+use crate::jetstream::api::errors::{ApiError, Code};
+use crate::jetstream::api::requests::{MsgDeleteRequest, PurgeRequest};
+use crate::jetstream::api::subjects::FlowControlSubject;
+use crate::jetstream::config::{ConsumerConfig, Retention, Storage, StreamConfig};
+use crate::jetstream::consumer::{AckSubject, Around, Consumer, Desk, End, Fate, Home, Progress};
+use crate::jetstream::snapshot::ConsumerSnapshot;
+use crate::jetstream::sourcing::Feeder;
+use crate::jetstream::stream::{Arrival, Outcome, Room, Settings, Stream, World};
+use crate::jetstream::{Now, Outlet};
+use crate::store::{Messages, Seq, UnixNanos};
+
+use feeds::Feeds;
+use wake::Wake;
+
+/// Messages that a consumer delivers before others have their turn.
+const DELIVERIES_PER_TURN: usize = 256;
+/// Consumers that deliver before the stream's other work has its turn.
+const CONSUMERS_PER_TURN: usize = 64;
+/// Sequences that a sweep looks at before others have their turn.
+const SWEEP_PER_TURN: usize = 4096;
+/// How long a consumer waits whose receiver has too much unsent.
+const OUTLET_PAUSE_MS: Millis = 1;
+
+/// What a call comes with.
+pub struct Surroundings<'a, M: Messages, O: Outlet> {
+    /// The moment.
+    pub now: Now,
+    /// The stream's messages.
+    pub messages: &'a mut M,
+    /// The way out.
+    pub outlet: &'a mut O,
+    /// What may still be stored.
+    pub room: Room,
+    /// Room for consumers to work in.
+    pub desk: &'a mut Desk,
+}
+
+/// A consumer and what is known of it here.
+#[derive(Debug)]
+struct Seat {
+    consumer: Consumer,
+    /// It is in the list of those to deliver.
+    is_queued: bool,
+    /// Its facts are kept.
+    is_kept: bool,
+    /// It is not shown: a mirror or a source made it.
+    is_hidden: bool,
+    /// It has to hear of each message that is removed.
+    hears: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Asset {
+    stream: Stream,
+    home: Home,
+    created: UnixNanos,
+    /// By place; a consumer's facts are numbered by it, so it is kept over restarts.
+    seats: Vec<Option<Box<Seat>>>,
+    names: BTreeMap<Box<str>, u32>,
+    wake: Wake,
+    /// To deliver, in turn.
+    ready: VecDeque<u32>,
+    /// Delivery waits for the store.
+    reading: Vec<u32>,
+    /// Delivery waits for a receiver.
+    pausing: Vec<u32>,
+    pausing_until: Millis,
+    /// From where on messages that nobody needs are looked for.
+    sweep: Option<Seq>,
+    /// Consumers with facts that are not written.
+    dirty: Vec<u32>,
+    /// Consumers that have to hear of each message that is removed.
+    hearing: BTreeSet<u32>,
+    /// What was durable when consumers were woken last.
+    seen: Seq,
+    feeds: Feeds,
+    /// When the stream has something to do.
+    stream_due: Option<Millis>,
+    /// Consumers by deliver subject.
+    pushers: HashMap<Box<[u8]>, Vec<u32>>,
+}
+
+impl Asset {
+    /// A stream without messages or consumers. The configuration has been checked.
+    ///
+    /// # Errors
+    /// When a transform in it is none after all.
+    pub fn create<M: Messages>(
+        config: StreamConfig,
+        settings: Settings,
+        account: &str,
+        messages: &mut M,
+        now: Now,
+    ) -> Result<Self, ApiError> {
+        let home = home(&config, &settings, account);
+        let feeds = Feeds::new(&config);
+        let stream = Stream::create(config, settings, messages, now)?;
+        Ok(Self::of(stream, home, feeds, now.unix))
+    }
+
+    /// One that was there before the server was started, from the facts with number 0. Its consumers
+    /// follow ([`Self::recover_consumer`]), then [`Self::begin`].
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn recover<'f, M: Messages>(
+        config: StreamConfig,
+        settings: Settings,
+        account: &str,
+        created: UnixNanos,
+        facts: impl IntoIterator<Item = &'f [u8]>,
+        messages: &mut M,
+        now: Now,
+    ) -> Result<Self, ApiError> {
+        let home = home(&config, &settings, account);
+        let feeds = Feeds::new(&config);
+        let stream = Stream::recover(config, settings, facts, messages, now)?;
+        let mut asset = Self::of(stream, home, feeds, created);
+        asset.seen = messages.durable_seq();
+        Ok(asset)
+    }
+
+    fn of(stream: Stream, home: Home, feeds: Feeds, created: UnixNanos) -> Self {
+        Self {
+            feeds,
+            stream,
+            home,
+            created,
+            seats: Vec::new(),
+            names: BTreeMap::new(),
+            wake: Wake::default(),
+            ready: VecDeque::new(),
+            reading: Vec::new(),
+            pausing: Vec::new(),
+            pausing_until: 0,
+            sweep: None,
+            dirty: Vec::new(),
+            hearing: BTreeSet::new(),
+            seen: 0,
+            stream_due: None,
+            pushers: HashMap::new(),
+        }
+    }
+
+    /// All of it is there: it goes on.
+    pub fn begin<M: Messages, O: Outlet + Feeder>(&mut self, around: &mut Surroundings<'_, M, O>) {
+        self.sweep_if_interest();
+        self.tick_feeds(around);
+    }
+
+    /// Whether its messages are on disk.
+    pub fn is_file(&self) -> bool {
+        self.config().storage == Storage::File
+    }
+
+    /// What tells it from another stream of its name: the hash of when it was made.
+    pub fn identity(&self) -> String {
+        crate::jetstream::sourcing::hash(&self.created.to_string())
+    }
+
+    /// Removes messages as `STREAM.PURGE` asks; how many.
+    ///
+    /// # Errors
+    /// The request contradicts itself, or the stream does not allow it.
+    pub fn purge<M: Messages, O: Outlet>(
+        &mut self,
+        request: &PurgeRequest,
+        around: &mut Surroundings<'_, M, O>,
+    ) -> Result<u64, ApiError> {
+        let purged = self.with_stream(around, |stream, world| stream.purge(world, request));
+        self.after_change(around);
+        purged
+    }
+
+    /// Removes a message as `STREAM.MSG.DELETE` asks.
+    ///
+    /// # Errors
+    /// It is not there, or the stream does not allow it.
+    pub fn delete_message<M: Messages, O: Outlet>(
+        &mut self,
+        request: &MsgDeleteRequest,
+        around: &mut Surroundings<'_, M, O>,
+    ) -> Result<(), ApiError> {
+        let deleted = self.with_stream(around, |stream, world| stream.delete(world, request));
+        self.after_change(around);
+        deleted
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &StreamConfig {
+        self.stream.config()
+    }
+
+    /// The stream by itself.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// When it was made.
+    pub fn created(&self) -> UnixNanos {
+        self.created
+    }
+
+    /// Consumers, without those of mirrors and sources.
+    pub fn consumers(&self) -> impl Iterator<Item = &Consumer> {
+        let seats = self.names.values().filter_map(|&place| self.seat(place));
+        seats
+            .filter(|seat| !seat.is_hidden)
+            .map(|seat| &seat.consumer)
+    }
+
+    /// How far consumers have come, for a snapshot.
+    pub fn snapshots(&self, now: UnixNanos) -> Vec<ConsumerSnapshot> {
+        let consumers = self.consumers();
+        consumers
+            .filter_map(|consumer| adopted::snapshot_of(consumer, now))
+            .collect()
+    }
+
+    /// All configurations of consumers there are, for the check of a new one.
+    pub fn configs(&self) -> impl Iterator<Item = &ConsumerConfig> {
+        self.consumers().map(Consumer::config)
+    }
+
+    /// A consumer.
+    pub fn consumer(&self, name: &str) -> Option<&Consumer> {
+        let place = *self.names.get(name)?;
+        self.seat(place).map(|seat| &seat.consumer)
+    }
+
+    fn seat(&self, place: u32) -> Option<&Seat> {
+        self.seats.get(place as usize)?.as_deref()
+    }
+
+    /// A message was published to one of its subjects.
+    pub fn arrived<M: Messages, O: Outlet>(
+        &mut self,
+        arrival: &Arrival<'_>,
+        around: &mut Surroundings<'_, M, O>,
+    ) -> Outcome {
+        let outcome = self.with_stream(around, |stream, world| stream.publish(world, arrival));
+        self.after_change(around);
+        outcome
+    }
+
+    /// Has the stream do something.
+    pub fn with_stream<M: Messages, O: Outlet, R>(
+        &mut self,
+        around: &mut Surroundings<'_, M, O>,
+        work: impl FnOnce(&mut Stream, &mut World<'_, M, O>) -> R,
+    ) -> R {
+        let wake = &self.wake;
+        let wanted = |subject: &[u8]| wake.is_wanted(subject);
+        let mut world = World {
+            messages: &mut *around.messages,
+            outlet: &mut *around.outlet,
+            wanted: &wanted,
+            room: around.room,
+            now: around.now,
+        };
+        let done = work(&mut self.stream, &mut world);
+        around.room = world.room;
+        self.stream_due = self.stream.next_deadline(around.messages, around.now);
+        done
+    }
+
+    /// What follows from a change of the stream: consumers hear of removals, and are woken.
+    pub fn after_change<M: Messages, O: Outlet>(&mut self, around: &mut Surroundings<'_, M, O>) {
+        self.hear_of_removed(around);
+        self.wake(around);
+    }
+
+    /// Tells consumers of what has left the stream: of many all, of one those that count on it.
+    fn hear_of_removed<M: Messages, O: Outlet>(&mut self, around: &mut Surroundings<'_, M, O>) {
+        let removed = self.stream.take_removed();
+        if removed.is_empty() {
+            return;
+        }
+        if removed.many {
+            for place in self.names.values().copied().collect::<Vec<_>>() {
+                self.with(place, around, Consumer::purged);
+            }
+            return;
+        }
+        for place in self.hearing.iter().copied().collect::<Vec<_>>() {
+            self.with(place, around, |consumer, around| {
+                for (seq, subject) in removed.single() {
+                    consumer.removed(seq, Some(subject), around);
+                }
+            });
+        }
+    }
+
+    /// Has a consumer do something, and sees to what follows.
+    fn with<M: Messages, O: Outlet, R>(
+        &mut self,
+        place: u32,
+        around: &mut Surroundings<'_, M, O>,
+        work: impl FnOnce(&mut Consumer, &mut Around<'_, M, O>) -> R,
+    ) -> Option<R> {
+        let seat = self.seats[place as usize].as_deref_mut()?;
+        let mut own = Around {
+            now: around.now,
+            home: &self.home,
+            messages: &mut *around.messages,
+            outlet: &mut *around.outlet,
+            desk: &mut *around.desk,
+        };
+        let was_dirty = seat.consumer.is_dirty();
+        let done = work(&mut seat.consumer, &mut own);
+        self.wake
+            .arm(place, seat.consumer.take_deadline(around.now));
+        if seat.is_kept && !was_dirty && seat.consumer.is_dirty() {
+            self.dirty.push(place);
+        }
+        if seat.consumer.is_ready() && !seat.is_queued {
+            seat.is_queued = true;
+            self.ready.push_back(place);
+        }
+        let hears = seat.consumer.hears_removals();
+        if hears != seat.hears {
+            seat.hears = hears;
+            self.set_hearing(place, hears);
+        }
+        if !around.desk.settled.is_empty() {
+            self.settle(around);
+        }
+        Some(done)
+    }
+
+    fn set_hearing(&mut self, place: u32, hears: bool) {
+        if hears {
+            self.hearing.insert(place);
+        } else {
+            self.hearing.remove(&place);
+        }
+        self.stream.tell_removed(!self.hearing.is_empty());
+    }
+
+    /// A client has acknowledged something, or said something else about it.
+    pub fn acknowledge<M: Messages, O: Outlet>(
+        &mut self,
+        subject: &[u8],
+        reply: &[u8],
+        payload: &[u8],
+        around: &mut Surroundings<'_, M, O>,
+    ) {
+        let Some(subject) = AckSubject::parse(subject) else {
+            return;
+        };
+        let name = std::str::from_utf8(subject.consumer).unwrap_or_default();
+        let Some(&place) = self.names.get(name) else {
+            return;
+        };
+        self.with(place, around, |consumer, around| {
+            consumer.acknowledge(&subject, reply, payload, around);
+        });
+    }
+
+    /// A client asks for messages.
+    pub fn next<M: Messages, O: Outlet>(
+        &mut self,
+        consumer: &str,
+        reply: &[u8],
+        headers: &[u8],
+        payload: &[u8],
+        around: &mut Surroundings<'_, M, O>,
+    ) -> bool {
+        let Some(&place) = self.names.get(consumer) else {
+            return false;
+        };
+        self.with(place, around, |consumer, around| {
+            consumer.handle_next(reply, headers, payload, around);
+        });
+        true
+    }
+
+    /// A client has answered a request of flow control.
+    pub fn flow_controlled<M: Messages, O: Outlet>(
+        &mut self,
+        subject: &FlowControlSubject<'_>,
+        whole: &[u8],
+        headers: &[u8],
+        around: &mut Surroundings<'_, M, O>,
+    ) {
+        let Some(&place) = self.names.get(subject.consumer) else {
+            return;
+        };
+        self.with(place, around, |consumer, around| {
+            consumer.handle_flow_control(whole, headers, around);
+        });
+    }
+
+    /// Somebody has begun or ceased to listen to a consumer's deliver subject.
+    pub fn interest_changed<M: Messages, O: Outlet>(
+        &mut self,
+        subject: &[u8],
+        is_heard: bool,
+        around: &mut Surroundings<'_, M, O>,
+    ) {
+        for place in self.pushers.get(subject).cloned().unwrap_or_default() {
+            self.with(place, around, |consumer, around| {
+                consumer.interest_changed(is_heard, around.now);
+            });
+            self.rearm(place);
+        }
+    }
+
+    /// Notes where a consumer delivers to.
+    fn note_pusher(&mut self, place: u32) {
+        self.forget_pusher(place);
+        if let Some(seat) = self.seat(place)
+            && seat.consumer.is_push()
+        {
+            let subject = seat.consumer.config().deliver_subject.as_bytes().into();
+            self.pushers.entry(subject).or_default().push(place);
+        }
+    }
+
+    fn forget_pusher(&mut self, place: u32) {
+        self.pushers.retain(|_, places| {
+            places.retain(|&other| other != place);
+            !places.is_empty()
+        });
+    }
+
+    /// Delivers what there is to deliver, for one turn; whether there is more.
+    pub fn pump<M: Messages, O: Outlet>(&mut self, around: &mut Surroundings<'_, M, O>) -> bool {
+        for _ in 0..self.ready.len().min(CONSUMERS_PER_TURN) {
+            let Some(place) = self.ready.pop_front() else {
+                break;
+            };
+            if let Some(seat) = self.seats[place as usize].as_deref_mut() {
+                seat.is_queued = false;
+            }
+            let progress = self.with(place, around, |consumer, around| {
+                consumer.deliver(DELIVERIES_PER_TURN, around)
+            });
+            match progress {
+                Some(Progress::More) => self.queue(place),
+                Some(Progress::WaitingForRead) => self.reading.push(place),
+                Some(Progress::WaitingForOutlet) => {
+                    self.pausing.push(place);
+                    self.pausing_until = around.now.mono_ms + OUTLET_PAUSE_MS;
+                }
+                Some(Progress::Idle) | None => {}
+            }
+        }
+        self.sweep(around);
+        !self.ready.is_empty() || self.sweep.is_some()
+    }
+
+    fn queue(&mut self, place: u32) {
+        if let Some(seat) = self.seats[place as usize].as_deref_mut()
+            && !seat.is_queued
+        {
+            seat.is_queued = true;
+            self.ready.push_back(place);
+        }
+    }
+
+    /// The store has news: what waited for it goes on.
+    pub fn resume<M: Messages, O: Outlet>(&mut self, around: &mut Surroundings<'_, M, O>) {
+        for place in std::mem::take(&mut self.reading) {
+            self.queue(place);
+        }
+        self.with_stream(around, Stream::resume);
+        self.after_change(around);
+    }
+
+    /// Whether [`Self::pump`] has something to do.
+    pub fn is_ready(&self) -> bool {
+        !self.ready.is_empty() || self.sweep.is_some()
+    }
+
+    /// Whether something waits for the store's news.
+    pub fn waits_for_read(&self) -> bool {
+        !self.reading.is_empty() || self.stream.waits()
+    }
+
+    /// Time has passed. Names of consumers that have ended by it.
+    pub fn tick<M: Messages, O: Outlet>(
+        &mut self,
+        around: &mut Surroundings<'_, M, O>,
+    ) -> Vec<Box<str>> {
+        let now_ms = around.now.mono_ms;
+        if !self.pausing.is_empty() && self.pausing_until <= now_ms {
+            for place in std::mem::take(&mut self.pausing) {
+                self.queue(place);
+            }
+        }
+        if self.stream_due.is_some_and(|at| at <= now_ms) {
+            self.with_stream(around, Stream::tick);
+            self.after_change(around);
+        }
+        let mut ended = Vec::new();
+        while let Some(place) = self.wake.pop_due(now_ms) {
+            let fate = self.with(place, around, Consumer::tick);
+            if fate == Some(Fate::Inactive) {
+                ended.extend(self.seat(place).map(|seat| seat.consumer.name().into()));
+            }
+        }
+        ended
+    }
+
+    /// When [`Self::tick`] is to be called.
+    pub fn next_deadline(&self) -> Option<Millis> {
+        let pausing = (!self.pausing.is_empty()).then_some(self.pausing_until);
+        [
+            self.stream_due,
+            self.wake.next_due(),
+            self.feeds.next_deadline(),
+            pausing,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Makes a consumer. Its configuration has been checked, and its defaults are set.
+    ///
+    /// # Errors
+    /// When the storage cannot take it.
+    pub fn create_consumer<M: Messages, O: Outlet>(
+        &mut self,
+        name: &str,
+        config: ConsumerConfig,
+        around: &mut Surroundings<'_, M, O>,
+    ) -> Result<(), ApiError> {
+        let is_hidden = config.direct;
+        let is_kept = !is_hidden && !config.mem_storage && self.config().storage == Storage::File;
+        let mut own = Around {
+            now: around.now,
+            home: &self.home,
+            messages: &mut *around.messages,
+            outlet: &mut *around.outlet,
+            desk: &mut *around.desk,
+        };
+        let consumer = Consumer::create(name, config, &mut own);
+        let free = self.seats.iter().position(Option::is_none);
+        let place = free.unwrap_or(self.seats.len()) as u32;
+        self.put_seat(
+            place,
+            Seat {
+                consumer,
+                is_queued: false,
+                is_kept,
+                is_hidden,
+                hears: false,
+            },
+        );
+        if is_kept && self.write_whole(place, around).is_err() {
+            self.seats[place as usize] = None;
+            return Err(Code::ConsumerStoreFailed.with(&["the storage cannot take it"]));
+        }
+        self.names.insert(name.into(), place);
+        self.enter(place, around);
+        Ok(())
+    }
+
+    /// A consumer begins to take part.
+    fn enter<M: Messages, O: Outlet>(&mut self, place: u32, around: &mut Surroundings<'_, M, O>) {
+        let Some(seat) = self.seats[place as usize].as_deref() else {
+            return;
+        };
+        self.wake.add(place, seat.consumer.selection());
+        self.note_pusher(place);
+        self.with(place, around, |_, _| {});
+        self.rearm(place);
+    }
+
+    fn put_seat(&mut self, place: u32, seat: Seat) {
+        let at = place as usize;
+        if at >= self.seats.len() {
+            self.seats.resize_with(at + 1, || None);
+        }
+        self.seats[at] = Some(Box::new(seat));
+    }
+
+    fn rearm(&mut self, place: u32) {
+        let due = self
+            .seat(place)
+            .and_then(|seat| seat.consumer.next_deadline());
+        self.wake.arm(place, due);
+    }
+
+    /// Gives a consumer another configuration, which has been checked.
+    ///
+    /// # Errors
+    /// When the storage cannot take it.
+    pub fn update_consumer<M: Messages, O: Outlet>(
+        &mut self,
+        name: &str,
+        config: ConsumerConfig,
+        around: &mut Surroundings<'_, M, O>,
+    ) -> Result<(), ApiError> {
+        let Some(&place) = self.names.get(name) else {
+            return Err(Code::ConsumerNotFound.into());
+        };
+        let is_filtered_anew = self.with(place, around, |consumer, around| {
+            consumer.update(config, around)
+        });
+        if is_filtered_anew == Some(true) {
+            if let Some(seat) = self.seats[place as usize].as_deref() {
+                self.wake.remove(place);
+                self.wake.add(place, seat.consumer.selection());
+            }
+            self.sweep_if_interest();
+        }
+        self.rearm(place);
+        self.note_pusher(place);
+        let is_kept = self.seat(place).is_some_and(|seat| seat.is_kept);
+        if is_kept && self.write_whole(place, around).is_err() {
+            return Err(Code::ConsumerStoreFailed.with(&["the storage cannot take it"]));
+        }
+        Ok(())
+    }
+
+    /// Has a consumer do something; `None` when there is none of that name.
+    pub fn with_consumer<M: Messages, O: Outlet, R>(
+        &mut self,
+        name: &str,
+        around: &mut Surroundings<'_, M, O>,
+        work: impl FnOnce(&mut Consumer, &mut Around<'_, M, O>) -> R,
+    ) -> Option<R> {
+        let place = *self.names.get(name)?;
+        let done = self.with(place, around, work);
+        self.rearm(place);
+        done
+    }
+
+    /// Ends a consumer; whether there was one.
+    pub fn delete_consumer<M: Messages, O: Outlet>(
+        &mut self,
+        name: &str,
+        around: &mut Surroundings<'_, M, O>,
+    ) -> bool {
+        let Some(place) = self.names.remove(name) else {
+            return false;
+        };
+        self.with(place, around, |consumer, around| {
+            consumer.end(End::Deleted, around);
+        });
+        self.wake.remove(place);
+        self.forget_pusher(place);
+        for list in [&mut self.reading, &mut self.pausing, &mut self.dirty] {
+            list.retain(|&other| other != place);
+        }
+        self.ready.retain(|&other| other != place);
+        self.set_hearing(place, false);
+        self.seats[place as usize] = None;
+        around.messages.forget_note(notes::number(place));
+        self.sweep_if_interest();
+        true
+    }
+
+    /// Ends all of it: the stream is deleted, or the server stops.
+    pub fn end<M: Messages, O: Outlet>(&mut self, end: End, around: &mut Surroundings<'_, M, O>) {
+        let places: Vec<u32> = self.names.values().copied().collect();
+        for place in places {
+            self.with(place, around, |consumer, around| consumer.end(end, around));
+        }
+    }
+
+    /// Gives the stream another configuration, which has been checked.
+    ///
+    /// # Errors
+    /// When a transform in it is none after all.
+    pub fn update<M: Messages, O: Outlet + Feeder>(
+        &mut self,
+        config: StreamConfig,
+        around: &mut Surroundings<'_, M, O>,
+    ) -> Result<(), ApiError> {
+        let retention = config.retention;
+        self.with_stream(around, |stream, world| {
+            stream.update(config, world.messages)
+        })?;
+        self.home.retention = retention;
+        self.home.max_msgs_per_subject = self.config().max_msgs_per_subject;
+        self.change_feeds(around);
+        self.sweep_if_interest();
+        self.after_change(around);
+        Ok(())
+    }
+
+    fn is_interest(&self) -> bool {
+        self.config().retention == Retention::Interest
+    }
+}
+
+fn home(config: &StreamConfig, settings: &Settings, account: &str) -> Home {
+    Home {
+        account: account.to_owned(),
+        stream: config.name.clone(),
+        domain: settings.domain.clone(),
+        long_subjects: None,
+        retention: config.retention,
+        max_msgs_per_subject: config.max_msgs_per_subject,
+        message_bytes_max: settings.max_payload as u64,
+        is_durable: settings.waits_for_disk && config.storage == Storage::File,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -38,6 +38,11 @@ impl Ranges {
         after > 0 && self.ranges[after - 1].1 >= seq
     }
 
+    /// The last sequence in it.
+    pub fn last(&self) -> Option<Seq> {
+        self.ranges.last().map(|range| range.1)
+    }
+
     /// The ranges.
     pub fn iter(&self) -> impl Iterator<Item = (Seq, Seq)> {
         self.ranges.iter().copied()
@@ -84,8 +89,8 @@ mod tests {
                 for _ in 0..random.below(4) {
                     let mut more = Vec::new();
                     for _ in 0..random.below(6) {
-                        let first = random.below(60);
-                        let last = first + random.below(5);
+                        let first = u64::from(random.below(60));
+                        let last = first + u64::from(random.below(5));
                         more.push((first, last));
                         model.extend(first..=last);
                     }

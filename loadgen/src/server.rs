@@ -2,22 +2,27 @@
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::failure::{Doing, Failure, Result};
 use crate::link::Link;
 use crate::settings::Settings;
-use crate::system::{pin_child, terminate};
+use crate::system::{kill, pin_child, terminate};
 
-const READY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Some servers read all that they have stored before they listen.
+const READY_TIMEOUT: Duration = Duration::from_secs(600);
 const READY_POLL: Duration = Duration::from_micros(200);
-const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+const STOP_TIMEOUT: Duration = Duration::from_secs(120);
 const STOP_POLL: Duration = Duration::from_millis(5);
 
 /// `VAR=value … program argument …`, split at spaces; quotes keep spaces together. There is no shell.
+///
+/// `{port}` is replaced, `{store}` by a directory of the run's own, and `{sync_always}` by a configuration file for
+/// nats-server that puts JetStream into that directory and has it sync each write.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ServerCommand {
     environment: Vec<(String, String)>,
@@ -57,8 +62,12 @@ impl ServerCommand {
         })
     }
 
-    fn build(&self, port: u16) -> Command {
-        let fill = |word: &String| word.replace("{port}", &port.to_string());
+    fn build(&self, port: u16, store: &Store) -> Command {
+        let fill = |word: &String| {
+            word.replace("{port}", &port.to_string())
+                .replace("{store}", &store.messages().to_string_lossy())
+                .replace("{sync_always}", &store.sync_always().to_string_lossy())
+        };
         let mut command = Command::new(fill(&self.program));
         command.args(self.arguments.iter().map(fill));
         command.envs(
@@ -70,16 +79,60 @@ impl ServerCommand {
     }
 }
 
+/// Where a server under test keeps its messages; removed when the run is over.
+pub struct Store {
+    directory: PathBuf,
+}
+
+impl Store {
+    pub fn make(parent: Option<&Path>) -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let parent = parent.map_or_else(std::env::temp_dir, Path::to_path_buf);
+        let number = NEXT.fetch_add(1, Relaxed);
+        let directory = parent.join(format!("loadgen-store-{}-{number}", std::process::id()));
+        let store = Self { directory };
+        let doing = || format!("making {}", store.directory.display());
+        std::fs::create_dir_all(store.messages()).doing(doing)?;
+        let config = format!(
+            "jetstream {{ store_dir: {:?}, sync_interval: always }}\n",
+            store.messages()
+        );
+        std::fs::write(store.sync_always(), config).doing(doing)?;
+        Ok(store)
+    }
+
+    /// What stands for `{store}`.
+    pub fn messages(&self) -> PathBuf {
+        self.directory.join("store")
+    }
+
+    fn sync_always(&self) -> PathBuf {
+        self.directory.join("sync-always.conf")
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // What is left is in the way of nobody but the disk; the run's result matters more.
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
 impl Server {
     /// Starts the server and waits until it has answered a PING.
-    pub fn start(command: &ServerCommand, cpus: &[usize], settings: &Settings) -> Result<Self> {
+    pub fn start(
+        command: &ServerCommand,
+        cpus: &[usize],
+        store: &Store,
+        settings: &Settings,
+    ) -> Result<Self> {
         let port = free_port()?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let log =
             std::env::temp_dir().join(format!("loadgen-server-{}-{port}.log", std::process::id()));
         let logging = || format!("creating {}", log.display());
         let log_file = File::create(&log).doing(logging)?;
-        let mut process = command.build(port);
+        let mut process = command.build(port, store);
         process
             .stdin(Stdio::null())
             .stdout(log_file.try_clone().doing(logging)?)
@@ -132,17 +185,15 @@ impl Server {
         self.ready_after
     }
 
-    /// The end of what the server has written.
-    fn last_words(&self) -> String {
-        const LINES: usize = 3;
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(LINES)..].join(" / ")
+    /// Ends the server with SIGTERM, or at once with SIGKILL, and waits until it has ended.
+    pub fn stop(mut self, at_once: bool) {
+        if at_once {
+            let _ = kill(self.child.id());
+        }
+        self.end();
     }
-}
 
-impl Drop for Server {
-    fn drop(&mut self) {
+    fn end(&mut self) {
         // The child may have ended by itself; then there is nothing to stop, only to collect.
         let _ = terminate(self.child.id());
         let deadline = Instant::now() + STOP_TIMEOUT;
@@ -154,6 +205,20 @@ impl Drop for Server {
             }
             thread::sleep(STOP_POLL);
         }
+    }
+
+    /// The end of what the server has written.
+    fn last_words(&self) -> String {
+        const LINES: usize = 3;
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(LINES)..].join(" / ")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
         let _ = std::fs::remove_file(&self.log);
     }
 }
@@ -202,7 +267,7 @@ mod tests {
         );
         assert_eq!(command.program, "nats-server");
         assert_eq!(command.arguments, ["-p", "{port}", "--name", "a b", "k=v"]);
-        let built = command.build(4333);
+        let built = command.build(4333, &Store::make(None).unwrap());
         assert_eq!(built.get_args().nth(1).unwrap(), "4333");
         assert!(ServerCommand::parse("A=1").is_err());
         assert!(ServerCommand::parse("a 'b").is_err());

@@ -1,0 +1,469 @@
+//! One stream of the store, borrowed: [`Messages`] on top of its index and the journal.
+
+use super::core::{Core, Reading, Severity};
+use super::index::{Arrival, Known};
+use super::journal::StreamNumber;
+use super::journal::log::Need;
+use super::journal::record::{self, Kind, MESSAGE_HEAD_BYTES, MessageHead, encoding};
+use super::location::{Location, RECORD_BYTES_MAX};
+use super::shelf::{Note, Shelf};
+use super::{
+    Fetched, Messages, NewMessage, Refused, Selection, Seq, State, Stored, SubjectState, UnixNanos,
+};
+
+/// More than the frame around a message's bytes.
+const OVERHEAD_BYTES: usize = 256;
+/// Shorter bodies are not worth compressing.
+const COMPRESSED_MIN_BYTES: usize = 128;
+
+/// A file stream, borrowed from its store.
+#[derive(Debug)]
+pub(crate) struct FileHandle<'a> {
+    pub core: &'a mut Core,
+    pub shelf: &'a mut Shelf,
+    /// Whether what was only appended counts as durable.
+    pub eager: bool,
+}
+
+/// Takes the weight of a message that goes off its segment; gives what it counted as.
+pub(crate) fn bury(core: &mut Core, known: &Known<'_>) -> u64 {
+    match Location::from_bits(known.location) {
+        Some(location) => {
+            let bytes = location.counted_bytes();
+            core.log.kill(location.slot(), bytes);
+            bytes as u64
+        }
+        None => 0,
+    }
+}
+
+impl FileHandle<'_> {
+    fn number(&self) -> StreamNumber {
+        self.shelf.number
+    }
+
+    fn touch(&mut self, seq: Seq) {
+        let number = self.number();
+        self.core.touch(number, seq, &mut self.shelf.touched);
+        self.shelf.last_shown_in = self.core.log.head_generation();
+    }
+
+    /// There are removals that must be logged.
+    fn mark_removed(&mut self) {
+        self.core.changes += 1;
+        if !self.shelf.has_removed {
+            self.shelf.has_removed = true;
+            self.core.removers.push(self.shelf.number);
+        }
+    }
+
+    fn log_skip(&mut self, last: Seq, time: UnixNanos) -> Result<(), Refused> {
+        let parts: [&[u8]; 2] = [&last.to_le_bytes(), &time.to_le_bytes()];
+        let number = self.number();
+        self.core
+            .log
+            .put(Kind::Skip, number, &parts, Need::Housekeeping)?;
+        self.core.changes += 1;
+        Ok(())
+    }
+
+    /// Logs all facts of a number anew, as they are.
+    pub fn log_notes_again(&mut self, note: u32) -> Result<(), Refused> {
+        let Some(kept) = self.shelf.notes.get_mut(&note) else {
+            return Ok(());
+        };
+        let facts = std::mem::take(&mut kept.facts);
+        let logged = self.log_notes(note, &facts);
+        if let Some(kept) = self.shelf.notes.get_mut(&note) {
+            kept.facts = facts;
+        }
+        logged
+    }
+
+    /// Logs all facts of a number anew; those before are dead.
+    fn log_notes(&mut self, note: u32, facts: &[u8]) -> Result<(), Refused> {
+        self.core.log_deferred()?;
+        let number = self.number();
+        let parts: [&[u8]; 2] = [&note.to_le_bytes(), facts];
+        let spot = self
+            .core
+            .put(Kind::Notes, number, &parts, Need::Housekeeping)?;
+        let generation = self.core.log.head_generation();
+        let kept = self.shelf.notes.entry(note).or_default();
+        for (slot, bytes) in kept.spots.drain(..) {
+            self.core.log.kill(slot, bytes);
+        }
+        kept.spots.push((spot.slot, spot.bytes));
+        kept.reset = Some((generation, spot.offset));
+        Ok(())
+    }
+}
+
+impl Messages for FileHandle<'_> {
+    fn state(&self) -> &State {
+        self.shelf.index.state()
+    }
+
+    fn append(&mut self, message: &NewMessage<'_>) -> Result<Seq, Refused> {
+        let seq = self.shelf.index.state().last_seq + 1;
+        let counted_bytes = message.counted_bytes(true);
+        if counted_bytes as usize > RECORD_BYTES_MAX - OVERHEAD_BYTES {
+            return Err(Refused::TooLarge);
+        }
+        let Ok(subject_bytes) = u16::try_from(message.subject.len()) else {
+            return Err(Refused::TooLarge);
+        };
+        let mut head = MessageHead {
+            stream: self.shelf.number,
+            seq,
+            time: message.time,
+            subject_bytes,
+            headers_bytes: message.headers.len() as u32,
+            flags: message.flags,
+            encoding: 0,
+        };
+        let number = self.shelf.number;
+        let log = &mut self.core.log;
+        let body_bytes = message.headers.len() + message.payload.len();
+        let spot = if self.shelf.options.compress
+            && body_bytes >= COMPRESSED_MIN_BYTES
+            && deflate(message, &mut self.core.inflated, &mut self.core.deflated)
+        {
+            head.encoding = encoding::COMPRESSED;
+            let fields = head.to_bytes();
+            let length = (body_bytes as u32).to_le_bytes();
+            let parts = [&fields[4..], message.subject, &length, &self.core.deflated];
+            log.put(Kind::Message, number, &parts, Need::Content)?
+        } else {
+            let fields = head.to_bytes();
+            let parts = [
+                &fields[4..],
+                message.subject,
+                message.headers,
+                message.payload,
+            ];
+            log.put(Kind::Message, number, &parts, Need::Content)?
+        };
+        log.enliven(spot.slot, counted_bytes as usize);
+        self.core.changes += 1;
+        let location = Location::new(spot.slot, spot.offset, counted_bytes as usize);
+        let arrival = Arrival {
+            subject: message.subject,
+            location: location.to_bits(),
+            flags: message.flags,
+            time: message.time,
+            counted_bytes,
+        };
+        self.shelf.index.insert(seq, &arrival);
+        self.touch(seq);
+        Ok(seq)
+    }
+
+    fn skip_to(&mut self, last: Seq, time: UnixNanos) -> Result<(), Refused> {
+        if last <= self.shelf.index.state().last_seq {
+            return Ok(());
+        }
+        self.log_skip(last, time)?;
+        self.shelf.index.skip_to(last, time);
+        self.touch(last);
+        Ok(())
+    }
+
+    fn remove(&mut self, seq: Seq, erase: bool) -> bool {
+        let known = self.shelf.index.known(seq);
+        let Some(location) = known.and_then(|known| Location::from_bits(known.location)) else {
+            return false;
+        };
+        let core = &mut *self.core;
+        self.shelf.index.remove(seq, &mut |known| bury(core, known));
+        Shelf::note_removed(&mut self.shelf.removed, seq);
+        self.mark_removed();
+        if erase {
+            self.core.erase(location);
+        }
+        true
+    }
+
+    fn purge(&mut self, selection: &mut Selection, below: Seq, keep: u64) -> u64 {
+        let before = *self.shelf.index.state();
+        let core = &mut *self.core;
+        let removed = &mut self.shelf.removed;
+        let purged = self
+            .shelf
+            .index
+            .purge(selection, below, keep, &mut |known| {
+                Shelf::note_removed(removed, known.seq);
+                bury(core, known)
+            });
+        let after = *self.shelf.index.state();
+        if purged > 0 {
+            self.mark_removed();
+        }
+        if after.last_seq > before.last_seq {
+            // Without room for it, the next restart would only know the lower one: no sequence
+            // was given out in between, but the owner was told. So it is tried again with what is
+            // removed.
+            if self.log_skip(after.last_seq, after.last_time).is_err() {
+                Shelf::note_removed(&mut self.shelf.removed, after.last_seq);
+                self.mark_removed();
+            }
+            self.touch(after.last_seq);
+        }
+        purged
+    }
+
+    fn get(&mut self, seq: Seq) -> Fetched<'_> {
+        let known = self.shelf.index.known(seq);
+        let Some(location) = known.and_then(|known| Location::from_bits(known.location)) else {
+            return Fetched::Gone;
+        };
+        let (slot, offset) = (location.slot(), location.offset());
+        let about = location.counted_bytes() + OVERHEAD_BYTES / 8;
+        let number = self.shelf.number;
+        let core = &mut *self.core;
+        let found = match core.read(slot, offset, about) {
+            Ok(opened) => {
+                let ready = core.unpack(&opened, number, seq);
+                ready.then_some(opened)
+            }
+            Err(Reading::Later) => return Fetched::Later,
+            Err(Reading::Here | Reading::Bad) => None,
+        };
+        match found.and_then(|opened| core.stored(&opened)) {
+            Some(_) => {}
+            None => {
+                core.report(&self.shelf.key, number, seq, (slot, offset));
+                return Fetched::Damaged;
+            }
+        }
+        match found.and_then(|opened| self.core.stored(&opened)) {
+            Some(stored) => Fetched::Here(stored),
+            None => Fetched::Damaged,
+        }
+    }
+
+    fn subject(&self, subject: &[u8]) -> Option<SubjectState> {
+        self.shelf.index.subject(subject)
+    }
+
+    fn next(&self, selection: &mut Selection, from: Seq) -> Option<Seq> {
+        self.shelf.index.next(selection, from)
+    }
+
+    fn last(&self, selection: &mut Selection, up_to: Seq) -> Option<Seq> {
+        self.shelf.index.last(selection, up_to)
+    }
+
+    fn pending(&self, selection: &mut Selection, from: Seq) -> u64 {
+        self.shelf.index.pending(selection, from)
+    }
+
+    fn at_or_after(&self, time: UnixNanos) -> Seq {
+        self.shelf.index.at_or_after(time)
+    }
+
+    fn time_of(&self, seq: Seq) -> Option<UnixNanos> {
+        self.shelf.index.time_of(seq)
+    }
+
+    fn subject_of(&self, seq: Seq) -> Option<&[u8]> {
+        self.shelf.index.known(seq).map(|known| known.subject)
+    }
+
+    fn last_of_each(&self, selection: &mut Selection, up_to: Seq, max: usize) -> Option<Vec<Seq>> {
+        self.shelf.index.last_of_each(selection, up_to, max)
+    }
+
+    fn each_subject(&self, selection: &mut Selection, each: &mut dyn FnMut(&[u8], SubjectState)) {
+        self.shelf.index.each_subject(selection, each);
+    }
+
+    fn count_subjects(&self, selection: &mut Selection) -> u64 {
+        self.shelf.index.count_subjects(selection)
+    }
+
+    fn holes(&self, max: usize) -> Vec<(Seq, Seq)> {
+        self.shelf.index.holes(max)
+    }
+
+    fn next_flagged(&self, flags: u8, from: Seq) -> Option<Seq> {
+        self.shelf.index.next_flagged(flags, from)
+    }
+
+    fn durable_seq(&self) -> Seq {
+        if self.eager {
+            self.shelf.index.state().last_seq
+        } else {
+            self.shelf.durable_seq
+        }
+    }
+
+    fn note(&mut self, note: u32, fact: &[u8]) -> Result<(), Refused> {
+        // What was forgotten must not be forgotten after this.
+        self.core.log_deferred()?;
+        let number = self.number();
+        let parts: [&[u8]; 2] = [&note.to_le_bytes(), fact];
+        let spot = self
+            .core
+            .put(Kind::Note, number, &parts, Need::Housekeeping)?;
+        let kept = self.shelf.notes.entry(note).or_default();
+        kept.add(fact, (spot.slot, spot.bytes));
+        Ok(())
+    }
+
+    fn rewrite_note(&mut self, note: u32, fact: &[u8]) -> Result<(), Refused> {
+        let mut facts = Vec::with_capacity(fact.len() + 4);
+        record::put_string(&mut facts, fact);
+        self.log_notes(note, &facts)?;
+        if let Some(kept) = self.shelf.notes.get_mut(&note) {
+            kept.facts = facts;
+            kept.bytes = 0;
+        }
+        Ok(())
+    }
+
+    fn forget_note(&mut self, note: u32) {
+        if let Some(Note { spots, .. }) = self.shelf.notes.remove(&note) {
+            for (slot, bytes) in spots {
+                self.core.log.kill(slot, bytes);
+            }
+            self.core.forget_note(self.shelf.number, note);
+        }
+    }
+
+    fn note_bytes(&self, note: u32) -> u64 {
+        self.shelf.notes.get(&note).map_or(0, |note| note.bytes)
+    }
+}
+
+impl Core {
+    /// Decompresses what was read, if it is that message and compressed. False when it is not.
+    pub(crate) fn unpack(
+        &mut self,
+        opened: &super::core::Opened,
+        stream: StreamNumber,
+        seq: Seq,
+    ) -> bool {
+        let mut inflated = std::mem::take(&mut self.inflated);
+        let good = self.message(opened).is_some_and(|(head, body)| {
+            head.stream == stream
+                && head.seq == seq
+                && (head.encoding & encoding::COMPRESSED == 0
+                    || inflate(&head, body, &mut inflated))
+        });
+        self.inflated = inflated;
+        good
+    }
+
+    fn message<'a>(&'a self, opened: &super::core::Opened) -> Option<(MessageHead, &'a [u8])> {
+        let (bytes, body) = self.record(opened)?;
+        let raw = record::Raw {
+            kind: Kind::Message,
+            stream: StreamNumber::default(),
+            bytes: bytes.get(..MESSAGE_HEAD_BYTES)?,
+        };
+        Some((raw.message()?, body))
+    }
+
+    /// The message that was read and unpacked.
+    pub(crate) fn stored<'a>(&'a self, opened: &super::core::Opened) -> Option<Stored<'a>> {
+        let (head, body) = self.message(opened)?;
+        let (subject, rest) = body.split_at_checked(head.subject_bytes as usize)?;
+        let rest = if head.encoding & encoding::COMPRESSED == 0 {
+            rest
+        } else {
+            &self.inflated
+        };
+        let (headers, payload) = rest.split_at_checked(head.headers_bytes as usize)?;
+        Some(Stored {
+            seq: head.seq,
+            time: head.time,
+            subject,
+            headers,
+            payload,
+        })
+    }
+
+    /// Logs that all facts of a number are forgotten, now or when there is room.
+    pub(crate) fn forget_note(&mut self, stream: StreamNumber, note: u32) {
+        self.changes += 1;
+        self.deferred.push((stream, Some(note)));
+        // What it waits for then is told where it matters.
+        let _ = self.log_deferred();
+    }
+
+    /// Has the bytes of a message overwritten, when its removal is durable.
+    pub(crate) fn erase(&mut self, location: Location) {
+        self.erasing.push(location);
+    }
+
+    /// Logs what had to wait, as far as there is room.
+    pub(crate) fn log_deferred(&mut self) -> Result<(), Refused> {
+        while let Some(&(stream, note)) = self.deferred.last() {
+            match note {
+                Some(note) => {
+                    let parts: [&[u8]; 1] = [&note.to_le_bytes()];
+                    let spot = self
+                        .log
+                        .put(Kind::Notes, stream, &parts, Need::Housekeeping)?;
+                    self.remains(spot.slot).forgotten.push((stream, note));
+                }
+                None => {
+                    let spot = self
+                        .log
+                        .put(Kind::Deleted, stream, &[], Need::Housekeeping)?;
+                    self.remains(spot.slot).deleted.push(stream);
+                }
+            }
+            self.deferred.pop();
+        }
+        Ok(())
+    }
+
+    /// Says something about the log's health once.
+    pub(crate) fn poison(&mut self, what: &str) {
+        if !self.log.is_poisoned() {
+            self.log.poison();
+            self.say(
+                Severity::Error,
+                format!(
+                    "store: {what}: what is on the disk is not known any more. Nothing more is stored until a restart; reads go on."
+                ),
+            );
+        }
+    }
+}
+
+/// Compresses headers and payload, if that makes them shorter by an eighth at least.
+fn deflate(message: &NewMessage<'_>, both: &mut Vec<u8>, out: &mut Vec<u8>) -> bool {
+    let plain: &[u8] = if message.headers.is_empty() {
+        message.payload
+    } else {
+        both.clear();
+        both.extend_from_slice(message.headers);
+        both.extend_from_slice(message.payload);
+        both
+    };
+    out.resize(lz4_flex::block::get_maximum_output_size(plain.len()), 0);
+    match lz4_flex::block::compress_into(plain, out) {
+        Ok(bytes) => {
+            out.truncate(bytes);
+            bytes + 4 < plain.len() - plain.len() / 8
+        }
+        Err(_) => false,
+    }
+}
+
+fn inflate(head: &MessageHead, body: &[u8], out: &mut Vec<u8>) -> bool {
+    let Some(packed) = body.get(head.subject_bytes as usize..) else {
+        return false;
+    };
+    let Some(bytes) = record::u32_at(packed, 0).map(|bytes| bytes as usize) else {
+        return false;
+    };
+    if bytes > RECORD_BYTES_MAX {
+        return false;
+    }
+    out.resize(bytes, 0);
+    matches!(lz4_flex::block::decompress_into(&packed[4..], out), Ok(got) if got == bytes)
+}

@@ -1,0 +1,151 @@
+//! Reading a whole segment back: frames in order, torn ends cut, damage found.
+
+use super::frame::{FRAME_HEAD_BYTES, FrameHead, walk};
+use super::record::Raw;
+use crate::base::aligned::BLOCK_BYTES;
+
+/// A part of a segment that is not what was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Damage {
+    pub from: usize,
+    pub to: usize,
+}
+
+/// What was found in a segment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Scan {
+    /// Where its frames end.
+    pub end: usize,
+    /// Number of its last frame; 0 if there is none.
+    pub last_number: u64,
+    pub damages: Vec<Damage>,
+    /// Bytes of a frame behind the end that was not finished.
+    pub torn_bytes: usize,
+}
+
+/// Something in a segment, in order.
+pub(crate) enum Piece<'a> {
+    /// A record, and where it begins.
+    Record(usize, Raw<'a>),
+    /// What was here is lost.
+    Damage(Damage),
+}
+
+/// What is known of a segment before it is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Expected {
+    pub generation: u64,
+    /// Where it ends, if a later segment says so.
+    pub end: Option<usize>,
+    /// Where to begin: 0, or the beginning of a frame.
+    pub from: usize,
+    /// Whether there is a later segment: then what ends badly is damaged, not torn.
+    pub is_sealed: bool,
+}
+
+/// The head of the frame at an offset, if there is one of that generation, with a higher number than
+/// `after`, that could fit.
+fn head_at(segment: &[u8], at: usize, generation: u64, after: u64) -> Option<FrameHead> {
+    let head = FrameHead::parse(segment.get(at..at + FRAME_HEAD_BYTES)?)?;
+    let fits = at + head.span() <= segment.len();
+    (head.generation == generation && head.number > after && fits).then_some(head)
+}
+
+/// Goes through a segment.
+pub(crate) fn scan<'a>(
+    segment: &'a [u8],
+    expected: Expected,
+    each: &mut dyn FnMut(Piece<'a>),
+) -> Scan {
+    let limit = expected.end.unwrap_or(segment.len()).min(segment.len());
+    let generation = expected.generation;
+    let mut found = Scan {
+        end: expected.from,
+        ..Scan::default()
+    };
+    let mut records = Vec::new();
+    let mut at = expected.from;
+    let next_head = |from: usize, after: u64| {
+        let mut at = from.next_multiple_of(BLOCK_BYTES);
+        while at < limit {
+            if head_at(segment, at, generation, after).is_some() {
+                return Some(at);
+            }
+            at += BLOCK_BYTES;
+        }
+        None
+    };
+    while at < limit {
+        let Some(head) = head_at(segment, at, generation, found.last_number) else {
+            let damage = match next_head(at + BLOCK_BYTES, found.last_number) {
+                Some(next) => Damage { from: at, to: next },
+                None if expected.end.is_some() => Damage {
+                    from: at,
+                    to: limit,
+                },
+                None => break,
+            };
+            each(Piece::Damage(damage));
+            found.damages.push(damage);
+            at = damage.to;
+            found.end = at;
+            continue;
+        };
+        let span = head.span();
+        let frame = &segment[at..at + span];
+        records.clear();
+        let walked = walk(&head, frame, at, &mut |offset, raw| {
+            records.push((offset, raw))
+        });
+        if !walked.whole {
+            let is_torn = !expected.is_sealed
+                && expected.end.is_none()
+                && next_head(at + BLOCK_BYTES, head.number).is_none();
+            if is_torn {
+                found.torn_bytes = span;
+                break;
+            }
+            let damage = Damage {
+                from: at + walked.bad_from,
+                to: at + walked.bad_to,
+            };
+            found.damages.push(damage);
+            let mut told = false;
+            for (offset, raw) in records.drain(..) {
+                if offset >= damage.from && !told {
+                    told = true;
+                    each(Piece::Damage(damage));
+                }
+                each(Piece::Record(offset, raw));
+            }
+            if !told {
+                each(Piece::Damage(damage));
+            }
+        } else {
+            for (offset, raw) in records.drain(..) {
+                each(Piece::Record(offset, raw));
+            }
+        }
+        found.last_number = head.number;
+        at += span;
+        found.end = at;
+    }
+    if let Some(end) = expected.end
+        && found.end < end
+    {
+        // The file is shorter than its segment was.
+        let damage = Damage {
+            from: found.end,
+            to: end,
+        };
+        each(Piece::Damage(damage));
+        found.damages.push(damage);
+    }
+    found
+}
+
+/// The highest generation of which a frame's head is found anywhere in a file.
+pub(crate) fn newest_generation(file: &[u8]) -> Option<FrameHead> {
+    let heads = file.chunks(BLOCK_BYTES).filter_map(FrameHead::parse);
+    heads.max_by_key(|head| head.generation)
+}
