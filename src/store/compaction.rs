@@ -455,7 +455,7 @@ impl Store {
                 shelf.last_shown_in = self.core.log.head_generation();
             }
         }
-        if !self.core.log.is_oldest(slot) {
+        if !self.core.log.is_oldest(slot) || self.checkpoints.may_miss(generation) {
             self.log_remains(slot)?;
         }
         let live: u64 = self

@@ -49,6 +49,7 @@ impl Run {
             }),
             _ => None,
         };
+        options.checkpoint_bytes = [1 << 16, 1 << 20, 64 << 20][random.below(3) as usize];
         options.sync = Sync::Always;
         let mut shell = Shell::with(seed, options);
         if kind == Kind::Small {
@@ -103,6 +104,10 @@ impl Run {
             self.shell.settle();
         } else if self.random.one_in(3) {
             self.shell.settle();
+        }
+        if self.random.one_in(4) && self.kind != Kind::Failing && self.kind != Kind::Small {
+            self.shell.shut_down();
+            assert_eq!(self.shell.store.durable(), self.shell.store.position());
         }
         self.oracle.observe(&self.shell);
         self.shell.disk.faults.write_errors = None;

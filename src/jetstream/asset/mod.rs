@@ -15,11 +15,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use hashbrown::HashMap;
 
 use crate::base::deadlines::Millis;
+use crate::jetstream::adopted;
 use crate::jetstream::api::errors::{ApiError, Code};
 use crate::jetstream::api::requests::{MsgDeleteRequest, PurgeRequest};
 use crate::jetstream::api::subjects::FlowControlSubject;
 use crate::jetstream::config::{ConsumerConfig, Retention, Storage, StreamConfig};
 use crate::jetstream::consumer::{AckSubject, Around, Consumer, Desk, End, Fate, Home, Progress};
+use crate::jetstream::snapshot::ConsumerSnapshot;
 use crate::jetstream::sourcing::Feeder;
 use crate::jetstream::stream::{Arrival, Outcome, Room, Settings, Stream, World};
 use crate::jetstream::{Now, Outlet};
@@ -224,6 +226,14 @@ impl Asset {
         seats
             .filter(|seat| !seat.is_hidden)
             .map(|seat| &seat.consumer)
+    }
+
+    /// How far consumers have come, for a snapshot.
+    pub fn snapshots(&self, now: UnixNanos) -> Vec<ConsumerSnapshot> {
+        let consumers = self.consumers();
+        consumers
+            .filter_map(|consumer| adopted::snapshot_of(consumer, now))
+            .collect()
     }
 
     /// All configurations of consumers there are, for the check of a new one.

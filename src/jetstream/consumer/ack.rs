@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 
-use super::text;
+use crate::jetstream::stream::headers::duration;
 use crate::store::{Seq, UnixNanos};
 
 /// What all these subjects begin with.
@@ -175,9 +175,7 @@ impl<'a> Ack<'a> {
         Self::Not(match delay.trim_ascii() {
             b"" => None,
             json @ [b'{', ..] => serde_json::from_slice(json).ok().map(|d: Delay| d.delay),
-            plain => std::str::from_utf8(plain)
-                .ok()
-                .and_then(text::parse_duration),
+            plain => duration(plain),
         })
     }
 }

@@ -12,13 +12,13 @@ mod ack;
 mod deliver;
 mod event;
 pub(super) mod facts;
+mod id;
 mod pending;
 mod pull;
 mod push;
 mod recovery;
 mod settle;
 mod status;
-mod text;
 mod waiting;
 
 pub use ack::{Ack, AckSubject};
@@ -92,6 +92,7 @@ pub struct Desk {
     pub damaged: Vec<Seq>,
     reply: Vec<u8>,
     headers: Vec<u8>,
+    pinned: Vec<u8>,
     status: Vec<u8>,
 }
 
@@ -730,7 +731,11 @@ impl Consumer {
     /// What the API shows.
     pub fn info<M: Messages, O: Outlet>(&mut self, around: &mut Around<'_, M, O>) -> Info {
         self.look_at_waiting(false, around);
-        let remaining = self.config.pause_until.unwrap_or(0).saturating_sub(around.now.unix);
+        let remaining = self
+            .config
+            .pause_until
+            .unwrap_or(0)
+            .saturating_sub(around.now.unix);
         let given_up = self.rare.as_ref().map_or(0, |rare| rare.given_up.len());
         let pin = self.rare.as_ref().and_then(|rare| rare.pin.as_ref());
         let group = self.config.priority_groups.first().map(|name| GroupInfo {

@@ -3,8 +3,9 @@
 use super::pending::NEVER;
 use super::status::Left;
 use super::waiting::{Asked, Group, Request};
-use super::{Around, Consumer, Event, Home, Pin, Status, millis, text};
+use super::{Around, Consumer, Event, Home, Pin, Status, id, millis};
 use crate::base::deadlines::Millis;
+use crate::jetstream::api::time;
 use crate::jetstream::config::PriorityPolicy;
 use crate::jetstream::{Now, Outlet};
 use crate::proto::headers;
@@ -117,7 +118,7 @@ impl Consumer {
         let what = if config.max_batch > 0 && asked.batch > config.max_batch {
             format!("MaxRequestBatch of {}", config.max_batch)
         } else if config.max_expires > 0 && asked.expires > config.max_expires {
-            let max = text::duration(config.max_expires);
+            let max = time::duration(config.max_expires);
             format!("MaxRequestExpires of {max}")
         } else if config.max_bytes > 0 && asked.max_bytes > config.max_bytes {
             format!("MaxRequestMaxBytes of {}", config.max_bytes)
@@ -332,7 +333,7 @@ impl Consumer {
             (None, None) => Pinned::Here,
             (None, Some(group)) => {
                 let pin = Pin {
-                    id: text::id(|| way.outlet.random()),
+                    id: id::new(|| way.outlet.random()),
                     group: group.name.clone(),
                     since: way.now.unix,
                     expires_ms,

@@ -485,3 +485,47 @@ fn a_subscriber_that_may_not_hear_is_tried_again() {
     stage.settle();
     assert_eq!(stage.take(), ["D: 1"]);
 }
+
+#[test]
+fn no_input_breaks_it() {
+    let numbers = [0, 1, 2, 9, 1 << 40, u64::MAX >> 1, 9_999_999_999_999_999_999];
+    for policy in [AckPolicy::None, AckPolicy::All, AckPolicy::Explicit] {
+        let mut prng = Prng::new(3);
+        let mut stage = stage_of(
+            9,
+            ConsumerConfig {
+                ack_policy: policy,
+                ..pull_config()
+            },
+        );
+        for _ in 0..3000 {
+            let mut pick = || numbers[prng.below(numbers.len() as u32) as usize];
+            let subject = format!("$JS.ACK.S.C.{}.{}.{}.0.0", pick(), pick(), pick());
+            let number = pick() as i64;
+            let request = format!(
+                r#"{{"batch":{number},"expires":{},"max_bytes":{},"idle_heartbeat":{}}}"#,
+                pick() as i64,
+                -(pick() as i64).saturating_abs(),
+                pick() as i64
+            );
+            match prng.below(6) {
+                0 => stage.pull("P", &request),
+                1 => stage.pull("P", &format!("{number}")),
+                2 => stage.answer_to(&subject, ""),
+                3 => stage.answer_to(&subject, &format!("-NAK {{\"delay\":{number}}}")),
+                4 => stage.answer_to(&subject, "+TERM"),
+                _ => stage.answer_to(&subject, "+WPI"),
+            }
+            if prng.one_in(50) {
+                let seq = numbers[prng.below(numbers.len() as u32) as usize];
+                let _ = stage.with(|consumer, around| consumer.reset(seq, around));
+                stage.settle();
+                restart(&mut stage);
+            }
+            stage.outlet.sent.clear();
+            stage.outlet.durable.clear();
+            stage.outlet.events.clear();
+            stage.now.mono_ms += 100;
+        }
+    }
+}
