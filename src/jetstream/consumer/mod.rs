@@ -731,7 +731,11 @@ impl Consumer {
     /// What the API shows.
     pub fn info<M: Messages, O: Outlet>(&mut self, around: &mut Around<'_, M, O>) -> Info {
         self.look_at_waiting(false, around);
-        let remaining = self.config.pause_until.unwrap_or(0) - around.now.unix;
+        let remaining = self
+            .config
+            .pause_until
+            .unwrap_or(0)
+            .saturating_sub(around.now.unix);
         let given_up = self.rare.as_ref().map_or(0, |rare| rare.given_up.len());
         let pin = self.rare.as_ref().and_then(|rare| rare.pin.as_ref());
         let group = self.config.priority_groups.first().map(|name| GroupInfo {
