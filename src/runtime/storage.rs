@@ -4,7 +4,7 @@
 //! several; new streams go to its own.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::clock::Clock;
 use super::commands::Address;
@@ -18,6 +18,24 @@ use crate::subject::SubjectHash;
 
 /// Below the configured store directory; nats-server's accounts lie beside it.
 const DIRECTORY: &str = "jetstream/skein";
+
+/// Below a store directory, the one that has a directory for each shard, named by its number; and how
+/// many there are, or will be.
+///
+/// # Errors
+/// When it cannot be made or read.
+pub fn directories(store_dir: &Path, shards: usize) -> io::Result<(PathBuf, usize)> {
+    let directory = store_dir.join(DIRECTORY);
+    std::fs::create_dir_all(&directory)?;
+    let mut count = shards.max(1);
+    for entry in std::fs::read_dir(&directory)? {
+        let name = entry?.file_name();
+        if let Some(number) = name.to_str().and_then(|name| name.parse::<usize>().ok()) {
+            count = count.max(number + 1);
+        }
+    }
+    Ok((directory, count))
+}
 
 /// Where streams are kept.
 pub struct Storage {
@@ -37,15 +55,7 @@ impl Storage {
         let Some(directory) = std::env::var_os("SKEIN_JS") else {
             return Ok(None);
         };
-        let directory = PathBuf::from(directory).join(DIRECTORY);
-        std::fs::create_dir_all(&directory)?;
-        let mut count = shards;
-        for entry in std::fs::read_dir(&directory)? {
-            let name = entry?.file_name();
-            if let Some(number) = name.to_str().and_then(|name| name.parse::<usize>().ok()) {
-                count = count.max(number + 1);
-            }
-        }
+        let (directory, count) = directories(Path::new(&directory), shards)?;
         let random = || host::random_u64().map_err(|e| io::Error::other(e.to_string()));
         let mut store = store::Options::new(random()?);
         store.hash = SubjectHash::new(random()?);
