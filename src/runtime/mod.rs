@@ -15,6 +15,7 @@ mod helpers;
 mod host;
 mod identity;
 mod idle;
+pub mod import;
 mod lame_duck;
 mod links;
 mod listener;

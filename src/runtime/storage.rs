@@ -4,7 +4,7 @@
 //! several; new streams go to its own.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::clock::Clock;
 use super::commands::Address;
@@ -22,6 +22,24 @@ const DIRECTORY: &str = "jetstream/skein";
 
 /// Where streams are kept if nothing is said, in the directory for temporary files.
 const TEMPORARY: &str = "nats";
+
+/// Below a store directory, the one that has a directory for each shard, named by its number; and how
+/// many there are, or will be.
+///
+/// # Errors
+/// When it cannot be made or read.
+pub fn directories(store_dir: &Path, shards: usize) -> io::Result<(PathBuf, usize)> {
+    let directory = store_dir.join(DIRECTORY);
+    std::fs::create_dir_all(&directory)?;
+    let mut count = shards.max(1);
+    for entry in std::fs::read_dir(&directory)? {
+        let name = entry?.file_name();
+        if let Some(number) = name.to_str().and_then(|name| name.parse::<usize>().ok()) {
+            count = count.max(number + 1);
+        }
+    }
+    Ok((directory, count))
+}
 
 /// Where streams are kept.
 pub struct Storage {
@@ -46,15 +64,7 @@ impl Storage {
             Some(directory) => directory.clone(),
             None => std::env::temp_dir().join(TEMPORARY),
         };
-        let directory = base.join(DIRECTORY);
-        std::fs::create_dir_all(&directory)?;
-        let mut count = shards;
-        for entry in std::fs::read_dir(&directory)? {
-            let name = entry?.file_name();
-            if let Some(number) = name.to_str().and_then(|name| name.parse::<usize>().ok()) {
-                count = count.max(number + 1);
-            }
-        }
+        let (directory, count) = directories(&base, shards)?;
         let random = || host::random_u64().map_err(|e| io::Error::other(e.to_string()));
         let mut store = store::Options::new(random()?);
         store.hash = SubjectHash::new(random()?);
