@@ -143,7 +143,10 @@ impl Consumer {
         let (config, unix) = (&self.config, now.unix);
         self.pending
             .begin_again(unix, |redeliveries| due_from_now(config, redeliveries, now));
-        self.delivered.stream = self.delivered.stream.min(last);
+        // Where nothing was delivered yet, it is the place to begin, which may be still to come.
+        if self.delivered.consumer > 0 {
+            self.delivered.stream = self.delivered.stream.min(last);
+        }
         self.floor.stream = self.floor.stream.min(self.delivered.stream);
         match self.pending.first() {
             None if self.floor.stream < self.delivered.stream => self.floor = self.delivered,

@@ -357,11 +357,9 @@ impl Consumer {
         }
         if let Some(rare) = &mut self.rare {
             if let Some(last) = &mut rare.last
-                && seq <= last.resume
+                && last.seqs.binary_search(&seq).is_ok()
             {
-                if last.seqs.binary_search(&seq).is_ok() {
-                    last.live = last.live.saturating_sub(1);
-                }
+                last.live = last.live.saturating_sub(1);
             }
             if rare.given_up.remove(&seq).is_some() {
                 self.changed().returned.push(seq);
