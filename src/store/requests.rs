@@ -30,6 +30,8 @@ pub(crate) enum Purpose {
     },
     /// A window of the segment of that generation, to be compacted.
     Compact(u64),
+    /// A step of erasing a message.
+    Erase,
     /// A step of making a checkpoint.
     Checkpoint,
     /// The checkpoint is opened, and a piece of it from that offset is read.

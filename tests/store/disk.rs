@@ -353,6 +353,14 @@ impl Disk {
         None
     }
 
+    /// Flips a bit in a file.
+    pub fn spoil(&mut self, name: &str) {
+        let file = self.files.get_mut(name).expect("it is there");
+        let at = self.random.below(file.now.len() as u32) as usize;
+        file.now[at] ^= 1;
+        file.safe[at] ^= 1;
+    }
+
     /// Deletes a file behind everybody's back.
     pub fn lose_file(&mut self, name: &str) -> bool {
         self.files.remove(name).is_some()
