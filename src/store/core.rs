@@ -84,10 +84,9 @@ enum Held {
     Gathered,
 }
 
-/// Whether a record can be looked at.
+/// Why a record cannot be looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
-    Here,
     Later,
     Bad,
 }

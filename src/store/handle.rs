@@ -227,7 +227,7 @@ impl Messages for FileHandle<'_> {
                 ready.then_some(opened)
             }
             Err(Reading::Later) => return Fetched::Later,
-            Err(Reading::Here | Reading::Bad) => None,
+            Err(Reading::Bad) => None,
         };
         match found.and_then(|opened| core.stored(&opened)) {
             Some(_) => {}

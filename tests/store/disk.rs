@@ -76,10 +76,6 @@ impl Disk {
         self.under_way.append(submissions);
     }
 
-    pub fn is_idle(&self) -> bool {
-        self.under_way.is_empty()
-    }
-
     fn used(&self) -> u64 {
         self.files.values().map(|file| file.now.len() as u64).sum()
     }

@@ -15,7 +15,7 @@ use skein::store::{
 
 #[test]
 fn what_was_durable_is_there_after_a_power_cut() {
-    for seed in 0..50 {
+    for seed in 0..20 {
         let mut shell = Shell::new(seed);
         let number = shell
             .store
@@ -89,7 +89,7 @@ fn message<'a>(subject: &'a str, payload: &'a [u8]) -> NewMessage<'a> {
 
 #[test]
 fn an_erased_message_leaves_nothing_behind_even_after_a_crash() {
-    for seed in 0..200 {
+    for seed in 0..60 {
         let mut shell = Shell::new(seed);
         let number = shell
             .store
@@ -484,29 +484,29 @@ fn simulate(kind: Kind, seeds: std::ops::Range<u64>) {
 #[test]
 #[allow(non_snake_case)]
 fn simulation_Honest() {
-    simulate(Kind::Honest, 0..150);
+    simulate(Kind::Honest, 0..100);
 }
 
 #[test]
 #[allow(non_snake_case)]
 fn simulation_Killed() {
-    simulate(Kind::Killed, 0..100);
+    simulate(Kind::Killed, 0..60);
 }
 
 #[test]
 #[allow(non_snake_case)]
 fn simulation_Small() {
-    simulate(Kind::Small, 0..100);
+    simulate(Kind::Small, 0..60);
 }
 
 #[test]
 #[allow(non_snake_case)]
 fn simulation_Failing() {
-    simulate(Kind::Failing, 0..100);
+    simulate(Kind::Failing, 0..60);
 }
 
 #[test]
 #[allow(non_snake_case)]
 fn simulation_Lying() {
-    simulate(Kind::Lying, 0..150);
+    simulate(Kind::Lying, 0..100);
 }

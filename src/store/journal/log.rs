@@ -240,13 +240,6 @@ impl Log {
         }
     }
 
-    /// Number of the frame in which the next record will be, if it fits.
-    pub fn next_position(&self) -> u64 {
-        self.open
-            .as_ref()
-            .map_or(self.next_number, |open| open.number)
-    }
-
     pub fn next_generation(&self) -> u64 {
         self.next_generation
     }
