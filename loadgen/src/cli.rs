@@ -41,6 +41,9 @@ Examples:
   loadgen sparse --publishers 1000 --rate 50k --server-pid $(pidof nats-server)
   loadgen idle --connections 8000 --server-pid $(pidof nats-server)
   loadgen slow --shared                               a subscriber that never reads
+  loadgen js-pub --publishers 4 --size 128            1000 in flight each, acknowledgements checked
+  loadgen js-fetch --batch 500                        pull with explicit acknowledgements
+  loadgen js-restart --command 'nats-server -js -sd {store} -p {port}' --messages 1M
   loadgen compare --a 'GOMAXPROCS=1 nats-server -p {port}' --name-a nats-server \\
                   --b 'target/release/skein -p {port}' --name-b skein \\
                   --server-cpus 0 --client-cpus 1 --rounds 5 --markdown compare.md";

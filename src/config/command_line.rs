@@ -30,6 +30,10 @@ use super::{
 };
 use crate::auth::definition::Secret;
 
+mod import;
+
+pub use import::ImportOptions;
+
 /// What the command line asks for.
 #[derive(Debug, PartialEq)]
 pub enum Invocation {
@@ -38,6 +42,8 @@ pub enum Invocation {
         config: Box<Config>,
         warnings: Vec<String>,
     },
+    /// Move the streams of a nats-server in.
+    Import(ImportOptions),
     /// Print this line on stderr and exit with 0: the configuration file is valid.
     Tested(String),
     /// Print this on stdout and exit with 0.
@@ -157,6 +163,10 @@ pub fn parse(
     args: impl Iterator<Item = OsString>,
     surroundings: &dyn Surroundings,
 ) -> Result<Invocation, CommandLineError> {
+    let mut args = args.peekable();
+    if args.next_if(|first| first == "import").is_some() {
+        return import::parse(args);
+    }
     let mut definitions = definitions();
     definitions.build();
     let given = read_flags(&definitions, args)?;
@@ -261,14 +271,12 @@ const LATER_WITH_VALUE: &[&str] = &[
     "r",
     "remote_syslog",
     "routes",
-    "sd",
     "signal",
     "sl",
-    "store_dir",
 ];
 
 /// Flags of nats-server that later chapters bring and that are switches.
-const LATER_SWITCHES: &[&str] = &["jetstream", "js", "no_advertise", "s", "syslog"];
+const LATER_SWITCHES: &[&str] = &["no_advertise", "s", "syslog"];
 
 fn definitions() -> Command {
     Command::new("skein")
@@ -276,7 +284,7 @@ fn definitions() -> Command {
         .args_override_self(true)
         .disable_help_flag(true)
         .disable_version_flag(true)
-        .override_usage("skein [options]")
+        .override_usage("skein [options]\n       skein import [options] DIR")
         .after_help("Flags take one dash or two, and values as `-p 4222` or `-p=4222`.")
         .next_help_heading("Server options")
         .args([
@@ -323,6 +331,13 @@ fn definitions() -> Command {
                 "Bytes of a message that a trace shows",
             )
             .value_parser(|text: &str| text.parse::<usize>().map_err(|_| "expected a number")),
+        ])
+        .next_help_heading("JetStream options")
+        .args([
+            switch_flag("jetstream", "Keep streams").visible_alias("js"),
+            path_flag("store_dir", "Folder for streams")
+                .value_name("DIR")
+                .visible_alias("sd"),
         ])
         .next_help_heading("Authorization options")
         .args([
@@ -550,6 +565,8 @@ fn override_with_flags(
     if text(matches, "pass").is_some() && config.auth.user.is_none() {
         return Err(CommandLineError::PassWithoutUser);
     }
+    set(&mut config.jetstream.enabled, switch(matches, "jetstream"));
+    or_else(&mut config.jetstream.store_dir, path(matches, "store_dir"));
     config.cpus = matches.get_one("cpus").cloned();
     config.shards = shards_of(matches)?;
     override_tls(matches, config, surroundings)?;

@@ -1,13 +1,16 @@
 //! One stream of a store.
 //!
 //! What is there is told by its index, if that was written after the last change of a block: only it
-//! knows what limits have removed. Else by the blocks, with their tombstones, as nats-server does after
-//! a crash; it then applies the limits anew, and so must who takes the messages over.
+//! knows what limits have removed. Else by the blocks with their tombstones, as nats-server does after
+//! a crash, and by what an older index knew to be gone. nats-server then applies the limits anew, and so
+//! must who takes the messages over.
+
+use std::collections::BTreeMap;
 
 use super::{Fault, Keys, Place, Source};
 use crate::jetstream::snapshot::filestore::{
     BLOCK_BYTES_MAX, Checksum, Index, Meta, Ranges, Record, Records, last_checksum,
-    read_consumer_state, read_meta, unpack, verify_meta,
+    read_consumer_state, read_meta, read_sources, unpack, verify_meta,
 };
 use crate::jetstream::snapshot::{ConsumerState, Damage};
 use crate::store::{Seq, UnixNanos, counted_bytes};
@@ -76,6 +79,7 @@ pub struct Stream<'s, S> {
     gone: Ranges,
     tally: Tally,
     block: Vec<u8>,
+    torn: Option<Fault>,
     faults: Vec<Fault>,
 }
 
@@ -113,19 +117,45 @@ impl<'s, S: Source> Stream<'s, S> {
             gone: Ranges::default(),
             tally: Tally::default(),
             block: Vec::new(),
+            torn: None,
             faults: Vec::new(),
         };
         let blocks = stream.list_blocks(&folder)?;
-        stream.index = stream.read_index(&blocks)?;
-        match &stream.index {
-            Some(index) => {
-                stream.gone = index.gone();
+        if let Some(index) = stream.read_index()? {
+            // What was gone when it was written is gone, however old it is.
+            stream.gone = index.gone();
+            if stream.is_current(&index, &blocks) {
                 stream.last = (index.last_seq, index.last_time);
+                stream.index = Some(index);
+            } else {
+                stream.collect_tombstones(&blocks);
+                stream.compare_with_before(&index);
             }
-            None => stream.collect_tombstones(&blocks)?,
+        } else {
+            stream.collect_tombstones(&blocks);
         }
         stream.blocks = blocks.into_iter();
         Ok(stream)
+    }
+
+    /// Which it is.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Messages and bytes that are to come, if the index tells.
+    pub fn expected(&self) -> Option<(u64, u64)> {
+        let index = self.index.as_ref()?;
+        Some((index.messages, index.bytes))
+    }
+
+    /// How far the sources of the stream were followed when that was written down last.
+    pub fn sources(&mut self) -> BTreeMap<String, Seq> {
+        let file = format!("{}/sources.db", self.place.folder());
+        let read = self.source.read(&file, META_BYTES_MAX);
+        let file = read.ok().flatten().unwrap_or_default();
+        // What is missing is found in the messages.
+        read_sources(&file).unwrap_or_default()
     }
 
     /// When it was made, its name, and its configuration.
@@ -136,6 +166,12 @@ impl<'s, S: Source> Stream<'s, S> {
     /// Whether its index counts. If not, limits have to be applied again.
     pub fn is_index_valid(&self) -> bool {
         self.index.is_some()
+    }
+
+    /// Where the last block ends in what is no whole record, as one does that a server was writing when
+    /// it was killed.
+    pub fn torn(&self) -> Option<&Fault> {
+        self.torn.as_ref()
     }
 
     /// The highest sequence given out, and when: behind the last message some may have been removed.
@@ -196,6 +232,11 @@ impl<'s, S: Source> Stream<'s, S> {
             })?;
         }
         Ok(true)
+    }
+
+    /// What was read so far.
+    pub fn tally(&self) -> Tally {
+        self.tally
     }
 
     /// Ends the reading of messages: what there was, and everything that was wrong.
@@ -302,8 +343,8 @@ impl<'s, S: Source> Stream<'s, S> {
         Ok(blocks)
     }
 
-    /// The index, if it is of these blocks as they are.
-    fn read_index(&mut self, blocks: &[u32]) -> Result<Option<Index>, Fault> {
+    /// The index, whenever it was written.
+    fn read_index(&mut self) -> Result<Option<Index>, Fault> {
         let file = format!("{}/index.db", self.messages_folder);
         let read = self.source.read(&file, STATE_BYTES_MAX);
         let Some(sealed) = read.map_err(|why| Fault::new(&file, why))? else {
@@ -322,29 +363,36 @@ impl<'s, S: Source> Stream<'s, S> {
         let key = unlock(self.source, self.keys, account, stream, &key_file)?;
         // Under a new key, one in plain text may be left.
         let opened = key.and_then(|key| key.open(verified));
-        let index = match Index::read(opened.as_deref().unwrap_or(verified)) {
-            Ok(index) => index,
+        match Index::read(opened.as_deref().unwrap_or(verified)) {
+            Ok(index) => Ok(Some(index)),
             Err(damage) => {
                 self.faults.push(damaged(damage));
-                return Ok(None);
+                Ok(None)
             }
-        };
-        let is_current = blocks.last() == Some(&index.last_block)
-            && index
-                .blocks
-                .iter()
-                .all(|block| blocks.contains(&block.number));
-        if !is_current {
-            return Ok(None);
         }
-        Ok(match self.load_block(index.last_block) {
-            Ok(()) => (last_checksum(&self.block) == index.last_checksum).then_some(index),
-            Err(_) => None,
-        })
+    }
+
+    /// Whether an index was written after the last change of the blocks.
+    fn is_current(&mut self, index: &Index, blocks: &[u32]) -> bool {
+        blocks.last() == Some(&index.last_block)
+            && (index.blocks.iter()).all(|block| blocks.binary_search(&block.number).is_ok())
+            && self.load_block(index.last_block).is_ok()
+            && last_checksum(&self.block) == index.last_checksum
+    }
+
+    /// Blocks end where an index of before did, or later; if not, something was lost.
+    fn compare_with_before(&mut self, index: &Index) {
+        if index.last_seq > self.last.0 {
+            let (found, said) = (self.last.0, index.last_seq);
+            let what = format!("says {said} sequences were given out, but blocks end with {found}");
+            let file = format!("{}/index.db", self.messages_folder);
+            self.faults.push(Fault::new(file, what));
+            self.last = (index.last_seq, index.last_time);
+        }
     }
 
     /// Without an index: what the blocks say is gone, and how far sequences were given out.
-    fn collect_tombstones(&mut self, blocks: &[u32]) -> Result<(), Fault> {
+    fn collect_tombstones(&mut self, blocks: &[u32]) {
         let mut tombstones = Vec::new();
         for &number in blocks {
             let file = block_file(&self.messages_folder, number);
@@ -366,11 +414,12 @@ impl<'s, S: Source> Stream<'s, S> {
                         (seq, time)
                     }
                     Some(Err(damage)) => {
-                        // A server that was killed may not have finished its last record.
+                        let fault = Fault::damaged(&file, damage);
                         let is_torn = Some(&number) == blocks.last()
                             && Records::is_cut(&self.block[offset..]);
-                        if !is_torn {
-                            self.faults.push(Fault::damaged(&file, damage));
+                        match is_torn {
+                            true => self.torn = Some(fault),
+                            false => self.faults.push(fault),
                         }
                         break;
                     }
@@ -384,7 +433,6 @@ impl<'s, S: Source> Stream<'s, S> {
             }
         }
         self.gone.merge(tombstones);
-        Ok(())
     }
 
     /// Reads a block into `self.block`, decrypted and decompressed.

@@ -3,6 +3,7 @@
 //! It takes messages, requests, acknowledgements and time, and speaks through an [`Outlet`]. It
 //! knows accounts by number; not connections, shards' frames or files.
 
+pub mod adopted;
 pub mod api;
 pub mod asset;
 pub mod config;

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use super::config::StreamConfig;
-use crate::base::ids::{AccountId, ShardId};
+use crate::base::ids::{AccountId, ConnId, ShardId};
 
 /// A message that somebody published to JetStream itself: a request or an acknowledgement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// In this account's name space.
     pub account: AccountId,
+    /// Who has published it.
+    pub publisher: (ShardId, ConnId),
     /// What was published to.
     pub subject: Box<[u8]>,
     /// Where to answer; empty for nowhere.
@@ -29,6 +31,10 @@ pub struct Usage {
     pub storage_bytes: u64,
     /// Consumers.
     pub consumers: u64,
+    /// Requests to the API.
+    pub requests: u64,
+    /// Of which were answered with errors.
+    pub errors: u64,
 }
 
 /// An order from one shard to another.

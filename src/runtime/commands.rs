@@ -61,7 +61,7 @@ pub enum Command {
     /// Tell a client that the server is in lame duck mode.
     TellLameDuck(u64, Sender<Told>),
     /// The disk thread has done something.
-    Disk(News),
+    Disk(usize, News),
     /// Close all connections and end.
     Stop,
 }

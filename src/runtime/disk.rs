@@ -90,6 +90,8 @@ enum Operation {
 
 /// One store's directory.
 pub struct Disk {
+    /// Which of its shard's.
+    number: u32,
     directory: PathBuf,
     files: Vec<Slot>,
     operations: Vec<Option<Operation>>,
@@ -104,14 +106,15 @@ impl Disk {
     ///
     /// # Errors
     /// When it cannot be made or read, or the thread cannot be started.
-    pub fn open(directory: &Path, here: Address) -> io::Result<(Self, Vec<Listed>)> {
+    pub fn open(number: u32, directory: &Path, here: Address) -> io::Result<(Self, Vec<Listed>)> {
         let listed = list(directory)?;
         let (jobs, queue) = crossbeam_channel::unbounded();
         let place = directory.to_path_buf();
         std::thread::Builder::new()
             .name("disk".into())
-            .spawn(move || work(&place, &queue, &here))?;
+            .spawn(move || work(number as usize, &place, &queue, &here))?;
         let disk = Self {
+            number,
             directory: directory.to_path_buf(),
             files: Vec::new(),
             operations: Vec::new(),
@@ -319,7 +322,7 @@ impl Disk {
                 let (start, end, at) = (*done, *bytes, *offset + *done as u64);
                 let rest: *const [u8] = &raw const buffer[start..end];
                 let fd = self.fd(file);
-                ring.write_file(place, fd, rest, at, sync);
+                ring.write_file((self.number, place), fd, rest, at, sync);
             }
             Some(Operation::Read {
                 file,
@@ -331,11 +334,11 @@ impl Disk {
                 let (file, at) = (*file, *offset + *done as u64);
                 let rest: *mut [u8] = &raw mut buffer[*done..];
                 let fd = self.fd(file);
-                ring.read_file(place, fd, rest, at);
+                ring.read_file((self.number, place), fd, rest, at);
             }
             Some(Operation::Sync { file, .. }) => {
                 let file = *file;
-                ring.sync_file(place, self.fd(file));
+                ring.sync_file((self.number, place), self.fd(file));
             }
             None => {}
         }
@@ -488,7 +491,7 @@ fn failure(error: i32) -> Failure {
     }
 }
 
-fn failure_of(error: &io::Error) -> Failure {
+pub fn failure_of(error: &io::Error) -> Failure {
     failure(error.raw_os_error().unwrap_or(libc::EIO))
 }
 
@@ -513,7 +516,7 @@ pub fn list(directory: &Path) -> io::Result<Vec<Listed>> {
 }
 
 /// The thread.
-fn work(directory: &Path, queue: &Receiver<Job>, here: &Address) {
+fn work(number: usize, directory: &Path, queue: &Receiver<Job>, here: &Address) {
     while let Ok(job) = queue.recv() {
         let news = match job {
             Job::Open(file, ticket, path) => {
@@ -535,7 +538,7 @@ fn work(directory: &Path, queue: &Receiver<Job>, here: &Address) {
                 done(ticket, renamed.and_then(|()| sync_directory(directory)))
             }
         };
-        here.send(Command::Disk(news));
+        here.send(Command::Disk(number, news));
     }
 }
 
@@ -547,12 +550,12 @@ fn done(ticket: Ticket, result: io::Result<()>) -> News {
     })
 }
 
-fn sync_directory(directory: &Path) -> io::Result<()> {
+pub fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
 /// Opens for direct I/O, or without where the file system cannot.
-fn open(path: &Path, flags: i32) -> io::Result<OwnedFd> {
+pub fn open(path: &Path, flags: i32) -> io::Result<OwnedFd> {
     let text = CString::new(path.as_os_str().as_bytes())?;
     let flags = libc::O_RDWR | libc::O_CLOEXEC | flags;
     let mut fd = -1;
@@ -572,7 +575,7 @@ fn open(path: &Path, flags: i32) -> io::Result<OwnedFd> {
 
 /// Makes a file whose blocks are all there and written, so that writing to them later changes
 /// nothing of the file system's own, which would cost a second flush.
-fn create(directory: &Path, path: &Path, bytes: u64) -> io::Result<OwnedFd> {
+pub fn create(directory: &Path, path: &Path, bytes: u64) -> io::Result<OwnedFd> {
     let made = fill(path, bytes).and_then(|file| {
         sync_directory(directory)?;
         Ok(file)

@@ -15,6 +15,7 @@ mod helpers;
 mod host;
 mod identity;
 mod idle;
+pub mod import;
 mod lame_duck;
 mod links;
 mod listener;
@@ -27,6 +28,7 @@ mod ring;
 mod securing;
 mod signals;
 mod stapling;
+mod storage;
 mod system_client;
 mod tenants;
 mod tls;
@@ -180,13 +182,23 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
         .map_err(|e| StartError(format!("cannot start helper threads: {e}")))?;
     let channels = system_client::Channels::new()
         .map_err(|e| StartError(format!("cannot make an event descriptor: {e}")))?;
+    let storage = storage::Storage::of(config, &settings.identity.name, shards)
+        .map_err(|e| StartError(e.to_string()))?;
     let mut links = links::mesh(shards);
     let connections = links[0].observer();
     let mut listener = Some(listener);
     for (own, mailbox) in mailboxes.into_iter().enumerate() {
         let cpu = cpus[own % cpus.len()];
+        let mut shard = Shard::new(ShardId(own as u8), settings.clone(), random()?);
+        let mut disks = Vec::new();
+        if let Some(storage) = &storage {
+            let opened = storage.open(own, shards, &addresses[own], &clock);
+            let (engine, opened) = opened.map_err(|e| StartError(e.to_string()))?;
+            shard.host(Box::new(engine));
+            disks = opened;
+        }
         let seat = Seat {
-            shard: Shard::new(ShardId(own as u8), settings.clone(), random()?),
+            shard,
             links: links.remove(0),
             secure: Secure::new(tls.clone(), helpers.helpers(), addresses[own].clone()),
             mailbox,
@@ -197,7 +209,7 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
             listener: listener.take(),
             clock,
             notices: channels.notices(),
-            disk: None,
+            disks,
         };
         seat.spawn(cpu)?;
         log.info(format_args!("Shard {own} on core {cpu}"));
@@ -274,7 +286,7 @@ struct Seat {
     listener: Option<Listener>,
     clock: Clock,
     notices: Notices,
-    disk: Option<Disk>,
+    disks: Vec<Disk>,
 }
 
 impl Seat {
@@ -297,7 +309,9 @@ impl Seat {
                 let turns = Turns::new(self, ring);
                 turns.run().await;
             }
-            Err(error) => self.mailbox.report(Report::Failed(error.to_string())),
+            Err(error) => self
+                .mailbox
+                .report(Report::Failed(format!("cannot make a net ring: {error}"))),
         }
     }
 }
@@ -307,7 +321,7 @@ impl Server {
         for _ in 0..self.running {
             match self.reports.recv() {
                 Ok(Report::Failed(text)) => {
-                    return Err(StartError(format!("cannot make a net ring: {text}")));
+                    return Err(StartError(text));
                 }
                 Ok(
                     Report::Ready

@@ -63,11 +63,11 @@ fn user_data(kind: Kind, conn: ConnId) -> u64 {
     (kind as u64) << 56 | u64::from(conn.generation & GENERATION_MASK) << 32 | u64::from(conn.index)
 }
 
-/// A file operation's place, where others have a connection.
-fn operation(place: u32) -> ConnId {
+/// A file operation's place and its store, where others have a connection.
+fn operation((store, place): (u32, u32)) -> ConnId {
     ConnId {
         index: place,
-        generation: 0,
+        generation: store,
     }
 }
 
@@ -206,7 +206,14 @@ impl NetRing {
 
     /// Writes to a file, and has it on stable storage before it completes, if `sync`. The bytes must
     /// stay where they are until then.
-    pub fn write_file(&mut self, place: u32, fd: RawFd, bytes: *const [u8], at: u64, sync: bool) {
+    pub fn write_file(
+        &mut self,
+        place: (u32, u32),
+        fd: RawFd,
+        bytes: *const [u8],
+        at: u64,
+        sync: bool,
+    ) {
         let flags = if sync { libc::RWF_DSYNC } else { 0 };
         let entry = opcode::Write::new(Fd(fd), bytes.cast(), bytes.len() as u32)
             .offset(at)
@@ -216,7 +223,7 @@ impl NetRing {
     }
 
     /// Reads from a file. The bytes must stay where they are, untouched, until it completes.
-    pub fn read_file(&mut self, place: u32, fd: RawFd, bytes: *mut [u8], at: u64) {
+    pub fn read_file(&mut self, place: (u32, u32), fd: RawFd, bytes: *mut [u8], at: u64) {
         let entry = opcode::Read::new(Fd(fd), bytes.cast(), bytes.len() as u32)
             .offset(at)
             .build();
@@ -224,7 +231,7 @@ impl NetRing {
     }
 
     /// Has what was written to a file on stable storage before it completes.
-    pub fn sync_file(&mut self, place: u32, fd: RawFd) {
+    pub fn sync_file(&mut self, place: (u32, u32), fd: RawFd) {
         let entry = opcode::Fsync::new(Fd(fd))
             .flags(io_uring::types::FsyncFlags::DATASYNC)
             .build();

@@ -83,7 +83,7 @@ pub struct Turns {
     woken: bool,
     stopping: bool,
     /// Where streams are kept.
-    disk: Option<Disk>,
+    disks: Vec<Disk>,
 }
 
 impl Turns {
@@ -100,7 +100,7 @@ impl Turns {
             listener,
             clock,
             notices,
-            disk,
+            disks,
         } = seat;
         links.announce(ring.fd());
         let mut conns = Conns::default();
@@ -131,20 +131,23 @@ impl Turns {
             idle: Idle::default(),
             woken: false,
             stopping: false,
-            disk,
+            disks,
         }
     }
 
     /// Runs until told to stop.
     pub async fn run(mut self) {
         self.ring.watch(self.mailbox.event_fd());
+        if !self.open_streams() {
+            return;
+        }
         if let Some(listener) = &self.listener {
             self.ring.accept(listener.fd());
         }
         self.mailbox.report(Report::Ready);
         loop {
             let busy = self.turn();
-            if self.stopping && self.conns.len() == 0 && !self.accepting {
+            if self.stopping && self.conns.len() == 0 && !self.accepting && self.is_stored() {
                 break;
             }
             if busy {
@@ -163,6 +166,33 @@ impl Turns {
             }
         }
         self.mailbox.report(Report::Stopped);
+    }
+
+    /// Whether nothing is on its way to a disk.
+    fn is_stored(&mut self) -> bool {
+        let now = self.now();
+        self.shard.stop_streams(now, &mut self.fx);
+        self.shard.streams_are_stored() && !self.disks.iter().any(Disk::is_busy)
+    }
+
+    /// Brings back what the stores hold, before anybody may connect; whether that has worked.
+    fn open_streams(&mut self) -> bool {
+        let now = self.now();
+        self.shard.begin_streams(now, &mut self.fx);
+        while !self.shard.streams_are_ready() {
+            if let Some(why) = self.shard.streams_failed() {
+                self.mailbox
+                    .report(Report::Failed(format!("JetStream: {why}")));
+                return false;
+            }
+            let is_busy = self.turn();
+            if is_busy {
+                self.ring.turn();
+            } else if !self.shard.streams_are_ready() {
+                self.sleep();
+            }
+        }
+        true
     }
 
     /// Handles what is there; whether there was anything.
@@ -241,8 +271,9 @@ impl Turns {
             Kind::Accept => self.accepted(now, completion),
             Kind::Wake => self.woken = true,
             Kind::Disk => {
-                if let Some(disk) = &mut self.disk {
-                    disk.completed(completion.conn.index, completion.result, &mut self.ring);
+                let ConnId { index, generation } = completion.conn;
+                if let Some(disk) = self.disks.get_mut(generation as usize) {
+                    disk.completed(index, completion.result, &mut self.ring);
                 }
             }
             Kind::Ignore => {}
@@ -516,8 +547,8 @@ impl Turns {
                     };
                     let _ = answer.send(told);
                 }
-                Command::Disk(news) => {
-                    if let Some(disk) = &mut self.disk {
+                Command::Disk(store, news) => {
+                    if let Some(disk) = self.disks.get_mut(store) {
                         disk.news(news, &mut self.ring);
                     }
                 }
@@ -554,21 +585,23 @@ impl Turns {
     /// Tells the store what the disk has done, and the disk what the store wants; whether there was
     /// anything.
     fn use_disk(&mut self, now: Millis) -> bool {
-        let Some(disk) = &mut self.disk else {
+        if self.disks.is_empty() {
             return false;
-        };
+        }
         let mut busy = false;
-        while let Some(completion) = disk.next_completion() {
-            busy = true;
-            self.shard
-                .handle(now, Event::Disk(completion), &mut self.fx);
+        for (store, disk) in self.disks.iter_mut().enumerate() {
+            while let Some(completion) = disk.next_completion() {
+                busy = true;
+                let event = Event::Disk { store, completion };
+                self.shard.handle(now, event, &mut self.fx);
+            }
         }
         self.shard.handle(now, Event::TurnEnds, &mut self.fx);
-        for submission in self.fx.disk.drain(..) {
+        for (store, submission) in self.fx.disk.drain(..) {
             busy = true;
-            disk.submit(submission, &mut self.ring);
+            self.disks[store].submit(submission, &mut self.ring);
         }
-        busy | disk.has_completions()
+        busy | self.disks.iter().any(Disk::has_completions)
     }
 
     /// Does what the broker wants.

@@ -107,7 +107,12 @@ pub enum Event<'a> {
         conn: ConnId,
     },
     /// The disk has done something.
-    Disk(Completion),
+    Disk {
+        /// Of which of the shard's stores.
+        store: usize,
+        /// What.
+        completion: Completion,
+    },
     /// All that has come this turn was handled: what is to be durable is on its way to the disk.
     TurnEnds,
     /// Close this connection now.
@@ -188,7 +193,7 @@ pub struct Effects {
     /// What has happened to connections.
     pub notices: Vec<Notice>,
     /// What the disk is to do.
-    pub disk: Vec<Submission>,
+    pub disk: Vec<(usize, Submission)>,
     /// Lines for the log.
     pub log: Vec<(Level, String)>,
 }

@@ -182,7 +182,10 @@ impl Shard {
             Event::Sent { conn, bytes } => self.sent(conn, bytes, fx),
             Event::Batch { from, batch } => self.batch(from, batch, fx),
             Event::MeshDrained { peer } => self.mesh_drained(peer, fx),
-            Event::Tick => self.tick(fx),
+            Event::Tick => {
+                self.tick(fx);
+                self.tick_streams(fx);
+            }
             Event::Opened {
                 conn,
                 client_id,
@@ -223,7 +226,7 @@ impl Shard {
                 self.tell_lame_duck(conn, fx);
             }
             Event::TellLameDuck { .. } => {}
-            Event::Disk(completion) => self.disk_completed(completion, fx),
+            Event::Disk { store, completion } => self.disk_completed(store, completion, fx),
             Event::TurnEnds => self.flush_streams(fx),
         }
         if self.streams.has_arrivals() {

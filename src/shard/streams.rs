@@ -8,11 +8,16 @@
 
 use hashbrown::{HashMap, HashSet};
 
+use super::admission::Policy;
 use super::publish::{Message, Origin};
 use super::service::is_response;
 use super::{Effects, Level, Shard};
+use crate::auth::definition::{JetStreamAccess, JetStreamLimits};
+use crate::base::deadlines::Millis;
 use crate::base::ids::{AccountId, ConnId, ShardId};
-use crate::jetstream::engine::{Arrival, Engine, Host, Sink};
+use crate::jetstream::api::check_stream::Limits;
+use crate::jetstream::api::responses::AccountLimits;
+use crate::jetstream::engine::{AccountFacts, Arrival, Engine, Host, Sink};
 use crate::jetstream::{Now, Order, Outgoing, Reached};
 use crate::proto::client::Bounds;
 use crate::router::{InterestChange, NONE, SubId};
@@ -42,6 +47,8 @@ struct Place {
     account: AccountId,
     publisher: Publisher,
     start: usize,
+    to_len: usize,
+    /// 0 where it is the same.
     subject_len: usize,
     reply_len: usize,
     header_len: usize,
@@ -64,7 +71,9 @@ impl Arrivals {
         message: &Message<'_>,
     ) {
         let start = self.bytes.len();
-        let (subject, reply, body) = (message.subject, message.reply(), message.body());
+        let (to, subject) = message.subject_and_shown();
+        let (reply, body) = (message.reply(), message.body());
+        self.bytes.extend_from_slice(to);
         self.bytes.extend_from_slice(subject);
         self.bytes.extend_from_slice(reply);
         self.bytes.extend_from_slice(body);
@@ -73,6 +82,7 @@ impl Arrivals {
             account,
             publisher,
             start,
+            to_len: to.len(),
             subject_len: subject.len(),
             reply_len: reply.len(),
             header_len: message.header_len,
@@ -82,10 +92,15 @@ impl Arrivals {
 
     fn get(&self, place: &Place) -> Arrival<'_> {
         let bytes = &self.bytes[place.start..];
-        let (subject, bytes) = bytes.split_at(place.subject_len);
+        let (to, bytes) = bytes.split_at(place.to_len);
+        let (subject, bytes) = match place.subject_len {
+            0 => (to, bytes),
+            len => bytes.split_at(len),
+        };
         let (reply, bytes) = bytes.split_at(place.reply_len);
         let (headers, payload) = bytes[..place.body_len].split_at(place.header_len);
         Arrival {
+            to,
             account: place.account,
             publisher: (place.publisher.shard, place.publisher.conn),
             subject,
@@ -113,6 +128,8 @@ pub(super) struct Streams {
     /// What was published last took somebody over the mark.
     is_pressed: bool,
     rest: Vec<u8>,
+    /// Nanoseconds from 1970 to the zero of the fine clock.
+    unix_at_fine_zero: i64,
 }
 
 impl Streams {
@@ -237,10 +254,10 @@ impl Shard {
     }
 
     fn now_on_both(&self) -> Now {
-        let unix_at_zero = self.settings.unix_at_zero_ms as i64 * 1_000_000;
+        let fine_ns = (self.settings.fine_clock_ns)() as i64;
         Now {
             mono_ms: self.now,
-            unix: unix_at_zero + (self.settings.fine_clock_ns)() as i64,
+            unix: self.streams.unix_at_fine_zero + fine_ns,
         }
     }
 }
@@ -277,6 +294,25 @@ impl Out<'_> {
 impl Host for Out<'_> {
     fn own(&self) -> ShardId {
         self.shard.id
+    }
+
+    fn accounts(&self) -> Vec<AccountFacts> {
+        let Policy { directory, .. } = &self.shard.settings.policy;
+        (0..)
+            .map(AccountId)
+            .map_while(|id| directory.get(id).map(|account| (id, account)))
+            .map(|(id, account)| AccountFacts {
+                id,
+                name: account.name.to_string(),
+                limits: limits(directory.jetstream(id)),
+            })
+            .collect()
+    }
+
+    fn client(&self, publisher: (ShardId, ConnId)) -> Option<Vec<u8>> {
+        let (shard, conn) = publisher;
+        let info = self.shard.client_info(Publisher { shard, conn }, true)?;
+        serde_json::to_vec(&info).ok()
     }
 
     fn publish(&mut self, account: AccountId, outgoing: &Outgoing<'_>) -> Reached {
@@ -387,6 +423,30 @@ impl Host for Out<'_> {
     }
 }
 
+/// What an account may have, as the API speaks of it.
+fn limits(access: &JetStreamAccess) -> Option<Limits> {
+    let shown = |limits: &JetStreamLimits| AccountLimits {
+        max_memory: limits.memory_bytes,
+        max_storage: limits.disk_bytes,
+        max_streams: limits.streams,
+        max_consumers: limits.consumers,
+        max_ack_pending: limits.ack_pending,
+        memory_max_stream_bytes: limits.memory_stream_bytes,
+        storage_max_stream_bytes: limits.disk_stream_bytes,
+        max_bytes_required: limits.stream_bytes_required,
+    };
+    match access {
+        JetStreamAccess::None => None,
+        JetStreamAccess::Limits(limits) => Some(Limits::Flat(shown(limits))),
+        JetStreamAccess::Tiers(tiers) => Some(Limits::Tiers(
+            tiers
+                .iter()
+                .map(|(name, limits)| (name.clone(), shown(limits)))
+                .collect(),
+        )),
+    }
+}
+
 /// Writes what follows the subscription id in a delivery.
 fn write_rest(outgoing: &Outgoing<'_>, rest: &mut Vec<u8>) {
     rest.clear();
@@ -421,9 +481,14 @@ fn write_number(mut number: usize, to: &mut Vec<u8>) {
 
 impl Shard {
     /// The disk has done something for the engine.
-    pub(super) fn disk_completed(&mut self, completion: Completion, fx: &mut Effects) {
+    pub(super) fn disk_completed(
+        &mut self,
+        store: usize,
+        completion: Completion,
+        fx: &mut Effects,
+    ) {
         self.with_engine(fx, |engine, now, out| {
-            engine.disk_completed(now, completion, out)
+            engine.disk_completed(now, store, completion, out);
         });
     }
 
@@ -437,5 +502,46 @@ impl Shard {
     /// Another shard's part of JetStream has said something.
     pub(super) fn ordered(&mut self, from: ShardId, order: Order, fx: &mut Effects) {
         self.with_engine(fx, |engine, now, out| engine.ordered(now, from, order, out));
+    }
+}
+
+impl Shard {
+    /// Accounts are known to JetStream from now on, and its stores are read.
+    pub fn begin_streams(&mut self, now: Millis, fx: &mut Effects) {
+        self.now = now.max(1);
+        let unix_ms = self.settings.unix_at_zero_ms + self.now;
+        let fine_ns = (self.settings.fine_clock_ns)() as i64;
+        self.streams.unix_at_fine_zero = unix_ms as i64 * 1_000_000 - fine_ns;
+        self.with_engine(fx, |engine, _, out| engine.accounts_changed(out));
+    }
+
+    /// Time has passed for streams.
+    pub(super) fn tick_streams(&mut self, fx: &mut Effects) {
+        let now = self.now;
+        let is_due = |engine: &Engine| engine.next_deadline().is_some_and(|at| at <= now);
+        if self.engine().is_some_and(is_due) {
+            self.with_engine(fx, |engine, now, out| engine.tick(now, out));
+        }
+    }
+
+    /// Whether streams are there, or there is no JetStream.
+    pub fn streams_are_ready(&self) -> bool {
+        self.engine().is_none_or(Engine::is_ready)
+    }
+
+    /// Why they will never be.
+    pub fn streams_failed(&self) -> Option<&str> {
+        self.engine().and_then(Engine::failed)
+    }
+
+    /// The server stops: streams begin nothing new.
+    pub fn stop_streams(&mut self, now: Millis, fx: &mut Effects) {
+        self.now = now.max(1);
+        self.with_engine(fx, |engine, now, out| engine.stop(now, out));
+    }
+
+    /// Whether all that was accepted is on disk.
+    pub fn streams_are_stored(&self) -> bool {
+        self.engine().is_none_or(Engine::is_stored)
     }
 }

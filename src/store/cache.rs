@@ -83,7 +83,13 @@ impl Cache {
     }
 
     /// Whether the bytes of a segment from `from` to `to` are here; what is not is asked for.
-    pub fn look(&mut self, source: Source, from: usize, to: usize, requests: &mut Requests) -> Found {
+    pub fn look(
+        &mut self,
+        source: Source,
+        from: usize,
+        to: usize,
+        requests: &mut Requests,
+    ) -> Found {
         let mut found = Found::Here;
         let first = (from / CACHE_BLOCK_BYTES) as u32;
         let last = ((to - 1) / CACHE_BLOCK_BYTES) as u32;
@@ -203,7 +209,8 @@ impl Cache {
             return place;
         }
         self.blocks.push(block);
-        self.places.insert((slot, number), (self.blocks.len() - 1) as u32);
+        self.places
+            .insert((slot, number), (self.blocks.len() - 1) as u32);
         self.blocks.len() - 1
     }
 
@@ -352,7 +359,9 @@ impl Cache {
         let number = (from / CACHE_BLOCK_BYTES) as u32;
         let start = number as usize * CACHE_BLOCK_BYTES;
         let &place = self.places.get(&(slot, number))?;
-        self.blocks[place as usize].buffer.get(from - start..to - start)
+        self.blocks[place as usize]
+            .buffer
+            .get(from - start..to - start)
     }
 
     /// The same when they are in several: appended to `out`.

@@ -54,6 +54,9 @@ pub(crate) struct Remains {
     pub forgotten: Vec<(StreamNumber, u32)>,
     /// Streams that were deleted.
     pub deleted: Vec<StreamNumber>,
+    /// Weight of removals that were logged again: it counts as live, so that a segment of nothing
+    /// else is not compacted for ever.
+    pub logged_again: u64,
 }
 
 impl Remains {
@@ -325,7 +328,9 @@ impl Core {
             return;
         }
         let segment = self.log.segment(place.0);
-        let file = segment.and_then(|segment| segment.file).map(|file| file.name());
+        let file = segment
+            .and_then(|segment| segment.file)
+            .map(|file| file.name());
         self.say(
             Severity::Error,
             format!(
@@ -344,8 +349,11 @@ impl Core {
         result: Result<usize, Failure>,
         buffer: AlignedBuffer,
     ) {
-        let source = self.source(name.0).filter(|source| source.generation == name.1);
-        self.cache.arrived(source, name, result, buffer, &mut self.requests);
+        let source = self
+            .source(name.0)
+            .filter(|source| source.generation == name.1);
+        self.cache
+            .arrived(source, name, result, buffer, &mut self.requests);
         self.news.reads = true;
     }
 }

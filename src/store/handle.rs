@@ -59,15 +59,35 @@ impl FileHandle<'_> {
 
     fn log_skip(&mut self, last: Seq, time: UnixNanos) -> Result<(), Refused> {
         let parts: [&[u8]; 2] = [&last.to_le_bytes(), &time.to_le_bytes()];
-        self.core.put(Kind::Skip, self.number(), &parts, Need::Housekeeping)?;
+        let number = self.number();
+        self.core
+            .log
+            .put(Kind::Skip, number, &parts, Need::Housekeeping)?;
+        self.core.changes += 1;
         Ok(())
+    }
+
+    /// Logs all facts of a number anew, as they are.
+    pub fn log_notes_again(&mut self, note: u32) -> Result<(), Refused> {
+        let Some(kept) = self.shelf.notes.get_mut(&note) else {
+            return Ok(());
+        };
+        let facts = std::mem::take(&mut kept.facts);
+        let logged = self.log_notes(note, &facts);
+        if let Some(kept) = self.shelf.notes.get_mut(&note) {
+            kept.facts = facts;
+        }
+        logged
     }
 
     /// Logs all facts of a number anew; those before are dead.
     fn log_notes(&mut self, note: u32, facts: &[u8]) -> Result<(), Refused> {
+        self.core.log_deferred()?;
         let number = self.number();
         let parts: [&[u8]; 2] = [&note.to_le_bytes(), facts];
-        let spot = self.core.put(Kind::Notes, number, &parts, Need::Housekeeping)?;
+        let spot = self
+            .core
+            .put(Kind::Notes, number, &parts, Need::Housekeeping)?;
         let generation = self.core.log.head_generation();
         let kept = self.shelf.notes.entry(note).or_default();
         for (slot, bytes) in kept.spots.drain(..) {
@@ -116,7 +136,12 @@ impl Messages for FileHandle<'_> {
             log.put(Kind::Message, number, &parts, Need::Content)?
         } else {
             let fields = head.to_bytes();
-            let parts = [&fields[4..], message.subject, message.headers, message.payload];
+            let parts = [
+                &fields[4..],
+                message.subject,
+                message.headers,
+                message.payload,
+            ];
             log.put(Kind::Message, number, &parts, Need::Content)?
         };
         log.enliven(spot.slot, counted_bytes as usize);
@@ -163,10 +188,13 @@ impl Messages for FileHandle<'_> {
         let before = *self.shelf.index.state();
         let core = &mut *self.core;
         let removed = &mut self.shelf.removed;
-        let purged = self.shelf.index.purge(selection, below, keep, &mut |known| {
-            Shelf::note_removed(removed, known.seq);
-            bury(core, known)
-        });
+        let purged = self
+            .shelf
+            .index
+            .purge(selection, below, keep, &mut |known| {
+                Shelf::note_removed(removed, known.seq);
+                bury(core, known)
+            });
         let after = *self.shelf.index.state();
         if purged > 0 {
             self.mark_removed();
@@ -238,6 +266,10 @@ impl Messages for FileHandle<'_> {
         self.shelf.index.time_of(seq)
     }
 
+    fn subject_of(&self, seq: Seq) -> Option<&[u8]> {
+        self.shelf.index.known(seq).map(|known| known.subject)
+    }
+
     fn last_of_each(&self, selection: &mut Selection, up_to: Seq, max: usize) -> Option<Vec<Seq>> {
         self.shelf.index.last_of_each(selection, up_to, max)
     }
@@ -267,9 +299,13 @@ impl Messages for FileHandle<'_> {
     }
 
     fn note(&mut self, note: u32, fact: &[u8]) -> Result<(), Refused> {
+        // What was forgotten must not be forgotten after this.
+        self.core.log_deferred()?;
         let number = self.number();
         let parts: [&[u8]; 2] = [&note.to_le_bytes(), fact];
-        let spot = self.core.put(Kind::Note, number, &parts, Need::Housekeeping)?;
+        let spot = self
+            .core
+            .put(Kind::Note, number, &parts, Need::Housekeeping)?;
         let kept = self.shelf.notes.entry(note).or_default();
         kept.add(fact, (spot.slot, spot.bytes));
         Ok(())
@@ -302,12 +338,18 @@ impl Messages for FileHandle<'_> {
 
 impl Core {
     /// Decompresses what was read, if it is that message and compressed. False when it is not.
-    pub(crate) fn unpack(&mut self, opened: &super::core::Opened, stream: StreamNumber, seq: Seq) -> bool {
+    pub(crate) fn unpack(
+        &mut self,
+        opened: &super::core::Opened,
+        stream: StreamNumber,
+        seq: Seq,
+    ) -> bool {
         let mut inflated = std::mem::take(&mut self.inflated);
         let good = self.message(opened).is_some_and(|(head, body)| {
             head.stream == stream
                 && head.seq == seq
-                && (head.encoding & encoding::COMPRESSED == 0 || inflate(&head, body, &mut inflated))
+                && (head.encoding & encoding::COMPRESSED == 0
+                    || inflate(&head, body, &mut inflated))
         });
         self.inflated = inflated;
         good
@@ -346,6 +388,8 @@ impl Core {
     pub(crate) fn forget_note(&mut self, stream: StreamNumber, note: u32) {
         self.changes += 1;
         self.deferred.push((stream, Some(note)));
+        // What it waits for then is told where it matters.
+        let _ = self.log_deferred();
     }
 
     /// Has the bytes of a message overwritten, when its removal is durable.
@@ -359,11 +403,15 @@ impl Core {
             match note {
                 Some(note) => {
                     let parts: [&[u8]; 1] = [&note.to_le_bytes()];
-                    let spot = self.log.put(Kind::Notes, stream, &parts, Need::Housekeeping)?;
+                    let spot = self
+                        .log
+                        .put(Kind::Notes, stream, &parts, Need::Housekeeping)?;
                     self.remains(spot.slot).forgotten.push((stream, note));
                 }
                 None => {
-                    let spot = self.log.put(Kind::Deleted, stream, &[], Need::Housekeeping)?;
+                    let spot = self
+                        .log
+                        .put(Kind::Deleted, stream, &[], Need::Housekeeping)?;
                     self.remains(spot.slot).deleted.push(stream);
                 }
             }
@@ -417,5 +465,5 @@ fn inflate(head: &MessageHead, body: &[u8], out: &mut Vec<u8>) -> bool {
         return false;
     }
     out.resize(bytes, 0);
-    lz4_flex::block::decompress_into(&packed[4..], out) == Ok(bytes)
+    matches!(lz4_flex::block::decompress_into(&packed[4..], out), Ok(got) if got == bytes)
 }

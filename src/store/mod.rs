@@ -5,14 +5,31 @@
 //! everything durable that has arrived since the last one. It knows subjects, sequences and bytes;
 //! not what a publish header, a consumer or an account's limit means.
 
+mod cache;
+mod checkpoint;
+mod compaction;
+mod core;
+mod facade;
+mod handle;
 pub mod index;
 pub mod io;
+pub mod journal;
 pub mod location;
 pub mod memory;
 #[cfg(test)]
 pub mod naive;
+mod recovery;
+mod replay;
+mod requests;
+mod restore;
 pub mod selection;
+mod shelf;
 
+pub use self::core::{Line, News, Severity};
+pub use facade::{Handle, Options, Store, Sync, Usage};
+pub use journal::record::StreamOptions;
+pub use journal::{Cipher, Key, StreamNumber};
+pub use location::Location;
 pub use selection::Selection;
 
 /// Sequence of a message in its stream; the first is 1.

@@ -38,6 +38,8 @@ pub struct Naive {
     pub durable: Option<Seq>,
     /// What storing is refused with.
     pub refuses: Option<Refused>,
+    /// After so many messages the disk is full.
+    pub refuse_after: Option<u64>,
     /// Reading these answers [`Fetched::Later`].
     pub later: BTreeSet<Seq>,
     /// Reading these answers [`Fetched::Damaged`].
@@ -61,6 +63,7 @@ impl Naive {
             file,
             durable: None,
             refuses: None,
+            refuse_after: None,
             later: BTreeSet::new(),
             damaged: BTreeSet::new(),
             erased: Vec::new(),
@@ -150,6 +153,11 @@ impl Messages for Naive {
     fn append(&mut self, message: &NewMessage<'_>) -> Result<Seq, Refused> {
         if let Some(refused) = self.refuses {
             return Err(refused);
+        }
+        match &mut self.refuse_after {
+            Some(0) => return Err(Refused::Full),
+            Some(left) => *left -= 1,
+            None => {}
         }
         if self.state.last_seq >= Seq::MAX - 1 {
             return Err(Refused::TooLarge);

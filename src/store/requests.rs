@@ -16,11 +16,35 @@ pub(crate) enum Purpose {
     CloseSegment(FileNumber),
     RemoveSegment(FileNumber),
     /// A block for the cache.
-    Block { slot: Slot, generation: u64, block: u32 },
+    Block {
+        slot: Slot,
+        generation: u64,
+        block: u32,
+    },
     /// A piece of one that could not be read as one.
-    Piece { slot: Slot, generation: u64, block: u32, piece: u32 },
+    Piece {
+        slot: Slot,
+        generation: u64,
+        block: u32,
+        piece: u32,
+    },
+    /// A window of the segment of that generation, to be compacted.
+    Compact(u64),
+    /// A step of making a checkpoint.
+    Checkpoint,
+    /// The checkpoint is opened, and a piece of it from that offset is read.
+    OpenCheckpoint,
+    Restore(u64),
+    /// One that was given up is closed.
+    DiscardCheckpoint,
+    /// Nobody waits for it.
+    Forgotten,
     /// A piece of a file, when the store is opened.
-    Recover { file: FileNumber, offset: u32, bytes: u32 },
+    Recover {
+        file: FileNumber,
+        offset: u32,
+        bytes: u32,
+    },
 }
 
 /// Tickets, and the submissions to be handed out.

@@ -30,6 +30,10 @@ pub(crate) struct Shelf {
     pub touched: (u64, usize),
     /// Generation of the segment that shows how far sequences were given out.
     pub last_shown_in: u64,
+    /// While opening: damages that were met when it was met last, and sequences missing behind
+    /// them.
+    pub damages_seen: u64,
+    pub doubtful: Vec<(Seq, Seq)>,
 }
 
 /// Facts of one number.
@@ -60,6 +64,8 @@ impl Shelf {
             durable_seq: 0,
             touched: (0, 0),
             last_shown_in: 0,
+            damages_seen: 0,
+            doubtful: Vec::new(),
         }
     }
 

@@ -6,13 +6,12 @@
 //! # Case files
 //!
 //! Text, one step per line; blank lines and lines starting with `##` are skipped. Headers before the first `# name:` hold for
-//! the whole file. Cases with the same headers share a server; its streams are removed before each case.
+//! the whole file. Each case has a server of its own.
 //!
 //! ```text
 //! # name: what is tested            starts a case
 //! # config: accounts { A { } }      one line of the configuration file; for more lines, again. `$DIR` is a directory of its own.
 //!                                   Without a `jetstream` line in it, JetStream is on
-//! # fresh: yes                      a server of its own
 //! # only: skein                     servers differ on purpose; or `nats-server`
 //! api STREAM.INFO.A {"…":1}         a request to `$JS.API.STREAM.INFO.A`; shows its answer
 //! ask subject body                  a request to any subject; shows its answer
@@ -20,23 +19,28 @@
 //! tell subject body                 a message without reply
 //! x100 tell subject {n}             a hundred times, `{n}` being 1 to 100; shows the last answer if there is one
 //! + Name: value                     a header of the step that comes next
+//! pub subject reply body            a message with this reply
+//! snapshot x STREAM.SNAPSHOT.A {…}  takes a snapshot, as `x`; DELIVER in the request is an inbox. Shows the answer, the end
+//! restore x STREAM.RESTORE.A {…}    sends it back (`x` itself when there is no such snapshot); shows the answers
 //! sub a subject                     subscribes, as `a`
 //! send a subject body               a message with an inbox as reply; answers come to `a`
 //! unsub a
 //! take a 3                          shows the next three messages of `a` (one without number)
+//! gather a 3                        the same, in order of their subjects
 //! nothing a                         nothing comes to `a` for 80 ms
 //! ack a +ACK                        answers the last message of `a` with this, as a request; shows the answer
 //! ack- a +ACK                       the same, without asking for an answer
 //! as bob                            the next steps are of a connection with this user, password `pw`; `-` is without
 //! until "text" api …                asks again until the answer contains the text; shows nothing
 //! let x config.name                 `${x}` is this field of the answer before, or `subject` or `reply` of the message before
-//! restart                           ends the server, starts it on the same files
+//! quiet api …                       the same as without, but shows nothing
+//! restart                           ends the server with a signal, starts it on the same files
 //! < …                               what the step above showed, recorded
 //! ```
 //!
 //! `{a*500}` is five hundred times `a`. Shown are bodies; of messages `subject | reply | headers | body`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
@@ -63,42 +67,29 @@ const PARALLEL: usize = 4;
 fn calls() {
     let only = env::var("CALLS").unwrap_or_default();
     let record = env::var_os("RECORD").is_some() && harness::is_nats_server();
-    let folder = Path::new(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/jetstream/cases"
-    ));
-    let mut paths: Vec<PathBuf> = fs::read_dir(folder)
-        .expect("there are cases")
-        .map(|entry| entry.expect("the folder can be read").path())
-        .collect();
-    paths.sort();
-    let mut files: Vec<File> = paths.into_iter().map(File::read).collect();
-    let mut groups: BTreeMap<(Headers, usize), Vec<Place>> = BTreeMap::new();
-    let mut count = 0;
+    let mut files: Vec<File> = case_paths().into_iter().map(File::read).collect();
+    let mut places = Vec::new();
     for (i, file) in files.iter().enumerate() {
         for (j, case) in file.cases.iter().enumerate() {
             if case.name.contains(&only) && case.headers.is_for_this_server() {
-                count += 1;
-                let alone = if case.headers.fresh { count } else { 0 };
-                let group = groups.entry((case.headers.clone(), alone)).or_default();
-                group.push((i, j));
+                places.push((i, j));
             }
         }
     }
+    let count = places.len();
     assert!(count > 0, "no case is called `{only}`");
-    let servers = groups.len();
-    let groups = Mutex::new(groups.into_values());
-    let next = || groups.lock().expect("taking a group does not panic").next();
+    let places = Mutex::new(places.into_iter());
+    let next = || places.lock().expect("taking a case does not panic").next();
     let mut played = Vec::new();
     thread::scope(|scope| {
         let play_all = || {
             iter::from_fn(next)
-                .flat_map(|places| play_group(&files, &places))
+                .map(|(i, j)| ((i, j), play_case(&files[i].cases[j])))
                 .collect::<Vec<_>>()
         };
         let threads: Vec<_> = (0..PARALLEL).map(|_| scope.spawn(play_all)).collect();
         for thread in threads {
-            played.append(&mut thread.join().expect("a group of cases does not panic"));
+            played.append(&mut thread.join().expect("a case does not panic"));
         }
     });
     let mut failures = Vec::new();
@@ -117,7 +108,7 @@ fn calls() {
             fs::write(&file.path, file.text()).expect("the case file can be written");
         }
     }
-    println!("{count} cases on {servers} servers");
+    println!("{count} cases");
     assert!(
         failures.is_empty(),
         "{} of {count} cases fail:\n\n{}",
@@ -126,10 +117,49 @@ fn calls() {
     );
 }
 
+/// Each error code of the API is returned in some case, or stands in `unreachable.txt` with the reason.
+#[test]
+fn every_error_code_is_accounted_for() {
+    let excused: BTreeMap<u64, &str> = include_str!("unreachable.txt")
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .filter_map(|(code, reason)| Some((code.parse().ok()?, reason)))
+        .collect();
+    let mut returned = BTreeSet::new();
+    for path in case_paths() {
+        for case in File::read(path).cases {
+            for step in &case.steps {
+                let waited_for = step.line().strip_prefix("until \"");
+                for text in step.expected.iter().map(String::as_str).chain(waited_for) {
+                    let codes = text.split("\"err_code\":").skip(1).chain(waited_for);
+                    returned.extend(codes.filter_map(|code| code.get(..5)?.parse::<u64>().ok()));
+                }
+            }
+        }
+    }
+    for code in 10002..=10227 {
+        assert_ne!(
+            returned.contains(&code),
+            excused.contains_key(&code),
+            "{code} is to be returned by a case, or to stand in unreachable.txt with the reason"
+        );
+    }
+}
+
 // ---- case files ----
 
-/// Number of a file, and of a case in it.
-type Place = (usize, usize);
+fn case_paths() -> Vec<PathBuf> {
+    let folder = Path::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/jetstream/cases"
+    ));
+    let mut paths: Vec<PathBuf> = fs::read_dir(folder)
+        .expect("there are cases")
+        .map(|entry| entry.expect("the folder can be read").path())
+        .collect();
+    paths.sort();
+    paths
+}
 
 struct File {
     path: PathBuf,
@@ -150,7 +180,6 @@ struct Case {
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Headers {
     config: String,
-    fresh: bool,
     only: Option<String>,
 }
 
@@ -171,7 +200,6 @@ impl Headers {
                 self.config.push_str(value);
                 self.config.push('\n');
             }
-            ("fresh", _) => self.fresh = true,
             ("only", value) => self.only = Some(value.to_owned()),
             (key, _) => panic!("there is no header `{key}`"),
         }
@@ -300,11 +328,20 @@ impl Case {
                     .all(|(a, b)| shown::canonical(a) == shown::canonical(b));
             if !equal {
                 let _ = writeln!(report, "  {}", step.line());
-                for line in &step.expected {
-                    let _ = writeln!(report, "    expected {line}");
-                }
-                for line in shown {
-                    let _ = writeln!(report, "         got {line}");
+                let lines = step.expected.len().max(shown.len());
+                for line in 0..lines {
+                    match (step.expected.get(line), shown.get(line)) {
+                        (Some(expected), Some(got)) => {
+                            report.push_str(&shown::difference(expected, got));
+                        }
+                        (Some(expected), None) => {
+                            let _ = writeln!(report, "    expected {expected}");
+                        }
+                        (None, Some(got)) => {
+                            let _ = writeln!(report, "         got {got}");
+                        }
+                        (None, None) => {}
+                    }
                 }
             }
         }
@@ -314,11 +351,11 @@ impl Case {
 
 // ---- playing ----
 
-fn play_group(files: &[File], places: &[Place]) -> Vec<(Place, Vec<Vec<String>>)> {
-    let headers = &files[places[0].0].cases[places[0].1].headers;
+/// What each step shows.
+fn play_case(case: &Case) -> Vec<Vec<String>> {
     let directory = Directory::new();
     let path = directory.path().display().to_string();
-    let mut config = headers.config.replace("$DIR", &path);
+    let mut config = case.headers.config.replace("$DIR", &path);
     if !config.contains("jetstream") {
         let _ = writeln!(config, "jetstream {{ store_dir: \"{path}\" }}");
     }
@@ -327,28 +364,22 @@ fn play_group(files: &[File], places: &[Place]) -> Vec<(Place, Vec<Vec<String>>)
     }
     let start = || Server::configured(&config).unwrap_or_else(|log| panic!("{log}"));
     let mut server = Some(start());
-    let mut played = Vec::new();
-    for &(i, j) in places {
-        let case = &files[i].cases[j];
-        let mut player = Player::new(server.as_ref().map(Server::address));
-        if !headers.fresh {
-            player.remove_streams();
+    let mut player = Player::new(server.as_ref().map(Server::address));
+    let mut shown = Vec::new();
+    for step in &case.steps {
+        if step.line() == "restart" {
+            let mut old = server.take().expect("it runs");
+            harness::signal(old.pid(), "TERM");
+            old.wait_for_exit();
+            drop(old);
+            server = Some(start());
+            player.reconnect(server.as_ref().map(Server::address));
+            shown.push(Vec::new());
+        } else {
+            shown.push(player.play(step));
         }
-        let mut shown = Vec::new();
-        for step in &case.steps {
-            if step.line() == "restart" {
-                // The old one must be gone before the files are opened again.
-                drop(server.take());
-                server = Some(start());
-                player = Player::new(server.as_ref().map(Server::address));
-                shown.push(Vec::new());
-            } else {
-                shown.push(player.play(step));
-            }
-        }
-        played.push(((i, j), shown));
     }
-    played
+    shown
 }
 
 /// One case's connections and what it remembers.
@@ -362,6 +393,8 @@ struct Player {
     variables: Vec<(String, String)>,
     last: Option<Message>,
     inboxes: u32,
+    /// Snapshots that were taken, by name.
+    snapshots: BTreeMap<String, Vec<u8>>,
     /// How long answers may take.
     patience: Duration,
 }
@@ -376,8 +409,16 @@ impl Player {
             variables: Vec::new(),
             last: None,
             inboxes: 0,
+            snapshots: BTreeMap::new(),
             patience: PATIENCE,
         }
+    }
+
+    /// Connects anew with what comes; what was taken and named stays.
+    fn reconnect(&mut self, address: Option<SocketAddr>) {
+        self.address = address.expect("the server runs");
+        self.clients.clear();
+        self.subscriptions.clear();
     }
 
     fn client(&mut self, user: &str) -> &mut Client {
@@ -390,16 +431,6 @@ impl Player {
     fn inbox(&mut self) -> String {
         self.inboxes += 1;
         format!("_INBOX.{}.{}", std::process::id(), self.inboxes)
-    }
-
-    fn remove_streams(&mut self) {
-        let names = self.request("$JS.API.STREAM.NAMES", &[], b"");
-        let names = names.map(|message| message.text()).unwrap_or_default();
-        let names: Value = serde_json::from_str(&names).unwrap_or_default();
-        for name in names["streams"].as_array().into_iter().flatten() {
-            let name = name.as_str().unwrap_or_default();
-            self.request(&format!("$JS.API.STREAM.DELETE.{name}"), &[], b"");
-        }
     }
 
     fn request(&mut self, subject: &str, headers: &[String], body: &[u8]) -> Option<Message> {
@@ -422,7 +453,11 @@ impl Player {
             true => SILENCE * 4,
             false => PATIENCE,
         };
-        let headers: Vec<String> = step.headers().map(|line| self.filled(line)).collect();
+        let headers: Vec<String> = step
+            .headers()
+            .map(|line| long(&self.filled(line)))
+            .collect();
+        let line = line.strip_prefix("quiet ").unwrap_or(&line).to_owned();
         let (times, line) = match line.strip_prefix('x').and_then(|l| l.split_once(' ')) {
             Some((times, line)) => (times.parse().expect("a number of times"), line.to_owned()),
             None => (1, line),
@@ -450,6 +485,9 @@ impl Player {
             let value = self.field(path);
             self.variables.push((name.to_owned(), value));
         }
+        if step.line().starts_with("quiet ") {
+            return Vec::new();
+        }
         let mut shown: Vec<String> = messages
             .iter()
             .map(|message| self.show(message, plain))
@@ -457,6 +495,59 @@ impl Player {
         let user = self.user.clone();
         shown.extend(self.client(&user).errors());
         shown
+    }
+
+    /// Takes a snapshot; the answer and the status at its end.
+    fn snapshot(&mut self, name: &str, subject: &str, body: &str) -> Vec<Message> {
+        let deliver = self.inbox();
+        let body = body.replace("DELIVER", &deliver);
+        let user = self.user.clone();
+        let sid = self.client(&user).subscribe(&deliver);
+        let Some(answer) = self.request(subject, &[], body.as_bytes()) else {
+            return Vec::new();
+        };
+        let refused = answer.text().contains("\"error\"");
+        let mut messages = vec![answer];
+        let mut bytes = Vec::new();
+        while !refused && let Some(chunk) = self.client(&user).next(sid, PATIENCE) {
+            if chunk.body.is_empty() {
+                messages.push(chunk);
+                break;
+            }
+            bytes.extend_from_slice(&chunk.body);
+            if !chunk.reply.is_empty() {
+                self.client(&user).publish(&chunk.reply, "", &[], b"");
+            }
+        }
+        self.client(&user).unsubscribe(sid);
+        self.snapshots.insert(name.to_owned(), bytes);
+        messages
+    }
+
+    /// Restores from a snapshot; the first answer and the last.
+    fn restore(&mut self, bytes: &[u8], subject: &str, body: &str) -> Vec<Message> {
+        let Some(answer) = self.request(subject, &[], body.as_bytes()) else {
+            return Vec::new();
+        };
+        let json: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let deliver = json["deliver_subject"].as_str().unwrap_or_default();
+        let deliver = deliver.to_owned();
+        let mut messages = vec![answer];
+        if deliver.is_empty() {
+            return messages;
+        }
+        for chunk in bytes.chunks(64 * 1024) {
+            match self.request(&deliver, &[], chunk) {
+                Some(answer) if answer.body.is_empty() => {}
+                Some(answer) => {
+                    messages.push(answer);
+                    return messages;
+                }
+                None => return messages,
+            }
+        }
+        messages.extend(self.request(&deliver, &[], b""));
+        messages
     }
 
     fn act(&mut self, line: &str, headers: &[String]) -> Result<(Vec<Message>, bool), String> {
@@ -499,6 +590,25 @@ impl Player {
                     .publish(first, "", headers, more.as_bytes());
                 nothing
             }
+            "pub" => {
+                let (reply, body) = more.split_once(' ').unwrap_or((more, ""));
+                let client = self.client(&user);
+                client.publish(first, reply, headers, body.as_bytes());
+                client.flush();
+                nothing
+            }
+            "snapshot" => {
+                let (subject, body) = more.split_once(' ').expect("a subject and a request");
+                let messages = self.snapshot(first, &format!("$JS.API.{subject}"), body);
+                (messages, true)
+            }
+            "restore" => {
+                let (subject, body) = more.split_once(' ').expect("a subject and a request");
+                let bytes = self.snapshots.get(first).cloned();
+                let bytes = bytes.unwrap_or_else(|| first.as_bytes().to_vec());
+                let messages = self.restore(&bytes, &format!("$JS.API.{subject}"), body);
+                (messages, true)
+            }
             "sub" => {
                 let client = self.client(&user);
                 let sid = client.subscribe(more);
@@ -525,12 +635,15 @@ impl Player {
                 client.flush();
                 nothing
             }
-            "take" => {
+            "take" | "gather" => {
                 let count = more.parse().unwrap_or(1);
                 let (user, sid, _) = self.subscriptions[first].clone();
                 let client = self.client(&user);
                 let take = || client.next(sid, PATIENCE);
-                let messages: Vec<Message> = iter::from_fn(take).take(count).collect();
+                let mut messages: Vec<Message> = iter::from_fn(take).take(count).collect();
+                if verb == "gather" {
+                    messages.sort_by(|a, b| a.subject.cmp(&b.subject));
+                }
                 if messages.len() < count {
                     return Err(format!("ONLY {} MESSAGES", messages.len()));
                 }
@@ -564,6 +677,7 @@ impl Player {
             "until" => {
                 let rest = rest.strip_prefix('"').expect("a text in quotes");
                 let (wanted, line) = rest.split_once("\" ").expect("a text in quotes");
+                let wanted = &wanted.replace("\\\"", "\"");
                 let deadline = Instant::now() + PATIENCE;
                 loop {
                     let (messages, _) = self.act(line, headers)?;

@@ -1,7 +1,9 @@
-//! Two servers, the same workloads, in turn: each run gets a fresh server, pinned away from the client.
+//! Two or three servers, the same workloads, in turn: each run gets a fresh server with a fresh store, pinned away from
+//! the client.
 //!
 //! Rounds alternate the order (A B, then B A), so that a machine that warms up or slows down favours neither.
 
+mod jetstream_rows;
 mod machine;
 
 mod table;
@@ -16,16 +18,20 @@ use serde::Serialize;
 use crate::compare::table::{Cell, Row};
 use crate::compare::workloads::{Measure, Named};
 use crate::failure::{Doing, Failure, Result};
+use crate::jetstream::args::JetStreamWorkload;
+use crate::jetstream::{disk, restart};
 use crate::report::{Outcome, write_json};
 use crate::server::{Server, ServerCommand, Store};
 use crate::settings::Settings;
 use crate::system::{current_cpus, pin_current_thread};
-use crate::units::{parse_cpus, short};
+use crate::units::{parse_count, parse_cpus, short};
+use crate::workload::Workload;
 
 #[derive(Args)]
 #[command(after_help = workloads::help())]
 pub struct CompareArgs {
-    /// Command of the first server (the one compared against); {port} is replaced, VAR=value in front is honoured
+    /// Command of the first server (the one compared against); {port}, {store} and {sync_always} are replaced, VAR=value
+    /// in front is honoured
     #[arg(long, value_name = "CMD")]
     a: String,
     /// Command of the second server
@@ -35,9 +41,20 @@ pub struct CompareArgs {
     name_a: String,
     #[arg(long, default_value = "B")]
     name_b: String,
+    /// Command of a third server, for the workloads in which it says something: one that syncs each write, say
+    #[arg(long, value_name = "CMD")]
+    c: Option<String>,
+    #[arg(long, default_value = "C")]
+    name_c: String,
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// all, core, or names from the list below, comma-separated
+    /// Where servers get their {store}, a directory of its own for each run; the system's temporary directory if not given
+    #[arg(long, value_name = "DIR")]
+    store_dir: Option<PathBuf>,
+    /// Messages in the streams that are filled before something is measured, instead of each workload's own number
+    #[arg(long, value_parser = parse_count)]
+    messages: Option<u64>,
+    /// all (without streams), core (the most telling of these), js (with streams), or names from the list below, comma-separated
     #[arg(long, default_value = "core", value_name = "LIST")]
     workloads: String,
     /// Processors for the servers
@@ -73,14 +90,23 @@ struct Document<'a> {
 impl CompareArgs {
     /// Runs everything and prints the table; `false` if any run failed.
     pub fn run(&self, settings: &Settings, json: Option<&Path>) -> Result<bool> {
-        let workloads = workloads::select(&self.workloads)?;
+        let mut workloads = workloads::select(&self.workloads)?;
+        if let Some(messages) = self.messages {
+            workloads
+                .iter_mut()
+                .for_each(|named| named.fill_with(messages));
+        }
         let server_cpus = parse_cpus(&self.server_cpus).map_err(Failure::Usage)?;
         let client_cpus = parse_cpus(&self.client_cpus).map_err(Failure::Usage)?;
-        let commands = [
+        let mut commands = vec![
             ServerCommand::parse(&self.a)?,
             ServerCommand::parse(&self.b)?,
         ];
-        let names = [self.name_a.as_str(), self.name_b.as_str()];
+        let mut names = vec![self.name_a.as_str(), self.name_b.as_str()];
+        if let Some(c) = &self.c {
+            commands.push(ServerCommand::parse(c)?);
+            names.push(&self.name_c);
+        }
         let cpus_before = current_cpus();
         // The monitoring thread of each run inherits this, so nothing of ours disturbs the server's processor.
         pin_current_thread(&client_cpus)
@@ -89,11 +115,18 @@ impl CompareArgs {
         settings.cpus = client_cpus;
         settings.quiet = true;
 
-        let mut rows: Vec<Row> = workloads.iter().map(Row::new).collect();
+        let mut rows: Vec<Row> = workloads
+            .iter()
+            .map(|named| Row::new(named, names.len()))
+            .collect();
         let mut records = Vec::new();
         for round in 0..self.rounds {
             for (named, row) in workloads.iter().zip(&mut rows) {
-                let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
+                let servers = if named.with_c { names.len() } else { 2 };
+                let mut order: Vec<usize> = (0..servers).collect();
+                if round % 2 == 1 {
+                    order.reverse();
+                }
                 for side in order {
                     let record = run_once(
                         named,
@@ -101,8 +134,14 @@ impl CompareArgs {
                         names[side],
                         round,
                         &server_cpus,
+                        self.store_dir.as_deref(),
                         &settings,
                     );
+                    if named.jetstream
+                        && let Some(outcome) = &record.outcome
+                    {
+                        add_details(row, side, outcome);
+                    }
                     eprintln!("{}", progress(&record));
                     row.cells[side].push(match record.value {
                         Some(value) if record.failures.is_empty() => Cell::Value(value),
@@ -116,7 +155,7 @@ impl CompareArgs {
             pin_current_thread(&cpus_before).doing(|| "unpinning the client".to_owned())?;
         }
         let header = self.header();
-        let markdown = self.markdown(&header, &rows, &records, names);
+        let markdown = self.markdown(&header, &rows, &records, &names);
         print!("{markdown}");
         if let Some(path) = &self.markdown {
             std::fs::write(path, &markdown).doing(|| format!("writing {}", path.display()))?;
@@ -140,6 +179,9 @@ impl CompareArgs {
             format!("date: {}", machine::date()),
             format!("{}: `{}`", self.name_a, self.a),
             format!("{}: `{}`", self.name_b, self.b),
+        ];
+        header.extend(self.c.iter().map(|c| format!("{}: `{c}`", self.name_c)));
+        header.extend([
             format!(
                 "pinning: server on {}, client on {}",
                 self.server_cpus, self.client_cpus
@@ -148,7 +190,11 @@ impl CompareArgs {
                 "rounds: {}, order alternating; median (lowest–highest)",
                 self.rounds
             ),
-        ];
+        ]);
+        header.extend(
+            self.messages
+                .map(|messages| format!("streams filled with {messages} messages")),
+        );
         header.extend(machine::git_commit().map(|commit| format!("checkout: {commit}")));
         header
     }
@@ -158,11 +204,12 @@ impl CompareArgs {
         header: &[String],
         rows: &[Row],
         records: &[Record],
-        names: [&str; 2],
+        names: &[&str],
     ) -> String {
         let mut text: String = header.iter().map(|line| format!("- {line}\n")).collect();
         text.push('\n');
         text.push_str(&table::markdown(rows, names));
+        text.push_str(&table::details_markdown(rows, names));
         let mut failed = records
             .iter()
             .filter(|record| !record.failures.is_empty())
@@ -191,6 +238,7 @@ fn run_once(
     name: &str,
     round: usize,
     server_cpus: &[usize],
+    store_parent: Option<&Path>,
     settings: &Settings,
 ) -> Record {
     let mut record = Record {
@@ -202,7 +250,7 @@ fn run_once(
         failures: Vec::new(),
         outcome: None,
     };
-    match measure(named, command, server_cpus, settings) {
+    match measure(named, command, server_cpus, store_parent, settings) {
         Ok((value, outcome)) => {
             record.value = value;
             if let Some(outcome) = outcome {
@@ -219,14 +267,30 @@ fn measure(
     named: &Named,
     command: &ServerCommand,
     server_cpus: &[usize],
+    store_parent: Option<&Path>,
     settings: &Settings,
 ) -> Result<(Option<f64>, Option<Outcome>)> {
-    let store = Store::make(None)?;
-    let server = Server::start(command, server_cpus, &store, settings)?;
     let mut settings = settings.clone();
+    settings.payload_bytes = named.payload_bytes;
+    // Some have no server, or start and stop it themselves.
+    let alone = match &named.measure {
+        Measure::Run(Workload::JetStream(JetStreamWorkload::Disk(args)), value) => {
+            let outcome = disk::run(store_parent, args.how, settings.duration())?;
+            Some((value(&outcome), Some(outcome)))
+        }
+        Measure::Run(Workload::JetStream(JetStreamWorkload::JsRestart(args)), value) => {
+            let outcome = restart::run(args, command, server_cpus, store_parent, &settings)?;
+            Some((value(&outcome), Some(outcome)))
+        }
+        Measure::Ready | Measure::Run(..) => None,
+    };
+    if let Some(alone) = alone {
+        return Ok(alone);
+    }
+    let store = Store::make(store_parent)?;
+    let server = Server::start(command, server_cpus, &store, &settings)?;
     settings.target.address = server.address();
     settings.server_pid = Some(server.pid());
-    settings.payload_bytes = named.payload_bytes;
     match &named.measure {
         Measure::Ready => Ok((Some(server.ready_after().as_secs_f64() * 1e3), None)),
         Measure::Run(workload, value) => {
@@ -247,4 +311,22 @@ fn progress(record: &Record) -> String {
         record.workload,
         record.server
     )
+}
+
+/// What streams cost and how long publishers wait for them, beside each row's own figure.
+fn add_details(row: &mut Row, side: usize, outcome: &Outcome) {
+    let messages = outcome.published.max(outcome.delivered);
+    if let Some(seconds) = outcome.server_cpu_seconds
+        && messages > 0
+    {
+        let each_us = seconds * 1e6 / messages as f64;
+        row.add_detail(side, "server CPU per message", "µs", each_us);
+    }
+    if let Some(latency) = &outcome.latency {
+        row.add_detail(side, "latency p50", "µs", latency.p50_us);
+        row.add_detail(side, "latency p99", "µs", latency.p99_us);
+    }
+    for metric in &outcome.metrics {
+        row.add_detail(side, &metric.name, &metric.unit, metric.value);
+    }
 }

@@ -1,5 +1,6 @@
 //! The rows of a comparison, all in one table: name, workload with its parameters, what is measured, which way is better.
 
+use crate::compare::jetstream_rows;
 use crate::failure::{Failure, Result};
 use crate::report::Outcome;
 use crate::workload::{
@@ -19,14 +20,29 @@ pub struct Named {
     pub better: Better,
     /// Part of `--workloads core`.
     pub core: bool,
+    /// Part of `--workloads js`, and not of `all`.
+    pub jetstream: bool,
     /// The ratio B/A wanted, where one has been agreed.
     pub target: Option<f64>,
+    /// Whether the third server takes part.
+    pub with_c: bool,
+    /// The ratio B/C wanted.
+    pub target_c: Option<f64>,
 }
 
 pub enum Measure {
     /// From the spawn of the server until it has answered a PING.
     Ready,
     Run(Workload, fn(&Outcome) -> Option<f64>),
+}
+
+impl Named {
+    /// Fills streams with another number of messages.
+    pub fn fill_with(&mut self, messages: u64) {
+        if let Measure::Run(Workload::JetStream(workload), _) = &mut self.measure {
+            workload.fill_with(messages);
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -56,9 +72,10 @@ const TARGETS: [(&str, f64); 13] = [
 /// All rows, in the order of the table.
 pub fn all() -> Vec<Named> {
     let mut rows = rows();
+    rows.extend(jetstream_rows::rows());
     for row in &mut rows {
         let target = TARGETS.iter().find(|(name, _)| *name == row.name);
-        row.target = target.map(|&(_, ratio)| ratio);
+        row.target = row.target.or(target.map(|&(_, ratio)| ratio));
     }
     rows
 }
@@ -166,7 +183,10 @@ fn rows() -> Vec<Named> {
             unit: "ms",
             better: Better::Lower,
             core: false,
+            jetstream: false,
             target: None,
+            with_c: false,
+            target_c: None,
         },
         share(
             "slow",
@@ -185,7 +205,8 @@ fn rows() -> Vec<Named> {
 pub fn select(list: &str) -> Result<Vec<Named>> {
     let mut rows = all();
     match list {
-        "all" => {}
+        "all" => rows.retain(|row| !row.jetstream),
+        "js" => rows.retain(|row| row.jetstream),
         "core" => rows.retain(|row| row.core),
         _ => {
             let wanted: Vec<&str> = list.split(',').map(str::trim).collect();
@@ -209,10 +230,16 @@ pub fn help() -> String {
         .iter()
         .map(|row| {
             format!(
-                "  {:<12} {}{}",
+                "  {:<15} {}{}",
                 row.name,
                 row.title,
-                if row.core { " [core]" } else { "" }
+                if row.core {
+                    " [core]"
+                } else if row.jetstream {
+                    " [js]"
+                } else {
+                    ""
+                }
             )
         })
         .collect();
@@ -234,7 +261,10 @@ fn rate(
         unit: "msg/s",
         better: Better::Higher,
         core,
+        jetstream: false,
         target: None,
+        with_c: false,
+        target_c: None,
     }
 }
 
@@ -255,7 +285,10 @@ fn cost(
         unit,
         better: Better::Lower,
         core,
+        jetstream: false,
         target: None,
+        with_c: false,
+        target_c: None,
     }
 }
 
@@ -268,7 +301,10 @@ fn share(name: &'static str, title: &'static str, workload: Workload) -> Named {
         unit: "of alone",
         better: Better::Higher,
         core: false,
+        jetstream: false,
         target: None,
+        with_c: false,
+        target_c: None,
     }
 }
 
@@ -290,7 +326,8 @@ mod tests {
                 row.name
             );
         }
-        assert_eq!(select("all").unwrap().len(), rows.len());
+        let of_set = |set| select(set).unwrap().len();
+        assert_eq!(of_set("all") + of_set("js"), rows.len());
         assert_eq!(select("ready, 1:1-16").unwrap().len(), 2);
         assert!(select("core").unwrap().len() < rows.len());
         assert!(select("nothing").is_err());

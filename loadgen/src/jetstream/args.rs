@@ -306,12 +306,32 @@ pub struct DiskArgs {
     /// Where the file is made
     #[arg(long, value_name = "DIR")]
     pub store_dir: Option<PathBuf>,
-    /// Through the page cache, instead of O_DIRECT
-    #[arg(long)]
-    pub buffered: bool,
+    #[arg(long, value_enum, default_value = "direct")]
+    pub how: Append,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Append {
+    /// O_DIRECT, then fdatasync
+    Direct,
+    /// O_DIRECT and O_DSYNC: one system call
+    Dsync,
+    /// Through the page cache, then fdatasync
+    Buffered,
 }
 
 impl JetStreamWorkload {
+    /// Fills the stream with another number of messages, where it is filled before something is measured.
+    pub fn fill_with(&mut self, messages: u64) {
+        match self {
+            Self::JsFetch(args) => args.messages = messages,
+            Self::JsPush(args) => args.messages = messages,
+            Self::JsFilter(args) => args.messages = messages,
+            Self::JsRestart(args) => args.messages = messages,
+            _ => {}
+        }
+    }
+
     pub fn run(&self, settings: &Settings) -> Result<Outcome> {
         match self {
             Self::JsPub(args) => publish::window(args, settings),
@@ -328,11 +348,7 @@ impl JetStreamWorkload {
             Self::KvWatch(args) => kv::watch(args, settings),
             Self::JsMixed(args) => mixed::run(args, settings),
             Self::JsRestart(args) => restart::run_alone(args, settings),
-            Self::Disk(args) => disk::run(
-                args.store_dir.as_deref(),
-                args.buffered,
-                settings.duration(),
-            ),
+            Self::Disk(args) => disk::run(args.store_dir.as_deref(), args.how, settings.duration()),
         }
     }
 }

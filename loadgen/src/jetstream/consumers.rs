@@ -28,7 +28,9 @@ const PREFIX: &str = "load.c.";
 pub fn run(args: &ConsumersArgs, settings: &Settings) -> Result<Outcome> {
     let mut api = Api::open(&settings.target)?;
     let filter = format!("{PREFIX}>");
-    api.make_stream(&args.keeping.stream(STREAM, &[&filter], &json!({})))?;
+    // Said, because nats-server 2.15.1 takes a thousand if it is not.
+    let room = json!({"max_consumers": args.consumers + 1});
+    api.make_stream(&args.keeping.stream(STREAM, &[&filter], &room))?;
     let family = NumberedSubjects::new(PREFIX, args.consumers, true);
     let rss = || -> Result<Option<u64>> {
         let usage = settings.server_pid.map(Usage::read).transpose()?;
@@ -43,6 +45,9 @@ pub fn run(args: &ConsumersArgs, settings: &Settings) -> Result<Outcome> {
             "filter_subject": format!("{PREFIX}{index:0width$}", width = family.digits),
         });
         api.make_consumer(STREAM, &config)?;
+        if !settings.quiet && (index + 1) % 1_000 == 0 {
+            eprintln!("{} consumers", index + 1);
+        }
     }
     let created_per_second = args.consumers as f64 / start.elapsed().as_secs_f64();
     let rss_after = rss()?;

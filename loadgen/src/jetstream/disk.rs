@@ -3,10 +3,11 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::failure::{Doing, Result};
+use crate::jetstream::args::Append;
 use crate::latency::Latencies;
 use crate::report::Outcome;
 use crate::system::AlignedBlock;
@@ -14,19 +15,23 @@ use crate::system::AlignedBlock;
 const FILE_BYTES: u64 = 64 << 20;
 const BLOCK_BYTES: usize = AlignedBlock::BYTES;
 
-pub fn run(directory: Option<&Path>, buffered: bool, duration: Duration) -> Result<Outcome> {
+pub fn run(directory: Option<&Path>, how: Append, duration: Duration) -> Result<Outcome> {
     let directory = directory.map_or_else(std::env::temp_dir, Path::to_path_buf);
     let path = directory.join(format!("loadgen-disk-{}", std::process::id()));
-    let result = measure(&path, buffered, duration);
+    let result = measure(&path, how, duration);
     // It is of no use to anybody, and the run's result says more than a failure to remove it.
     let _ = std::fs::remove_file(&path);
     result
 }
 
-fn measure(path: &PathBuf, buffered: bool, duration: Duration) -> Result<Outcome> {
+fn measure(path: &Path, how: Append, duration: Duration) -> Result<Outcome> {
     let doing = || format!("writing {}", path.display());
     write_zeros(path).doing(doing)?;
-    let flags = if buffered { 0 } else { libc::O_DIRECT };
+    let (flags, name) = match how {
+        Append::Direct => (libc::O_DIRECT, "O_DIRECT, fdatasync"),
+        Append::Dsync => (libc::O_DIRECT | libc::O_DSYNC, "O_DIRECT, O_DSYNC"),
+        Append::Buffered => (0, "buffered, fdatasync"),
+    };
     let file = OpenOptions::new()
         .write(true)
         .custom_flags(flags)
@@ -39,13 +44,14 @@ fn measure(path: &PathBuf, buffered: bool, duration: Duration) -> Result<Outcome
         let before = Instant::now();
         block.bytes()[..8].copy_from_slice(&appends.to_le_bytes());
         file.write_all_at(block.bytes(), at).doing(doing)?;
-        file.sync_data().doing(doing)?;
+        if how != Append::Dsync {
+            file.sync_data().doing(doing)?;
+        }
         latencies.record(before.elapsed().as_nanos() as u64);
         appends += 1;
         at = (at + BLOCK_BYTES as u64) % FILE_BYTES;
     }
-    let how = if buffered { "buffered" } else { "O_DIRECT" };
-    let mut outcome = Outcome::new(&format!("disk, 4 KiB and fdatasync, {how}"), BLOCK_BYTES);
+    let mut outcome = Outcome::new(&format!("disk, 4 KiB: {name}"), BLOCK_BYTES);
     outcome.count(appends, 0, start.elapsed());
     outcome.set_latencies(latencies);
     Ok(outcome)

@@ -404,4 +404,54 @@ mod tests {
             "HPUB load.k.000007 _INBOX.x.0000000041 44 54\r\nNATS/1.0\r\nNats-Msg-Id: load-3-0000000040\r\n\r\nabcdefghij\r\n"
         );
     }
+    #[test]
+    fn wrong_acknowledgements_are_found() {
+        /// The acknowledgements of messages 0, 1 … and how many of them are wrong.
+        fn faults(order: Order, repeat_every: Option<u64>, acks: &[&str]) -> usize {
+            let mut shape = Shape {
+                subjects: Subjects::Numbered(NumberedSubjects::new("s.", 2, false)),
+                group_digits: 0,
+                layout: Layout::new(16),
+                window: 10,
+                quota: None,
+                rate: None,
+                repeat_every,
+                order,
+                fanout: 0,
+            };
+            let mut books = Books::default();
+            for (number, ack) in acks.iter().enumerate() {
+                let message = Message {
+                    subject: b"_INBOX.x.0",
+                    sid: 1,
+                    reply: None,
+                    headers: b"",
+                    payload: ack.as_bytes(),
+                };
+                check(&mut shape, &mut books, number as u64, &message).unwrap();
+            }
+            books.faults.into_failures().len()
+        }
+        let ack = |seq: u64| format!(r#"{{"stream":"S","seq":{seq}}}"#);
+        let (one, two, three) = (&*ack(1), &*ack(2), &*ack(3));
+        let again = r#"{"stream":"S","seq":1,"duplicate":true}"#;
+        let refused = r#"{"error":{"code":400},"stream":"S","seq":0}"#;
+        let alone = || Order::Alone(0);
+        for (order, repeat_every, acks, expected) in [
+            (alone(), None, vec![one, two, three], 0),
+            (alone(), None, vec![one, three], 1),
+            (alone(), None, vec![one, one], 1),
+            (alone(), None, vec![two], 1),
+            (alone(), None, vec![one, refused, two], 1),
+            (alone(), None, vec![one, again], 1),
+            (alone(), Some(2), vec![one, again, two, again], 0),
+            (alone(), Some(2), vec![one, two], 1),
+            (Order::Shared(0), None, vec![one, three], 0),
+            (Order::Shared(0), None, vec![two, one], 1),
+            (Order::PerStream(vec![0, 0]), None, vec![one, one, two], 0),
+            (Order::PerStream(vec![0, 0]), None, vec![one, two, three], 2),
+        ] {
+            assert_eq!(faults(order, repeat_every, &acks), expected, "{acks:?}");
+        }
+    }
 }

@@ -294,3 +294,64 @@ impl Progress {
         (!same).then_some("its content is another's")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_deliveries_are_found() {
+        const DENSE: Check = Check::Dense;
+        const SPARSE: Check = Check::Sparse;
+        const RISING: Check = Check::Rising;
+        // Deliveries as (times, stream sequence, consumer sequence, number in the payload).
+        let first = (1, 1, 1, 0);
+        for (check, deliveries, expected) in [
+            (DENSE, vec![first, (1, 2, 2, 1)], 0),
+            (DENSE, vec![first, (1, 3, 2, 2)], 1),
+            (DENSE, vec![first, (1, 2, 3, 1)], 1),
+            (DENSE, vec![first, first], 1),
+            (DENSE, vec![first, (2, 2, 2, 1)], 1),
+            (DENSE, vec![(1, 1, 1, 7)], 1),
+            (SPARSE, vec![first, (1, 3, 2, 2)], 0),
+            (SPARSE, vec![first, (1, 3, 3, 2)], 1),
+            (RISING, vec![first, (1, 3, 3, 9)], 0),
+            (RISING, vec![(1, 3, 3, 9), first], 1),
+        ] {
+            let reading = Reading {
+                source: Source::Push {
+                    deliver_subject: String::new(),
+                },
+                acks: true,
+                total: None,
+                layout: Layout::new(16),
+                check,
+            };
+            let mut progress = Progress {
+                last_stream_seq: 0,
+                last_consumer_seq: 0,
+                books: Books::default(),
+            };
+            let mut outbox = Vec::new();
+            for (times, stream_seq, consumer_seq, number) in &deliveries {
+                let reply = format!("$JS.ACK.S.C.{times}.{stream_seq}.{consumer_seq}.1.0");
+                let mut payload = [0; 16];
+                let layout = &reading.layout;
+                layout.write(&mut payload, layout.word(0, *number));
+                let message = Message {
+                    subject: b"s",
+                    sid: 1,
+                    reply: Some(reply.as_bytes()),
+                    headers: b"",
+                    payload: &payload,
+                };
+                progress.take(&reading, &message, &mut outbox).unwrap();
+            }
+            let found = progress.books.faults.into_failures();
+            assert_eq!(found.len(), expected, "{deliveries:?}: {found:?}");
+            assert_eq!(progress.books.delivered, deliveries.len() as u64);
+            assert!(outbox.starts_with(b"PUB $JS.ACK.S.C.1."));
+            assert!(outbox.ends_with(b" 4\r\n+ACK\r\n"));
+        }
+    }
+}

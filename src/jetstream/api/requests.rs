@@ -18,6 +18,8 @@ pub struct StreamRequest {
     pub config: StreamConfig,
     /// Whether what does not fit is refused rather than adjusted.
     pub pedantic: bool,
+    /// Whether the storage was said; an account's bytes are looked at earlier then.
+    pub storage_said: bool,
 }
 
 impl Default for StreamRequest {
@@ -25,6 +27,7 @@ impl Default for StreamRequest {
         Self {
             config: StreamConfig::unsaid(),
             pedantic: false,
+            storage_said: false,
         }
     }
 }
@@ -36,6 +39,7 @@ impl Decode for StreamRequest {
         if name == "pedantic" {
             return decoder.boolean(&mut self.pedantic);
         }
+        self.storage_said |= name == "storage";
         self.config.field(name, decoder)
     }
 }

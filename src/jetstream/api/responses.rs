@@ -12,6 +12,7 @@ use crate::store::{Seq, State, UnixNanos};
 use super::configs::render_transforms;
 use super::encode::{self, Object, array};
 use super::errors::ApiError;
+use super::scan::go_quoted;
 use super::time::NEVER;
 
 /// Most names in one answer.
@@ -185,17 +186,31 @@ pub struct PubAck<'a> {
 }
 
 impl PubAck<'_> {
-    /// `{"stream":"S","seq":1}`. Does not allocate if there is space.
+    /// `{"stream":"S","seq":1}`. Does not allocate if there is space. nats-server does not write
+    /// these with its encoder: the domain comes before the sequence, and a space before `true`.
     pub fn render(&self, out: &mut Vec<u8>) {
-        let mut object = Object::begin(out);
-        object.string("stream", self.stream);
-        object.unsigned("seq", self.seq);
-        object.string_unless_empty("domain", self.domain);
-        object.boolean_if_true("duplicate", self.duplicate);
-        object.string_unless_empty("val", self.value);
-        object.string_unless_empty("batch", self.batch);
-        object.unsigned_unless_zero("count", self.count);
-        object.end();
+        out.extend_from_slice(b"{\"stream\":");
+        quoted(out, self.stream);
+        if !self.domain.is_empty() {
+            out.extend_from_slice(b",\"domain\":");
+            quoted(out, self.domain);
+        }
+        out.extend_from_slice(b",\"seq\":");
+        encode::unsigned(out, self.seq);
+        if self.duplicate {
+            out.extend_from_slice(b",\"duplicate\": true");
+        }
+        if !self.value.is_empty() {
+            out.extend_from_slice(b",\"val\":");
+            quoted(out, self.value);
+        }
+        if !self.batch.is_empty() {
+            out.extend_from_slice(b",\"batch\":");
+            quoted(out, self.batch);
+            out.extend_from_slice(b",\"count\":");
+            encode::unsigned(out, self.count);
+        }
+        out.push(b'}');
     }
 
     /// `{"error":{…},"stream":"S","seq":0}`: that it was not taken, and by which stream. Where none
@@ -208,6 +223,18 @@ impl PubAck<'_> {
             object.unsigned("seq", 0);
         }
         object.end();
+    }
+}
+
+/// As Go's `%q`, which is not JSON's way for odd characters; names seldom have any.
+fn quoted(out: &mut Vec<u8>, text: &str) {
+    let plain = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\';
+    if text.bytes().all(plain) {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else {
+        out.extend_from_slice(go_quoted(text.as_bytes()).as_bytes());
     }
 }
 

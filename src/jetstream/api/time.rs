@@ -163,6 +163,41 @@ pub fn parse(text: &str) -> Result<UnixNanos, String> {
     Ok(i64::try_from(nearest).expect("it was clamped to what fits"))
 }
 
+/// A duration as Go writes it: `0s`, `928µs`, `1.5ms`, `2m0.25s`.
+pub fn duration(nanos: i64) -> String {
+    let sign = if nanos < 0 { "-" } else { "" };
+    let nanos = nanos.unsigned_abs();
+    let with_fraction = |unit: u64, name: &str| {
+        let width = unit.ilog10() as usize;
+        let fraction = format!("{:0width$}", nanos % unit);
+        match fraction.trim_end_matches('0') {
+            "" => format!("{}{name}", nanos / unit),
+            digits => format!("{}.{digits}{name}", nanos / unit),
+        }
+    };
+    let text = match nanos {
+        0 => "0s".to_owned(),
+        1..1_000 => format!("{nanos}ns"),
+        1_000..1_000_000 => with_fraction(1_000, "µs"),
+        1_000_000..1_000_000_000 => with_fraction(1_000_000, "ms"),
+        _ => {
+            let minutes = nanos / 60_000_000_000;
+            let rest = nanos % 60_000_000_000;
+            let fraction = format!("{:09}", rest % 1_000_000_000);
+            let seconds = match fraction.trim_end_matches('0') {
+                "" => format!("{}s", rest / 1_000_000_000),
+                digits => format!("{}.{digits}s", rest / 1_000_000_000),
+            };
+            match (minutes / 60, minutes % 60) {
+                (0, 0) => seconds,
+                (0, minutes) => format!("{minutes}m{seconds}"),
+                (hours, minutes) => format!("{hours}h{minutes}m{seconds}"),
+            }
+        }
+    };
+    format!("{sign}{text}")
+}
+
 /// As Go's `time` quotes what it complains about.
 fn quoted(text: &str) -> String {
     let mut out = String::from('"');
@@ -280,6 +315,19 @@ mod tests {
         check("1969-12-31T23:59:59.25Z", "1969-12-31T23:59:59.25Z");
         check("9999-01-01T00:00:00Z", "2262-04-11T23:47:16.854775807Z");
         check("2026-11-21T1:19:00Z", "2026-11-21T01:19:00Z");
+    }
+
+    #[test]
+    fn durations_are_written_as_in_go() {
+        let check = |nanos: i64, expected: &str| assert_eq!(duration(nanos), expected);
+        check(0, "0s");
+        check(1, "1ns");
+        check(1_500, "1.5µs");
+        check(100_000_000, "100ms");
+        check(1_000_000_001, "1.000000001s");
+        check(120_000_000_000, "2m0s");
+        check(3_600_000_000_000, "1h0m0s");
+        check(-90_250_000_000, "-1m30.25s");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::base::deadlines::Millis;
+use crate::jetstream::api::responses::SourceInfo;
 use crate::jetstream::config::StreamConfig;
 use crate::jetstream::sourcing::{Feed, Feeder, Start};
 use crate::jetstream::stream::{Arrival, Origin, Outcome, storage_error};
@@ -22,6 +23,15 @@ pub struct Feeds {
     /// By the name of a source: what was taken from it last.
     taken: BTreeMap<String, Seq>,
     is_dirty: bool,
+}
+
+/// Number and content of the fact of what was taken from sources last.
+pub fn fact(taken: &BTreeMap<String, Seq>) -> (u32, Vec<u8>) {
+    let mut fact = Vec::new();
+    for (name, seq) in taken {
+        fact.extend_from_slice(format!("{seq} {name}\n").as_bytes());
+    }
+    (NOTE, fact)
 }
 
 impl Feeds {
@@ -55,18 +65,12 @@ impl Feeds {
         self.feeds.iter().map(Feed::next_deadline).min()
     }
 
-    /// Those that are there, for stream infos: JSON of the mirror, and of the sources.
-    pub fn render(&self, now: Now) -> (Option<Vec<u8>>, Vec<Vec<u8>>) {
-        let mut shown: Vec<Vec<u8>> = (self.feeds.iter())
-            .map(|feed| {
-                let mut json = Vec::new();
-                feed.render(now, &mut json);
-                json
-            })
-            .collect();
+    /// Those that are there, for stream infos: the mirror, and the sources.
+    pub fn infos(&self, now: Now) -> (Option<SourceInfo<'_>>, Vec<SourceInfo<'_>>) {
+        let mut infos = self.feeds.iter().map(|feed| feed.info(now));
         match self.is_mirror {
-            true => (shown.pop(), Vec::new()),
-            false => (None, shown),
+            true => (infos.next(), Vec::new()),
+            false => (None, infos.collect()),
         }
     }
 }
@@ -203,11 +207,8 @@ impl Asset {
 
     /// Writes it.
     pub(super) fn write_feeds<M: Messages>(&mut self, messages: &mut M) -> Result<(), Refused> {
-        let mut fact = Vec::new();
-        for (name, seq) in &self.feeds.taken {
-            fact.extend_from_slice(format!("{seq} {name}\n").as_bytes());
-        }
-        messages.rewrite_note(NOTE, &fact)?;
+        let (note, fact) = fact(&self.feeds.taken);
+        messages.rewrite_note(note, &fact)?;
         self.feeds.is_dirty = false;
         Ok(())
     }

@@ -5,18 +5,23 @@
 //! longer leaves a stream that keeps messages only for them ([`retention`]); removals reach those
 //! that count on what was removed. Knows neither other streams nor how subjects reach it.
 
-mod feeds;
-mod notes;
+pub(super) mod feeds;
+pub(super) mod notes;
 mod retention;
 mod wake;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use hashbrown::HashMap;
 
 use crate::base::deadlines::Millis;
+use crate::jetstream::adopted;
 use crate::jetstream::api::errors::{ApiError, Code};
+use crate::jetstream::api::requests::{MsgDeleteRequest, PurgeRequest};
 use crate::jetstream::api::subjects::FlowControlSubject;
 use crate::jetstream::config::{ConsumerConfig, Retention, Storage, StreamConfig};
 use crate::jetstream::consumer::{AckSubject, Around, Consumer, Desk, End, Fate, Home, Progress};
+use crate::jetstream::snapshot::ConsumerSnapshot;
 use crate::jetstream::sourcing::Feeder;
 use crate::jetstream::stream::{Arrival, Outcome, Room, Settings, Stream, World};
 use crate::jetstream::{Now, Outlet};
@@ -27,6 +32,8 @@ use wake::Wake;
 
 /// Messages that a consumer delivers before others have their turn.
 const DELIVERIES_PER_TURN: usize = 256;
+/// Consumers that deliver before the stream's other work has its turn.
+const CONSUMERS_PER_TURN: usize = 64;
 /// Sequences that a sweep looks at before others have their turn.
 const SWEEP_PER_TURN: usize = 4096;
 /// How long a consumer waits whose receiver has too much unsent.
@@ -56,6 +63,8 @@ struct Seat {
     is_kept: bool,
     /// It is not shown: a mirror or a source made it.
     is_hidden: bool,
+    /// It has to hear of each message that is removed.
+    hears: bool,
 }
 
 /// See the module.
@@ -79,9 +88,15 @@ pub struct Asset {
     sweep: Option<Seq>,
     /// Consumers with facts that are not written.
     dirty: Vec<u32>,
+    /// Consumers that have to hear of each message that is removed.
+    hearing: BTreeSet<u32>,
     /// What was durable when consumers were woken last.
     seen: Seq,
     feeds: Feeds,
+    /// When the stream has something to do.
+    stream_due: Option<Millis>,
+    /// Consumers by deliver subject.
+    pushers: HashMap<Box<[u8]>, Vec<u32>>,
 }
 
 impl Asset {
@@ -89,16 +104,45 @@ impl Asset {
     ///
     /// # Errors
     /// When a transform in it is none after all.
-    pub fn new(
+    pub fn create<M: Messages>(
+        config: StreamConfig,
+        settings: Settings,
+        account: &str,
+        messages: &mut M,
+        now: Now,
+    ) -> Result<Self, ApiError> {
+        let home = home(&config, &settings, account);
+        let feeds = Feeds::new(&config);
+        let stream = Stream::create(config, settings, messages, now)?;
+        Ok(Self::of(stream, home, feeds, now.unix))
+    }
+
+    /// One that was there before the server was started, from the facts with number 0. Its consumers
+    /// follow ([`Self::recover_consumer`]), then [`Self::begin`].
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn recover<'f, M: Messages>(
         config: StreamConfig,
         settings: Settings,
         account: &str,
         created: UnixNanos,
+        facts: impl IntoIterator<Item = &'f [u8]>,
+        messages: &mut M,
+        now: Now,
     ) -> Result<Self, ApiError> {
         let home = home(&config, &settings, account);
-        Ok(Self {
-            feeds: Feeds::new(&config),
-            stream: Stream::new(config, settings)?,
+        let feeds = Feeds::new(&config);
+        let stream = Stream::recover(config, settings, facts, messages, now)?;
+        let mut asset = Self::of(stream, home, feeds, created);
+        asset.seen = messages.durable_seq();
+        Ok(asset)
+    }
+
+    fn of(stream: Stream, home: Home, feeds: Feeds, created: UnixNanos) -> Self {
+        Self {
+            feeds,
+            stream,
             home,
             created,
             seats: Vec::new(),
@@ -110,8 +154,55 @@ impl Asset {
             pausing_until: 0,
             sweep: None,
             dirty: Vec::new(),
+            hearing: BTreeSet::new(),
             seen: 0,
-        })
+            stream_due: None,
+            pushers: HashMap::new(),
+        }
+    }
+
+    /// All of it is there: it goes on.
+    pub fn begin<M: Messages, O: Outlet + Feeder>(&mut self, around: &mut Surroundings<'_, M, O>) {
+        self.sweep_if_interest();
+        self.tick_feeds(around);
+    }
+
+    /// Whether its messages are on disk.
+    pub fn is_file(&self) -> bool {
+        self.config().storage == Storage::File
+    }
+
+    /// What tells it from another stream of its name: the hash of when it was made.
+    pub fn identity(&self) -> String {
+        crate::jetstream::sourcing::hash(&self.created.to_string())
+    }
+
+    /// Removes messages as `STREAM.PURGE` asks; how many.
+    ///
+    /// # Errors
+    /// The request contradicts itself, or the stream does not allow it.
+    pub fn purge<M: Messages, O: Outlet>(
+        &mut self,
+        request: &PurgeRequest,
+        around: &mut Surroundings<'_, M, O>,
+    ) -> Result<u64, ApiError> {
+        let purged = self.with_stream(around, |stream, world| stream.purge(world, request));
+        self.after_change(around);
+        purged
+    }
+
+    /// Removes a message as `STREAM.MSG.DELETE` asks.
+    ///
+    /// # Errors
+    /// It is not there, or the stream does not allow it.
+    pub fn delete_message<M: Messages, O: Outlet>(
+        &mut self,
+        request: &MsgDeleteRequest,
+        around: &mut Surroundings<'_, M, O>,
+    ) -> Result<(), ApiError> {
+        let deleted = self.with_stream(around, |stream, world| stream.delete(world, request));
+        self.after_change(around);
+        deleted
     }
 
     /// Its configuration.
@@ -135,6 +226,14 @@ impl Asset {
         seats
             .filter(|seat| !seat.is_hidden)
             .map(|seat| &seat.consumer)
+    }
+
+    /// How far consumers have come, for a snapshot.
+    pub fn snapshots(&self, now: UnixNanos) -> Vec<ConsumerSnapshot> {
+        let consumers = self.consumers();
+        consumers
+            .filter_map(|consumer| adopted::snapshot_of(consumer, now))
+            .collect()
     }
 
     /// All configurations of consumers there are, for the check of a new one.
@@ -169,14 +268,8 @@ impl Asset {
         around: &mut Surroundings<'_, M, O>,
         work: impl FnOnce(&mut Stream, &mut World<'_, M, O>) -> R,
     ) -> R {
-        let seats = &self.seats;
-        let names = &self.names;
-        let wanted = |subject: &[u8]| {
-            names.values().any(|&place| {
-                let seat = seats[place as usize].as_deref();
-                seat.is_some_and(|seat| seat.consumer.selection().matches(subject))
-            })
-        };
+        let wake = &self.wake;
+        let wanted = |subject: &[u8]| wake.is_wanted(subject);
         let mut world = World {
             messages: &mut *around.messages,
             outlet: &mut *around.outlet,
@@ -186,39 +279,32 @@ impl Asset {
         };
         let done = work(&mut self.stream, &mut world);
         around.room = world.room;
+        self.stream_due = self.stream.next_deadline(around.messages, around.now);
         done
     }
 
     /// What follows from a change of the stream: consumers hear of removals, and are woken.
     pub fn after_change<M: Messages, O: Outlet>(&mut self, around: &mut Surroundings<'_, M, O>) {
-        let removed = self.stream.take_removed();
-        if !removed.is_empty() {
-            let places: Vec<u32> = self.names.values().copied().collect();
-            for place in places {
-                self.hear(place, &removed.single, removed.many, around);
-            }
-        }
+        self.hear_of_removed(around);
         self.wake(around);
     }
 
-    fn hear<M: Messages, O: Outlet>(
-        &mut self,
-        place: u32,
-        single: &[Seq],
-        many: bool,
-        around: &mut Surroundings<'_, M, O>,
-    ) {
-        let hears = self
-            .seat(place)
-            .is_some_and(|seat| many || seat.consumer.hears_removals());
-        if hears {
+    /// Tells consumers of what has left the stream: of many all, of one those that count on it.
+    fn hear_of_removed<M: Messages, O: Outlet>(&mut self, around: &mut Surroundings<'_, M, O>) {
+        let removed = self.stream.take_removed();
+        if removed.is_empty() {
+            return;
+        }
+        if removed.many {
+            for place in self.names.values().copied().collect::<Vec<_>>() {
+                self.with(place, around, Consumer::purged);
+            }
+            return;
+        }
+        for place in self.hearing.iter().copied().collect::<Vec<_>>() {
             self.with(place, around, |consumer, around| {
-                if many {
-                    consumer.purged(around);
-                } else {
-                    for &seq in single {
-                        consumer.removed(seq, None, around);
-                    }
+                for (seq, subject) in removed.single() {
+                    consumer.removed(seq, Some(subject), around);
                 }
             });
         }
@@ -241,6 +327,8 @@ impl Asset {
         };
         let was_dirty = seat.consumer.is_dirty();
         let done = work(&mut seat.consumer, &mut own);
+        self.wake
+            .arm(place, seat.consumer.take_deadline(around.now));
         if seat.is_kept && !was_dirty && seat.consumer.is_dirty() {
             self.dirty.push(place);
         }
@@ -248,10 +336,24 @@ impl Asset {
             seat.is_queued = true;
             self.ready.push_back(place);
         }
+        let hears = seat.consumer.hears_removals();
+        if hears != seat.hears {
+            seat.hears = hears;
+            self.set_hearing(place, hears);
+        }
         if !around.desk.settled.is_empty() {
             self.settle(around);
         }
         Some(done)
+    }
+
+    fn set_hearing(&mut self, place: u32, hears: bool) {
+        if hears {
+            self.hearing.insert(place);
+        } else {
+            self.hearing.remove(&place);
+        }
+        self.stream.tell_removed(!self.hearing.is_empty());
     }
 
     /// A client has acknowledged something, or said something else about it.
@@ -311,21 +413,39 @@ impl Asset {
     /// Somebody has begun or ceased to listen to a consumer's deliver subject.
     pub fn interest_changed<M: Messages, O: Outlet>(
         &mut self,
-        consumer: &str,
+        subject: &[u8],
         is_heard: bool,
         around: &mut Surroundings<'_, M, O>,
     ) {
-        let Some(&place) = self.names.get(consumer) else {
-            return;
-        };
-        self.with(place, around, |consumer, around| {
-            consumer.interest_changed(is_heard, around.now);
+        for place in self.pushers.get(subject).cloned().unwrap_or_default() {
+            self.with(place, around, |consumer, around| {
+                consumer.interest_changed(is_heard, around.now);
+            });
+            self.rearm(place);
+        }
+    }
+
+    /// Notes where a consumer delivers to.
+    fn note_pusher(&mut self, place: u32) {
+        self.forget_pusher(place);
+        if let Some(seat) = self.seat(place)
+            && seat.consumer.is_push()
+        {
+            let subject = seat.consumer.config().deliver_subject.as_bytes().into();
+            self.pushers.entry(subject).or_default().push(place);
+        }
+    }
+
+    fn forget_pusher(&mut self, place: u32) {
+        self.pushers.retain(|_, places| {
+            places.retain(|&other| other != place);
+            !places.is_empty()
         });
     }
 
     /// Delivers what there is to deliver, for one turn; whether there is more.
     pub fn pump<M: Messages, O: Outlet>(&mut self, around: &mut Surroundings<'_, M, O>) -> bool {
-        for _ in 0..self.ready.len() {
+        for _ in 0..self.ready.len().min(CONSUMERS_PER_TURN) {
             let Some(place) = self.ready.pop_front() else {
                 break;
             };
@@ -374,7 +494,7 @@ impl Asset {
 
     /// Whether something waits for the store's news.
     pub fn waits_for_read(&self) -> bool {
-        !self.reading.is_empty() || self.stream.waits_for_read()
+        !self.reading.is_empty() || self.stream.waits()
     }
 
     /// Time has passed. Names of consumers that have ended by it.
@@ -388,28 +508,16 @@ impl Asset {
                 self.queue(place);
             }
         }
-        if self.stream.next_deadline().is_some_and(|at| at <= now_ms) {
+        if self.stream_due.is_some_and(|at| at <= now_ms) {
             self.with_stream(around, Stream::tick);
             self.after_change(around);
         }
         let mut ended = Vec::new();
         while let Some(place) = self.wake.pop_due(now_ms) {
-            let due = self
-                .seat(place)
-                .and_then(|seat| seat.consumer.next_deadline());
-            if due.is_none_or(|at| at > now_ms) {
-                self.wake.arm(place, due);
-                continue;
-            }
             let fate = self.with(place, around, Consumer::tick);
             if fate == Some(Fate::Inactive) {
                 ended.extend(self.seat(place).map(|seat| seat.consumer.name().into()));
-                continue;
             }
-            let due = self
-                .seat(place)
-                .and_then(|seat| seat.consumer.next_deadline());
-            self.wake.arm(place, due.map(|at| at.max(now_ms + 1)));
         }
         ended
     }
@@ -418,7 +526,7 @@ impl Asset {
     pub fn next_deadline(&self) -> Option<Millis> {
         let pausing = (!self.pausing.is_empty()).then_some(self.pausing_until);
         [
-            self.stream.next_deadline(),
+            self.stream_due,
             self.wake.next_due(),
             self.feeds.next_deadline(),
             pausing,
@@ -457,6 +565,7 @@ impl Asset {
                 is_queued: false,
                 is_kept,
                 is_hidden,
+                hears: false,
             },
         );
         if is_kept && self.write_whole(place, around).is_err() {
@@ -474,6 +583,7 @@ impl Asset {
             return;
         };
         self.wake.add(place, seat.consumer.selection());
+        self.note_pusher(place);
         self.with(place, around, |_, _| {});
         self.rearm(place);
     }
@@ -517,6 +627,7 @@ impl Asset {
             self.sweep_if_interest();
         }
         self.rearm(place);
+        self.note_pusher(place);
         let is_kept = self.seat(place).is_some_and(|seat| seat.is_kept);
         if is_kept && self.write_whole(place, around).is_err() {
             return Err(Code::ConsumerStoreFailed.with(&["the storage cannot take it"]));
@@ -550,10 +661,12 @@ impl Asset {
             consumer.end(End::Deleted, around);
         });
         self.wake.remove(place);
+        self.forget_pusher(place);
         for list in [&mut self.reading, &mut self.pausing, &mut self.dirty] {
             list.retain(|&other| other != place);
         }
         self.ready.retain(|&other| other != place);
+        self.set_hearing(place, false);
         self.seats[place as usize] = None;
         around.messages.forget_note(notes::number(place));
         self.sweep_if_interest();
@@ -578,7 +691,9 @@ impl Asset {
         around: &mut Surroundings<'_, M, O>,
     ) -> Result<(), ApiError> {
         let retention = config.retention;
-        self.with_stream(around, |stream, world| stream.update(config, world))?;
+        self.with_stream(around, |stream, world| {
+            stream.update(config, world.messages)
+        })?;
         self.home.retention = retention;
         self.home.max_msgs_per_subject = self.config().max_msgs_per_subject;
         self.change_feeds(around);
@@ -604,3 +719,6 @@ fn home(config: &StreamConfig, settings: &Settings, account: &str) -> Home {
         is_durable: settings.waits_for_disk && config.storage == Storage::File,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,15 +42,21 @@ impl decode::Decode for Definition {
 }
 
 fn whole(consumer: &Consumer) -> Vec<u8> {
+    let mut fact = definition(consumer.name(), consumer.created(), consumer.config());
+    fact.extend_from_slice(&consumer.snapshot());
+    fact
+}
+
+/// The beginning of a consumer's first fact, before its state.
+pub fn definition(name: &str, created: UnixNanos, config: &ConsumerConfig) -> Vec<u8> {
     let mut fact = vec![0; 4];
     let mut object = Object::begin(&mut fact);
-    object.string("name", consumer.name());
-    object.integer("created", consumer.created());
-    consumer.config().render(object.key("config"));
+    object.string("name", name);
+    object.integer("created", created);
+    config.render(object.key("config"));
     object.end();
     let length = (fact.len() - 4) as u32;
     fact[..4].copy_from_slice(&length.to_le_bytes());
-    fact.extend_from_slice(&consumer.snapshot());
     fact
 }
 
@@ -141,6 +147,7 @@ impl Asset {
             is_queued: false,
             is_kept: true,
             is_hidden: false,
+            hears: false,
         };
         let place = note - 1;
         self.put_seat(place, seat);

@@ -1,6 +1,6 @@
 //! What is written down of a consumer, and how it is made again from that.
 
-use super::facts::{Fact, NoFact};
+use super::facts::{Fact, NoFact, add_to_runs};
 use super::settle::due_from_now;
 use super::{Around, Consumer, Position, facts::Run};
 use crate::jetstream::Outlet;
@@ -33,7 +33,7 @@ impl Consumer {
             ..Fact::default()
         };
         for entry in self.pending.iter() {
-            whole.add_delivered(entry.seq, entry.consumer_seq);
+            add_to_runs(&mut whole.runs, entry.seq, entry.consumer_seq);
             if entry.redeliveries > 0 {
                 whole.again.push((entry.seq, entry.redeliveries));
             }
@@ -132,7 +132,7 @@ impl Consumer {
             .map(|entry| entry.seq)
             .filter(|&seq| messages.time_of(seq).is_none())
             .collect();
-        for seq in gone {
+        for &seq in &gone {
             self.pending.settle(seq);
             self.changed().add_settled(seq);
         }
@@ -143,11 +143,15 @@ impl Consumer {
         let (config, unix) = (&self.config, now.unix);
         self.pending
             .begin_again(unix, |redeliveries| due_from_now(config, redeliveries, now));
-        self.delivered.stream = self.delivered.stream.min(last);
+        // Where nothing was delivered yet, it is the place to begin, which may be still to come.
+        if self.delivered.consumer > 0 {
+            self.delivered.stream = self.delivered.stream.min(last);
+        }
         self.floor.stream = self.floor.stream.min(self.delivered.stream);
         match self.pending.first() {
-            None => self.floor = self.delivered,
-            Some(entry) => {
+            None if self.floor.stream < self.delivered.stream => self.floor = self.delivered,
+            None => {}
+            Some(entry) if !gone.is_empty() => {
                 let before = Position {
                     consumer: entry.consumer_seq.saturating_sub(1),
                     stream: entry.seq - 1,
@@ -156,6 +160,7 @@ impl Consumer {
                     self.floor = before;
                 }
             }
+            Some(_) => {}
         }
         self.next = (self.delivered.stream + 1).max(first).max(1);
     }

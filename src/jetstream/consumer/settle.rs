@@ -138,7 +138,7 @@ impl Consumer {
         }
         match self.pending.settle(seq) {
             Some((_, was_first)) => self.move_floor(was_first),
-            None if self.take_given_up(seq) => self.changed().returned.push(seq),
+            None if self.take_given_up(seq) => self.changed().add_returned(seq),
             None => return,
         }
         self.changed().add_settled(seq);
@@ -209,11 +209,17 @@ impl Consumer {
             returned.extend(std::mem::replace(given_up, above).into_keys());
         }
         returned.iter().for_each(|&seq| each(seq));
-        changes.returned.append(&mut returned);
+        for seq in returned {
+            changes.add_returned(seq);
+        }
         self.floor = Position {
             consumer: consumer_seq,
             stream: seq,
         };
+        // What came after it may have been removed.
+        if self.pending.is_empty() && seq < self.delivered.stream {
+            self.floor = self.delivered;
+        }
         if self.pending.is_empty() && self.waiting.is_empty() {
             self.pending.shrink();
         }
@@ -274,7 +280,25 @@ impl Consumer {
 
     /// Messages that nobody has acknowledged in time are to be delivered again, or given up.
     pub(super) fn take_due<M: Messages, O: Outlet>(&mut self, around: &mut Around<'_, M, O>) {
-        for seq in self.pending.take_due(around.now.mono_ms) {
+        let due = self.pending.take_due(around.now.mono_ms);
+        self.deliver_these_again(due, around);
+    }
+
+    /// All that is pending is to be delivered again.
+    pub(super) fn deliver_all_again<M: Messages, O: Outlet>(
+        &mut self,
+        around: &mut Around<'_, M, O>,
+    ) {
+        let all = self.pending.iter().map(|entry| entry.seq).collect();
+        self.deliver_these_again(all, around);
+    }
+
+    fn deliver_these_again<M: Messages, O: Outlet>(
+        &mut self,
+        seqs: Vec<Seq>,
+        around: &mut Around<'_, M, O>,
+    ) {
+        for seq in seqs {
             match self.pending.get(seq) {
                 Some(entry) if self.may_deliver_again(entry) => self.pending.enqueue(seq),
                 Some(&entry) => self.give_up(&entry, around),
@@ -311,7 +335,7 @@ impl Consumer {
         self.rare().given_up.insert(entry.seq, deliveries);
         let changes = self.changed();
         changes.add_settled(entry.seq);
-        changes.given_up.push((entry.seq, deliveries));
+        changes.add_given_up(entry.seq, deliveries);
         self.is_ready = true;
     }
 
@@ -335,14 +359,12 @@ impl Consumer {
         }
         if let Some(rare) = &mut self.rare {
             if let Some(last) = &mut rare.last
-                && seq <= last.resume
+                && last.seqs.binary_search(&seq).is_ok()
             {
-                if last.seqs.binary_search(&seq).is_ok() {
-                    last.live = last.live.saturating_sub(1);
-                }
+                last.live = last.live.saturating_sub(1);
             }
             if rare.given_up.remove(&seq).is_some() {
-                self.changed().returned.push(seq);
+                self.changed().add_returned(seq);
             }
         }
         if let Some(&entry) = self.pending.get(seq) {

@@ -1,6 +1,8 @@
 //! Tests of the whole consumer: a stage with a naive stream and an outlet that notes everything.
 
+mod cases;
 mod observed;
+mod random;
 
 use std::collections::BTreeSet;
 
@@ -12,6 +14,7 @@ use crate::store::naive::Naive;
 /// Something that left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Sent {
+    at_ms: Millis,
     to: String,
     subject: String,
     reply: String,
@@ -49,18 +52,21 @@ impl Sent {
 
 /// An outlet that notes what leaves.
 struct Notes {
+    now_ms: Millis,
     sent: Vec<Sent>,
     durable: Vec<Sent>,
     events: Vec<(String, serde_json::Value)>,
     deaf: BTreeSet<String>,
     watched: BTreeSet<String>,
     full: bool,
+    refuses: bool,
     prng: Prng,
 }
 
-fn note(message: &Outgoing<'_>) -> Sent {
+fn note(message: &Outgoing<'_>, at_ms: Millis) -> Sent {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     Sent {
+        at_ms,
         to: text(message.to),
         subject: text(message.subject),
         reply: text(message.reply),
@@ -71,8 +77,8 @@ fn note(message: &Outgoing<'_>) -> Sent {
 
 impl Outlet for Notes {
     fn publish(&mut self, message: &Outgoing<'_>) -> Reached {
-        let sent = note(message);
-        if self.deaf.contains(&sent.to) {
+        let sent = note(message, self.now_ms);
+        if self.refuses || self.deaf.contains(&sent.to) {
             return Reached::Nobody;
         }
         self.sent.push(sent);
@@ -83,7 +89,7 @@ impl Outlet for Notes {
     }
 
     fn publish_durable(&mut self, message: &Outgoing<'_>) {
-        self.durable.push(note(message));
+        self.durable.push(note(message, self.now_ms));
     }
 
     fn publish_anew(&mut self, subject: &[u8], _: &[u8], _: &[u8], payload: &[u8]) {
@@ -140,12 +146,14 @@ impl Stage {
             },
             messages: Naive::new(true),
             outlet: Notes {
+                now_ms: 0,
                 sent: Vec::new(),
                 durable: Vec::new(),
                 events: Vec::new(),
                 deaf: BTreeSet::new(),
                 watched: BTreeSet::new(),
                 full: false,
+                refuses: false,
                 prng: Prng::new(1),
             },
             desk: Desk::default(),
@@ -157,6 +165,7 @@ impl Stage {
         &mut self,
         act: impl FnOnce(&mut Consumer, &mut Around<'_, Naive, Notes>) -> T,
     ) -> T {
+        self.outlet.now_ms = self.now.mono_ms;
         let mut around = Around {
             now: self.now,
             home: &self.home,
@@ -283,4 +292,39 @@ fn push_config() -> ConsumerConfig {
         max_waiting: 0,
         ..pull_config()
     }
+}
+
+impl Stage {
+    /// A message is deleted.
+    fn remove(&mut self, seq: Seq) {
+        let Some(message) = self.messages.messages.get(&seq).cloned() else {
+            return;
+        };
+        self.messages.remove(seq, false);
+        self.with(|consumer, around| {
+            if consumer.hears_removals() {
+                consumer.removed(seq, Some(&message.subject), around);
+            }
+        });
+        self.settle();
+    }
+
+    /// Messages are purged, as the API's request says.
+    fn purge(&mut self, request: &str) {
+        let request: serde_json::Value = serde_json::from_str(request).unwrap_or_default();
+        let filter = request["filter"].as_str().unwrap_or(">");
+        let below = request["seq"].as_u64().unwrap_or(Seq::MAX);
+        let mut selection = Selection::of(&[filter]);
+        let keep = request["keep"].as_u64().unwrap_or(0);
+        self.messages.purge(&mut selection, below, keep);
+        if self.consumer.is_some() {
+            self.with(Consumer::purged);
+            self.settle();
+        }
+    }
+}
+
+#[test]
+fn an_idle_consumer_is_small() {
+    assert!(size_of::<Consumer>() + size_of::<ConsumerConfig>() <= 1024);
 }

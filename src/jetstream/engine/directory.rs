@@ -68,6 +68,14 @@ impl Directory {
         ShardId(fewest.unwrap_or(0) as u8)
     }
 
+    /// Bytes that all streams have reserved, of one kind of storage.
+    pub fn reserved_by_all(&self, storage: Storage) -> u64 {
+        let accounts = self.accounts.keys();
+        accounts
+            .map(|&account| self.reserved(account, storage))
+            .sum()
+    }
+
     /// Bytes that an account's streams have reserved, of one kind of storage.
     pub fn reserved(&self, account: AccountId, storage: Storage) -> u64 {
         self.of(account)

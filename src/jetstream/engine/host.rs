@@ -1,5 +1,6 @@
 //! What an engine can do outside of itself.
 
+use super::accounts::AccountFacts;
 use crate::base::ids::{AccountId, ConnId, ShardId};
 use crate::jetstream::{Order, Outgoing, Reached};
 
@@ -21,7 +22,9 @@ pub struct Arrival<'a> {
     pub account: AccountId,
     /// Who has published it.
     pub publisher: (ShardId, ConnId),
-    /// What to.
+    /// The subject by which it has come here.
+    pub to: &'a [u8],
+    /// What it was published to.
     pub subject: &'a [u8],
     /// Where answers go; empty for nowhere.
     pub reply: &'a [u8],
@@ -35,6 +38,10 @@ pub struct Arrival<'a> {
 pub trait Host {
     /// The shard that it is part of.
     fn own(&self) -> ShardId;
+    /// All accounts.
+    fn accounts(&self) -> Vec<AccountFacts>;
+    /// What is shown of a client in advisories: a JSON object; nothing if it is not known.
+    fn client(&self, publisher: (ShardId, ConnId)) -> Option<Vec<u8>>;
     /// Publishes in an account.
     fn publish(&mut self, account: AccountId, outgoing: &Outgoing<'_>) -> Reached;
     /// Whether somebody listens to a subject.

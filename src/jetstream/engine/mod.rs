@@ -1,27 +1,258 @@
-//! All streams of a shard, and where those of the others are.
+//! All streams of a shard: who gets what has arrived, what is flushed, who goes on when.
+//!
+//! An engine is driven like the shard that it is part of: something has arrived, a disk has done
+//! something, time has passed, the turn ends. What belongs to a stream of another shard goes there as
+//! an [`Order`]; shard 0 decides which streams there are (`lifecycle`). It knows no connection.
 
+mod accounts;
+mod api;
+mod consumers;
 mod directory;
 mod held;
 mod host;
+mod lifecycle;
+mod messages;
+mod snapshots;
 mod way_out;
 
+pub use accounts::AccountFacts;
 pub use host::{Arrival, Host, Sink};
+pub use lifecycle::{key, names, stored_form};
 
-use crate::base::deadlines::Millis;
+use std::collections::VecDeque;
+
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+
+use super::asset::{Asset, Surroundings};
+use super::consumer::Desk;
+use super::stream;
+use crate::base::deadlines::{Deadlines, Millis};
 use crate::base::ids::{AccountId, ShardId};
-use crate::jetstream::{Now, Order};
+use crate::jetstream::{Now, Order, Outgoing, Request};
 use crate::store::io::{Completion, Submission};
+use crate::store::{Handle, Messages, Severity, Store, StreamNumber};
+use accounts::Accounts;
+use directory::Directory;
+use held::Held;
+use snapshots::Snapshots;
+use way_out::{Watchers, WayOut};
 
-/// All streams of a shard.
-#[derive(Debug, Default)]
-pub struct Engine {}
+/// What is the same for all engines of a server.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// For all streams.
+    pub stream: stream::Settings,
+    /// Whether requests with unknown fields are refused.
+    pub strict: bool,
+    /// The server's name, which answers show as leader.
+    pub server_name: String,
+    /// How many shards there are.
+    pub shards: usize,
+    /// Bytes that streams in memory may take together.
+    pub max_memory: u64,
+    /// Bytes that streams on disk may take together.
+    pub max_storage: u64,
+    /// The longest duplicate window in nanoseconds; 0 for any.
+    pub max_duplicate_window: i64,
+    /// Consumers of the server may have at most so much unacknowledged; 0 for any.
+    pub max_ack_pending: i64,
+    /// A pull request may ask for at most so many messages; 0 for any.
+    pub max_request_batch: i64,
+}
+
+/// A stream that lives here.
+#[derive(Debug)]
+struct Hosted {
+    account: AccountId,
+    /// In which of the stores it is.
+    shelf: usize,
+    number: StreamNumber,
+    asset: Asset,
+    /// Its subjects' subscriptions.
+    listens: Vec<u32>,
+    is_queued: bool,
+    is_dirty: bool,
+    /// Messages of it are on their way to the disk.
+    is_flushing: bool,
+    /// When it is looked at next.
+    armed: Option<Millis>,
+    /// What it was counted with in its account.
+    counted_bytes: u64,
+}
+
+/// A store, and what waits for it.
+#[derive(Debug)]
+struct Shelf {
+    store: Store,
+    held: Held,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Engine {
+    options: Options,
+    shelves: Vec<Shelf>,
+    is_recovered: bool,
+    assets: Vec<Option<Box<Hosted>>>,
+    names: HashMap<(AccountId, Box<str>), u32>,
+    directory: Directory,
+    accounts: Accounts,
+    watchers: Watchers,
+    desk: Desk,
+    ready: VecDeque<u32>,
+    dirty: Vec<u32>,
+    flushing: Vec<u32>,
+    reading: Vec<u32>,
+    deadlines: Deadlines<u32>,
+    questions: api::Questions,
+    snapshots: Snapshots,
+    /// There is more to do at once.
+    is_busy: bool,
+    /// Room for answers.
+    answer: Vec<u8>,
+    is_stopping: bool,
+}
+
+/// One of the shard's stores as a stream sees it, and its surroundings.
+type Around<'a, 'b, H> = Surroundings<'a, Handle<'b>, WayOut<'b, H>>;
 
 impl Engine {
-    /// When `tick` is to be called.
-    pub fn next_deadline(&self) -> Option<Millis> {
-        None
+    /// An engine with its stores, the first of which takes new streams. They are recovered before
+    /// anything else happens: see [`Self::is_ready`].
+    pub fn new(options: Options, stores: Vec<Store>) -> Self {
+        let shelf = |store| Shelf {
+            store,
+            held: Held::default(),
+        };
+        Self {
+            options,
+            shelves: stores.into_iter().map(shelf).collect(),
+            is_recovered: false,
+            assets: Vec::new(),
+            names: HashMap::new(),
+            directory: Directory::default(),
+            accounts: Accounts::default(),
+            watchers: Watchers::default(),
+            desk: Desk::default(),
+            ready: VecDeque::new(),
+            dirty: Vec::new(),
+            flushing: Vec::new(),
+            reading: Vec::new(),
+            deadlines: Deadlines::default(),
+            questions: api::Questions::default(),
+            snapshots: Snapshots::default(),
+            is_busy: false,
+            answer: Vec::new(),
+            is_stopping: false,
+        }
     }
-    pub fn arrived<H: Host>(&mut self, now: Now, sink: Sink, arrival: &Arrival<'_>, host: &mut H) {}
+
+    /// Whether its streams are there.
+    pub fn is_ready(&self) -> bool {
+        self.is_recovered
+    }
+
+    /// Something has arrived at a sink.
+    pub fn arrived<H: Host>(&mut self, now: Now, sink: Sink, arrival: &Arrival<'_>, host: &mut H) {
+        match sink {
+            Sink::Stream(place) => {
+                let arrival = stream::Arrival {
+                    subject: arrival.subject,
+                    reply: arrival.reply,
+                    headers: arrival.headers,
+                    payload: arrival.payload,
+                    origin: stream::Origin::Client,
+                };
+                self.with(place, now, host, |asset, around| {
+                    asset.arrived(&arrival, around);
+                });
+            }
+            Sink::Feed(place) => {
+                let message = Outgoing {
+                    to: arrival.to,
+                    subject: arrival.subject,
+                    reply: arrival.reply,
+                    headers: arrival.headers,
+                    payload: arrival.payload,
+                };
+                self.with(place, now, host, |asset, around| {
+                    asset.fed(&message, around);
+                });
+            }
+            Sink::Api => self.special(now, arrival, false, host),
+        }
+    }
+
+    /// Has a stream of this shard do something, and sees to what follows from it.
+    fn with<H: Host, R>(
+        &mut self,
+        place: u32,
+        now: Now,
+        host: &mut H,
+        work: impl FnOnce(&mut Asset, &mut Around<'_, '_, H>) -> R,
+    ) -> Option<R> {
+        let hosted = self.assets.get_mut(place as usize)?.as_deref_mut()?;
+        let shelf = &mut self.shelves[hosted.shelf];
+        let is_file = hosted.asset.is_file();
+        let room = self.accounts.room(hosted.account, is_file, &self.options);
+        let mut messages = shelf.store.stream(hosted.number)?;
+        let mut outlet = WayOut {
+            host,
+            account: hosted.account,
+            held: &mut shelf.held,
+            place,
+            watchers: &mut self.watchers,
+        };
+        let mut around = Surroundings {
+            now,
+            messages: &mut messages,
+            outlet: &mut outlet,
+            room,
+            desk: &mut self.desk,
+        };
+        let done = work(&mut hosted.asset, &mut around);
+        let state = messages.state();
+        if state.bytes != hosted.counted_bytes {
+            self.accounts
+                .count(hosted.account, is_file, hosted.counted_bytes, state.bytes);
+            hosted.counted_bytes = state.bytes;
+        }
+        if !hosted.is_flushing && messages.durable_seq() < state.last_seq {
+            hosted.is_flushing = true;
+            self.flushing.push(place);
+        }
+        self.after(place);
+        Some(done)
+    }
+
+    /// Notes what a stream has to do next.
+    fn after(&mut self, place: u32) {
+        let Some(hosted) = self.assets[place as usize].as_deref_mut() else {
+            return;
+        };
+        let asset = &hosted.asset;
+        if !hosted.is_queued && asset.is_ready() {
+            hosted.is_queued = true;
+            self.ready.push_back(place);
+        }
+        if !hosted.is_dirty && asset.is_dirty() {
+            hosted.is_dirty = true;
+            self.dirty.push(place);
+        }
+        if asset.waits_for_read() && !self.reading.contains(&place) {
+            self.reading.push(place);
+        }
+        let due = asset.next_deadline();
+        if let Some(at) = due
+            && hosted.armed.is_none_or(|armed| at < armed)
+        {
+            hosted.armed = Some(at);
+            self.deadlines.arm(at, place);
+        }
+    }
+
+    /// Somebody has begun or ceased to listen to a subject.
     pub fn interest_changed<H: Host>(
         &mut self,
         now: Now,
@@ -30,9 +261,289 @@ impl Engine {
         is_heard: bool,
         host: &mut H,
     ) {
+        self.snapshot_interest(now, subject, is_heard);
+        let places: SmallVec<[u32; 2]> = self.watchers.of(account, subject);
+        for place in places {
+            self.with(place, now, host, |asset, around| {
+                asset.interest_changed(subject, is_heard, around);
+            });
+        }
     }
-    pub fn disk_completed<H: Host>(&mut self, now: Now, completion: Completion, host: &mut H) {}
-    pub fn turn_ends<H: Host>(&mut self, now: Now, disk: &mut Vec<Submission>, host: &mut H) {}
-    pub fn ordered<H: Host>(&mut self, now: Now, from: ShardId, order: Order, host: &mut H) {}
-    pub fn interest_known<H: Host>(&mut self, now: Now, host: &mut H) {}
+
+    /// All shards know more of the interest that this one has told them of.
+    pub fn interest_known<H: Host>(&mut self, _now: Now, host: &mut H) {
+        self.release(host);
+    }
+
+    /// A disk has done something.
+    pub fn disk_completed<H: Host>(
+        &mut self,
+        now: Now,
+        shelf: usize,
+        completion: Completion,
+        host: &mut H,
+    ) {
+        self.shelves[shelf].store.handle(completion);
+        self.take_news(now, shelf, host);
+    }
+
+    fn take_news<H: Host>(&mut self, now: Now, shelf: usize, host: &mut H) {
+        let store = &mut self.shelves[shelf].store;
+        for line in store.take_log() {
+            host.log(
+                line.severity == Severity::Error,
+                format!("JetStream: {}", line.text),
+            );
+        }
+        let news = store.take_news();
+        if news.durable {
+            self.release(host);
+            self.wake(now, host);
+        }
+        if news.reads || news.space {
+            self.send_snapshots(now, true, host);
+            for place in std::mem::take(&mut self.reading) {
+                self.with(place, now, host, |asset, around| asset.resume(around));
+            }
+        }
+        if !self.is_recovered && self.shelves.iter().all(|shelf| shelf.store.is_ready()) {
+            self.recover(now, host);
+            self.is_recovered = true;
+        }
+    }
+
+    /// Tells consumers of messages that have become durable.
+    fn wake<H: Host>(&mut self, now: Now, host: &mut H) {
+        for place in std::mem::take(&mut self.flushing) {
+            let is_behind = self.with(place, now, host, |asset, around| {
+                asset.wake(around);
+                around.messages.durable_seq() < around.messages.state().last_seq
+            });
+            let Some(hosted) = self.assets[place as usize].as_deref_mut() else {
+                continue;
+            };
+            hosted.is_flushing = is_behind == Some(true);
+            if hosted.is_flushing {
+                self.flushing.push(place);
+            }
+        }
+    }
+
+    fn release<H: Host>(&mut self, host: &mut H) {
+        for shelf in &mut self.shelves {
+            if !shelf.held.is_empty() {
+                shelf.held.release(shelf.store.durable(), host);
+            }
+        }
+    }
+
+    /// The turn ends: consumers deliver, and what is to be durable goes to the disk.
+    pub fn turn_ends<H: Host>(
+        &mut self,
+        now: Now,
+        disk: &mut Vec<(usize, Submission)>,
+        host: &mut H,
+    ) {
+        self.pump(now, host);
+        for place in std::mem::take(&mut self.dirty) {
+            let Some(hosted) = self.assets[place as usize].as_deref_mut() else {
+                continue;
+            };
+            let store = &mut self.shelves[hosted.shelf].store;
+            let Some(mut messages) = store.stream(hosted.number) else {
+                continue;
+            };
+            hosted.asset.before_flush(&mut messages);
+            hosted.is_dirty = hosted.asset.is_dirty();
+            if hosted.is_dirty {
+                self.dirty.push(place);
+            }
+        }
+        let mut submissions = Vec::new();
+        for number in 0..self.shelves.len() {
+            let shelf = &mut self.shelves[number];
+            shelf.store.submit(&mut submissions);
+            disk.extend(submissions.drain(..).map(|one| (number, one)));
+            let Shelf { store, held } = shelf;
+            if !held.is_empty() {
+                held.seal(store.position());
+                held.release(store.durable(), host);
+            }
+            self.take_news(now, number, host);
+        }
+    }
+
+    fn pump<H: Host>(&mut self, now: Now, host: &mut H) {
+        for _ in 0..self.ready.len() {
+            let Some(place) = self.ready.pop_front() else {
+                break;
+            };
+            if let Some(hosted) = self.assets[place as usize].as_deref_mut() {
+                hosted.is_queued = false;
+            }
+            self.with(place, now, host, |asset, around| asset.pump(around));
+        }
+    }
+
+    /// Whether nothing more is to be done before the next thing happens.
+    pub fn is_idle(&self) -> bool {
+        self.ready.is_empty()
+    }
+
+    /// Time has passed.
+    pub fn tick<H: Host>(&mut self, now: Now, host: &mut H) {
+        for number in 0..self.shelves.len() {
+            self.shelves[number].store.tick(now.mono_ms);
+            self.take_news(now, number, host);
+        }
+        while let Some((_, place)) = self.deadlines.pop_due(now.mono_ms) {
+            let Some(hosted) = self.assets[place as usize].as_deref_mut() else {
+                continue;
+            };
+            hosted.armed = None;
+            let ended = self.with(place, now, host, |asset, around| {
+                asset.tick_feeds(around);
+                asset.tick(around)
+            });
+            for name in ended.into_iter().flatten() {
+                self.drop_consumer(place, &name, now, host);
+            }
+        }
+        self.is_busy = false;
+        self.send_snapshots(now, false, host);
+        self.take_in_all(now, host);
+        self.tell_usage(host);
+    }
+
+    /// When [`Self::tick`] is to be called.
+    pub fn next_deadline(&self) -> Option<Millis> {
+        if !self.ready.is_empty() || self.is_busy {
+            return Some(0);
+        }
+        let stores = self.shelves.iter().filter_map(|s| s.store.next_deadline());
+        let others = [self.deadlines.next(), self.snapshots.next_deadline()];
+        stores.chain(others.into_iter().flatten()).min()
+    }
+
+    /// What another shard's engine has said.
+    pub fn ordered<H: Host>(&mut self, now: Now, from: ShardId, order: Order, host: &mut H) {
+        match order {
+            Order::Request(request) => self.special(now, &borrowed(&request), true, host),
+            Order::Create {
+                account,
+                config,
+                request,
+            } => self.make(account, *config, &request, now, host),
+            Order::Update {
+                account,
+                config,
+                request,
+            } => self.change(account, *config, &request, now, host),
+            Order::Located {
+                account,
+                home,
+                config,
+            } => self.located(account, home, config),
+            Order::Gone { account, name } => self.directory.remove(account, &name),
+            Order::Usage { account, usage } => self.accounts.heard(from, account, usage),
+            Order::Describe {
+                question,
+                account,
+                names,
+            } => {
+                let streams = self.describe(account, &names, now, host);
+                self.order(from, Order::Described { question, streams }, now, host);
+            }
+            Order::Described { question, streams } => {
+                self.described(question, streams, now, host);
+            }
+        }
+    }
+
+    /// Gives an order, to another shard or to this one.
+    fn order<H: Host>(&mut self, to: ShardId, order: Order, now: Now, host: &mut H) {
+        if to == host.own() {
+            self.ordered(now, to, order, host);
+        } else {
+            host.order(to, order);
+        }
+    }
+
+    /// Who may have JetStream has changed, or is known for the first time.
+    pub fn accounts_changed<H: Host>(&mut self, host: &mut H) {
+        let domain = &self.options.stream.domain;
+        self.accounts.change(host.accounts(), domain, host);
+    }
+
+    /// The server stops: who waits is told, and what is known of the stores is written down.
+    pub fn stop<H: Host>(&mut self, now: Now, host: &mut H) {
+        if std::mem::replace(&mut self.is_stopping, true) {
+            return;
+        }
+        for place in 0..self.assets.len() as u32 {
+            self.with(place, now, host, |asset, around| {
+                asset.end(super::consumer::End::Shutdown, around);
+            });
+        }
+    }
+
+    /// Why its streams will never be there.
+    pub fn failed(&self) -> Option<&str> {
+        self.shelves.iter().find_map(|shelf| shelf.store.failed())
+    }
+
+    /// Whether all that was accepted is on disk, or cannot be brought there.
+    pub fn is_stored(&self) -> bool {
+        let mut stores = self.shelves.iter().map(|shelf| &shelf.store);
+        stores.all(|store| store.durable() >= store.position() || store.refusal().is_some())
+    }
+
+    /// Bytes that have arrived and are not on the disk.
+    pub fn unflushed_bytes(&self) -> usize {
+        let stores = self.shelves.iter();
+        stores.map(|shelf| shelf.store.backlog_bytes()).sum()
+    }
+
+    fn hosted(&self, place: u32) -> Option<&Hosted> {
+        self.assets.get(place as usize)?.as_deref()
+    }
+
+    /// The place of a stream that lives here.
+    fn place(&self, account: AccountId, name: &str) -> Option<u32> {
+        // Looked up by reference, so that an acknowledgement does not allocate.
+        self.names.get(&Key(account, name)).copied()
+    }
+}
+
+/// A borrowed key.
+#[derive(Hash)]
+struct Key<'a>(AccountId, &'a str);
+
+impl hashbrown::Equivalent<(AccountId, Box<str>)> for Key<'_> {
+    fn equivalent(&self, key: &(AccountId, Box<str>)) -> bool {
+        self.0 == key.0 && *self.1 == *key.1
+    }
+}
+
+fn borrowed(request: &Request) -> Arrival<'_> {
+    Arrival {
+        account: request.account,
+        publisher: request.publisher,
+        to: &request.subject,
+        subject: &request.subject,
+        reply: &request.reply,
+        headers: &request.headers,
+        payload: &request.payload,
+    }
+}
+
+fn owned(arrival: &Arrival<'_>) -> Box<Request> {
+    Box::new(Request {
+        account: arrival.account,
+        publisher: arrival.publisher,
+        subject: arrival.subject.into(),
+        reply: arrival.reply.into(),
+        headers: arrival.headers.into(),
+        payload: arrival.payload.into(),
+    })
 }

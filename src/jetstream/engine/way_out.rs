@@ -1,9 +1,31 @@
 //! The way out of a stream or consumer: its account's subjects, and what is held until it is true.
 
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+
 use super::held::Held;
-use super::host::Host;
+use super::host::{Host, Sink};
 use crate::base::ids::AccountId;
+use crate::jetstream::sourcing::Feeder;
 use crate::jetstream::{Outgoing, Outlet, Reached};
+
+/// Which streams want to know whether anybody listens to a subject, as often as they want it.
+#[derive(Debug, Default)]
+pub struct Watchers(HashMap<(AccountId, Box<[u8]>), SmallVec<[u32; 2]>>);
+
+impl Watchers {
+    /// The streams that watch a subject, each once.
+    pub fn of(&self, account: AccountId, subject: &[u8]) -> SmallVec<[u32; 2]> {
+        let mut places = self
+            .0
+            .get(&(account, subject.into()))
+            .cloned()
+            .unwrap_or_default();
+        places.sort_unstable();
+        places.dedup();
+        places
+    }
+}
 
 /// The [`Outlet`] of an account, for the time of one call.
 pub struct WayOut<'a, H: Host> {
@@ -13,6 +35,10 @@ pub struct WayOut<'a, H: Host> {
     pub account: AccountId,
     /// What waits.
     pub held: &'a mut Held,
+    /// Whose way out it is.
+    pub place: u32,
+    /// Who watches what.
+    pub watchers: &'a mut Watchers,
 }
 
 impl<H: Host> Outlet for WayOut<'_, H> {
@@ -40,12 +66,42 @@ impl<H: Host> Outlet for WayOut<'_, H> {
     }
 
     fn watch_interest(&mut self, subject: &[u8]) -> bool {
+        let key = (self.account, subject.into());
+        self.watchers.0.entry(key).or_default().push(self.place);
         self.host.watch(self.account, subject);
         self.host.has_interest(self.account, subject)
     }
 
     fn unwatch_interest(&mut self, subject: &[u8]) {
-        self.host.unwatch(self.account, subject);
+        let key = (self.account, subject.into());
+        if let Some(places) = self.watchers.0.get_mut(&key)
+            && let Some(at) = places.iter().position(|&place| place == self.place)
+        {
+            places.swap_remove(at);
+            if places.is_empty() {
+                self.watchers.0.remove(&key);
+            }
+            self.host.unwatch(self.account, subject);
+        }
+    }
+
+    fn random(&mut self) -> u64 {
+        self.host.random()
+    }
+}
+
+impl<H: Host> Feeder for WayOut<'_, H> {
+    fn publish(&mut self, message: &Outgoing<'_>) {
+        self.host.publish(self.account, message);
+    }
+
+    fn listen(&mut self, subject: &[u8]) -> u32 {
+        let sink = Sink::Feed(self.place);
+        self.host.listen(self.account, subject, sink, true)
+    }
+
+    fn unlisten(&mut self, listen: u32) {
+        self.host.unlisten(listen);
     }
 
     fn random(&mut self) -> u64 {

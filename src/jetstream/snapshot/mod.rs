@@ -3,12 +3,23 @@
 //!
 //! Everything here is bytes in, bytes out. It must not know files, subscriptions or clocks.
 
+mod files;
 pub mod filestore;
+mod flow;
+mod reader;
 pub mod s2;
+#[cfg(test)]
+pub(crate) mod samples;
 mod state;
+mod tar;
 mod varint;
+mod writer;
+
+pub use flow::{Received, Receiving, Sending, Sent};
+pub use reader::{Item, Read, Reader};
 
 pub use state::{ConsumerState, Delivered, Position, StreamState};
+pub use writer::{ConsumerSnapshot, Filled, Writer};
 
 /// What is wrong with some bytes, and where in them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,3 +45,6 @@ impl std::fmt::Display for Damage {
         write!(f, "{} at offset {}", self.what, self.offset)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -333,3 +333,101 @@ impl Framer {
         self.plain.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples;
+    use super::*;
+    use crate::base::prng::Prng;
+
+    /// What the samples were made of: noise, runs and copies of all lengths.
+    fn pattern() -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut noise = 1u32;
+        for i in 0..40usize {
+            for _ in 0..i {
+                noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                out.push((noise >> 24) as u8);
+            }
+            out.resize(out.len() + i * i * i, i as u8);
+            let from = out.len() / 3;
+            for j in from..from + from.min(300) {
+                out.push(out[j]);
+            }
+        }
+        out.extend((0..200_000).map(|j| (j % 7) as u8));
+        out
+    }
+
+    fn decoded(stream: &[u8]) -> Result<Vec<u8>, Damage> {
+        let mut out = Vec::new();
+        decode_stream(stream, 1 << 20, &mut out)?;
+        Ok(out)
+    }
+
+    #[test]
+    fn what_klauspost_encodes_is_decoded() {
+        for sample in [samples::S2_FAST, samples::S2_BETTER, samples::S2_BEST] {
+            assert!(decoded(&samples::bytes(sample)) == Ok(pattern()));
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_in_any_pieces() {
+        let mut random = Prng::new(3);
+        let pattern = pattern();
+        for _ in 0..20 {
+            let (mut framer, mut stream) = (Framer::default(), Vec::new());
+            let mut rest = &pattern[random.below(800_000) as usize..];
+            let plain = rest.to_vec();
+            while !rest.is_empty() {
+                let bytes = (random.below(100_000) as usize).min(rest.len());
+                framer.write(&rest[..bytes], &mut stream);
+                rest = &rest[bytes..];
+            }
+            framer.finish(&mut stream);
+            let (mut unframer, mut out) = (Unframer::default(), Vec::new());
+            for piece in stream.chunks(1 + random.below(5000) as usize) {
+                unframer.push(piece);
+                while unframer.next(&mut out).expect("it is whole") {}
+            }
+            assert!(out == plain && unframer.is_between_frames());
+            // Snappy's own reader takes it too.
+            let mut read = Vec::new();
+            let mut reader = snap::read::FrameDecoder::new(stream.as_slice());
+            std::io::Read::read_to_end(&mut reader, &mut read).expect("it is Snappy");
+            assert!(read == plain);
+        }
+    }
+
+    /// No block, however it is damaged, decodes to more than it says, or panics.
+    #[test]
+    fn damage_is_found() {
+        let mut random = Prng::new(5);
+        let stream = samples::bytes(samples::S2_BEST);
+        for length in (0..stream.len()).step_by(7) {
+            let cut = decoded(&stream[..length]);
+            // Between the frames it may end.
+            assert!(cut.is_err() || cut.is_ok_and(|out| out.len() <= pattern().len()));
+        }
+        let mut found = 0;
+        for _ in 0..500 {
+            let mut bad = stream.clone();
+            let at = random.below(bad.len() as u32) as usize;
+            bad[at] ^= 1 << random.below(8);
+            found += u32::from(decoded(&bad).is_err());
+            // Without its checksum, too.
+            let mut out = Vec::new();
+            let _ = decode_block(&bad[18..], 1 << 20, &mut out);
+            assert!(out.len() <= 1 << 20);
+        }
+        assert!(found > 400, "{found} of 500");
+        let mut out = Vec::new();
+        for length in 0..3000 {
+            let noise: Vec<u8> = (0..length % 60).map(|_| random.below(256) as u8).collect();
+            out.clear();
+            let _ = decode_block(&noise, 10_000, &mut out);
+            assert!(out.len() <= 10_000);
+        }
+    }
+}

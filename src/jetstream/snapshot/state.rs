@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::filestore::time_of;
+use crate::jetstream::api::time;
 use crate::store::{Seq, UnixNanos};
 
 /// A place in a consumer's and in its stream's order.
@@ -112,11 +113,11 @@ impl StreamState {
 
     /// Writes it.
     pub fn to_json(&self) -> String {
-        let time = |time: UnixNanos| match time {
-            0 => "0001-01-01T00:00:00Z".to_owned(),
-            _ => (jiff::Timestamp::from_nanosecond(i128::from(time)))
-                .expect("64 bits of nanoseconds are within its years")
-                .to_string(),
+        let time = |moment: UnixNanos| {
+            let moment = if moment == 0 { time::NEVER } else { moment };
+            let mut text = Vec::new();
+            time::write(&mut text, moment);
+            String::from_utf8(text).expect("times are digits and marks")
         };
         let json = StreamStateJson {
             messages: self.messages,

@@ -35,12 +35,15 @@ pub fn unsigned(bytes: &[u8]) -> Varint<u64> {
 /// Reads a signed one: the sign is the lowest bit.
 pub fn signed(bytes: &[u8]) -> Varint<i64> {
     match unsigned(bytes) {
-        Varint::Is(value, length) => {
-            Varint::Is((value >> 1) as i64 ^ -((value & 1) as i64), length)
-        }
+        Varint::Is(value, length) => Varint::Is(zigzag(value), length),
         Varint::Cut => Varint::Cut,
         Varint::TooLong => Varint::TooLong,
     }
+}
+
+/// The signed number that is written as an unsigned one.
+pub fn zigzag(value: u64) -> i64 {
+    (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
 /// Writes an unsigned one.

@@ -59,7 +59,7 @@ pub fn index_name(source: &StreamSource) -> String {
 }
 
 /// The eight characters by which nats-server shortens names: of SHA-256, in base 62.
-fn hash(text: &str) -> String {
+pub fn hash(text: &str) -> String {
     use sha2::{Digest, Sha256};
     const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let sum = Sha256::digest(text.as_bytes());

@@ -7,15 +7,15 @@
 
 mod header;
 
-pub use header::{SourcedFrom, sourced_headers};
+pub use header::{SourcedFrom, hash, sourced_headers};
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::api::configs::render_transforms;
 use super::api::encode::Object;
 use super::api::errors::{ApiError, Code};
+use super::api::responses::SourceInfo;
 use super::config::{AckPolicy, ConsumerConfig, DeliverPolicy, StreamSource};
 use super::{Now, Outgoing};
 use crate::base::deadlines::Millis;
@@ -200,7 +200,7 @@ impl Feed {
 
     fn ask<F: Feeder>(&mut self, now: Now, start: Start, feeder: &mut F) {
         self.end(feeder);
-        let id = token(feeder);
+        let id = token(&mut || feeder.random());
         let external = self.source.external.as_ref();
         let kind = if self.is_mirror { "M" } else { "S" };
         let (name, deliver) = match &self.source.consumer {
@@ -217,7 +217,7 @@ impl Feed {
         };
         self.consumer = name;
         self.deliver = deliver.into_bytes();
-        self.reply = format!("$JS.{kind}.{}.R", token(feeder)).into_bytes();
+        self.reply = format!("$JS.{kind}.{}.R", token(&mut || feeder.random())).into_bytes();
         self.listens = vec![feeder.listen(&self.deliver), feeder.listen(&self.reply)];
         self.consumer_seq = 0;
         self.stream_seq = start.after;
@@ -418,24 +418,19 @@ impl Feed {
     }
 
     /// As stream infos show it.
-    pub fn render(&self, now: Now, out: &mut Vec<u8>) {
-        let mut object = Object::begin(out);
-        object.string("name", &self.source.name);
-        if let Some(external) = &self.source.external {
-            external.render(object.key("external"));
+    pub fn info(&self, now: Now) -> SourceInfo<'_> {
+        SourceInfo {
+            name: &self.source.name,
+            external: self.source.external.as_ref(),
+            lag: self.lag,
+            active: match self.heard_at {
+                Some(at) => now.mono_ms.saturating_sub(at) as i64 * 1_000_000,
+                None => -1,
+            },
+            error: self.error.clone(),
+            filter_subject: &self.source.filter_subject,
+            subject_transforms: &self.source.subject_transforms,
         }
-        object.unsigned("lag", self.lag);
-        let active = match self.heard_at {
-            Some(at) => now.mono_ms.saturating_sub(at) as i64 * 1_000_000,
-            None => -1,
-        };
-        object.integer("active", active);
-        if let Some(error) = &self.error {
-            error.render(object.key("error"));
-        }
-        object.string_unless_empty("filter_subject", &self.source.filter_subject);
-        render_transforms(&mut object, &self.source.subject_transforms);
-        object.end();
     }
 }
 
@@ -446,9 +441,10 @@ fn or_all(text: &str) -> String {
     }
 }
 
-fn token<F: Feeder>(feeder: &mut F) -> String {
+/// Eight letters by chance, for names that nobody else has.
+pub fn token(random: &mut impl FnMut() -> u64) -> String {
     const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    let mut random = feeder.random();
+    let mut random = random();
     (0..8)
         .map(|_| {
             let letter = LETTERS[(random % 62) as usize];

@@ -245,10 +245,8 @@ fn errors_are_shown_and_tried_again_later() {
         ..Outgoing::default()
     };
     feed.arrived(now(2), &message, &mut world);
-    let mut shown = Vec::new();
-    feed.render(now(2), &mut shown);
-    let shown = String::from_utf8(shown).expect("JSON is text");
-    assert!(shown.contains("stream not found"), "{shown}");
+    let error = feed.info(now(2)).error.expect("one is shown");
+    assert!(error.description.contains("stream not found"), "{error:?}");
     assert_eq!(feed.next_deadline(), 2 + RETRY_MS);
 }
 

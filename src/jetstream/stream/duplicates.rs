@@ -53,12 +53,8 @@ impl Duplicates {
         self.window = window;
     }
 
-    /// Nanoseconds.
-    pub fn window(&self) -> i64 {
-        self.window
-    }
-
     /// Ids remembered.
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.seen.len()
     }

@@ -99,9 +99,17 @@ impl<'a> Asked<'a> {
     pub fn read(block: &'a [u8]) -> Self {
         let mut asked: Self = Self::NOTHING;
         let mut rest = block;
-        while let Some(at) = memchr::memmem::find(rest, b"\r\n") {
+        // A line ends with both characters; one of them alone is part of a value.
+        let mut from = 0;
+        while let Some(at) = memchr::memchr(b'\r', &rest[from..]) {
+            let at = from + at;
+            if rest.get(at + 1) != Some(&b'\n') {
+                from = at + 1;
+                continue;
+            }
             asked.line(&rest[..at]);
             rest = &rest[at + 2..];
+            from = 0;
         }
         asked.line(rest);
         asked
@@ -325,6 +333,18 @@ pub fn push(block: &mut Vec<u8>, key: &str, value: &[u8]) {
             .map(|&b| if b == b'\r' || b == b'\n' { b' ' } else { b }),
     );
     block.extend_from_slice(BLOCK_END);
+}
+
+/// Puts a value in the place of the one that the key has, or appends it.
+pub fn set(block: &mut Vec<u8>, key: &str, value: &[u8]) {
+    let found = headers::find(block, key).map(|old| {
+        let at = old.as_ptr() as usize - block.as_ptr() as usize;
+        at..at + old.len()
+    });
+    match found {
+        Some(old) => drop(block.splice(old, value.iter().copied())),
+        None => push(block, key, value),
+    }
 }
 
 /// The block without the headers of which `goes` says so; nothing if nothing is left.

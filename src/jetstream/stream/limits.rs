@@ -1,7 +1,7 @@
 //! The limits of a stream: what goes when there is too much.
 
 use crate::jetstream::Outlet;
-use crate::store::{Messages, Seq};
+use crate::store::{Messages, Selection, Seq};
 
 use super::{Stream, World};
 
@@ -20,7 +20,10 @@ impl Stream {
         if let Some(max) = limit(self.config.max_msgs_per_subject) {
             self.enforce_subject(world, subject, max);
         }
-        self.is_over_limits |= !self.enforce_totals(world, REMOVED_AT_ONCE);
+        if !self.enforce_totals(world, REMOVED_AT_ONCE) {
+            self.is_over_limits = true;
+            self.hurry();
+        }
     }
 
     fn enforce_subject<M: Messages, O: Outlet>(
@@ -57,15 +60,43 @@ impl Stream {
         false
     }
 
+    /// Keeps a limit for each subject that was made narrower.
+    pub(super) fn enforce_subjects(&mut self, messages: &mut impl Messages, max: u64) {
+        let mut over = Vec::new();
+        messages.each_subject(&mut Selection::everything(), &mut |subject, state| {
+            if state.messages > max {
+                over.push(subject.to_vec());
+            }
+        });
+        let below = messages.state().last_seq + 1;
+        for subject in over {
+            messages.purge(&mut Selection::of(&[subject]), below, max);
+            self.removed.several();
+        }
+    }
+
     /// Removes one and tells so.
     pub(super) fn remove_one<M: Messages, O: Outlet>(
         &mut self,
         world: &mut World<'_, M, O>,
         seq: Seq,
     ) {
-        if world.messages.remove(seq, false) {
-            self.removed.one(seq);
+        self.remove(world.messages, seq, false);
+    }
+
+    /// Removes a message that was kept for consumers, and that none of them needs any more.
+    pub fn remove_settled(&mut self, seq: Seq, messages: &mut impl Messages) {
+        self.remove(messages, seq, false);
+    }
+
+    /// Removes one, tells so, and says whether it was there.
+    pub(super) fn remove(&mut self, messages: &mut impl Messages, seq: Seq, erase: bool) -> bool {
+        if self.tells_removed
+            && let Some(subject) = messages.subject_of(seq)
+        {
+            self.removed.one(seq, subject);
         }
+        messages.remove(seq, erase)
     }
 }
 

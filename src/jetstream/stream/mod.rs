@@ -10,12 +10,21 @@
 //! kept: no allocation, no other look-up. What a feature costs is paid where it is on.
 
 mod acks;
+mod batch;
+mod clock;
+mod counter;
+mod cron;
 mod duplicates;
-mod headers;
-mod interim;
+mod expiry;
+mod fast;
+pub(super) mod headers;
 mod limits;
 mod publish;
+mod reads;
+mod recovery;
 mod republish;
+mod requests;
+mod schedule;
 mod waiting;
 
 use crate::jetstream::api::errors::{ApiError, Code};
@@ -25,10 +34,18 @@ use crate::store::{Messages, Refused, Selection, Seq, UnixNanos};
 use crate::subject::{self, Transform};
 
 use acks::Acks;
+use batch::AtomicBatches;
+use clock::Clock;
 use duplicates::Duplicates;
+use expiry::Expiry;
+use fast::FastBatches;
+use reads::Reads;
+use recovery::Recovery;
+use schedule::Schedules;
 use waiting::Waiting;
 
 pub use publish::{Arrival, Origin, Outcome};
+pub use requests::Details;
 
 /// What a stream works with besides itself, for the time of one call.
 pub struct World<'a, M: Messages, O: Outlet> {
@@ -115,9 +132,10 @@ impl Default for Settings {
 /// What has left a stream since it was asked last. Consumers of it have to know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Removed {
-    /// One by one, in the order in which they went.
-    pub single: Vec<Seq>,
-    /// More than are worth naming: all below what is there now, or anything else.
+    /// One by one, in the order in which they went, with the lengths of their subjects.
+    single: Vec<(Seq, usize)>,
+    subjects: Vec<u8>,
+    /// More than are worth naming have: whoever needs to know looks at what is left.
     pub many: bool,
 }
 
@@ -125,25 +143,37 @@ impl Removed {
     /// More of them than this are [`Removed::many`].
     const SINGLE_MAX: usize = 1024;
 
-    fn one(&mut self, seq: Seq) {
+    fn one(&mut self, seq: Seq, subject: &[u8]) {
         if self.many {
             return;
         }
         if self.single.len() >= Self::SINGLE_MAX {
             self.several();
         } else {
-            self.single.push(seq);
+            self.single.push((seq, subject.len()));
+            self.subjects.extend_from_slice(subject);
         }
     }
 
     fn several(&mut self) {
         self.single.clear();
+        self.subjects.clear();
         self.many = true;
     }
 
     /// Whether nothing has.
     pub fn is_empty(&self) -> bool {
         self.single.is_empty() && !self.many
+    }
+
+    /// Those that are named, with their subjects.
+    pub fn single(&self) -> impl Iterator<Item = (Seq, &[u8])> {
+        let mut rest = self.subjects.as_slice();
+        self.single.iter().map(move |&(seq, len)| {
+            let (subject, behind) = rest.split_at(len);
+            rest = behind;
+            (seq, subject)
+        })
     }
 }
 
@@ -159,7 +189,16 @@ pub struct Stream {
     /// `Nats-Msg-Id` of the last message, or nothing.
     last_msg_id: Vec<u8>,
     waiting: Waiting,
+    reads: Reads,
+    recovery: Recovery,
+    expiry: Expiry,
+    schedules: Schedules,
+    atomic: AtomicBatches,
+    fast: FastBatches,
+    clock: Clock,
     removed: Removed,
+    /// Whether somebody wants to know which messages are removed.
+    tells_removed: bool,
     /// A limit was made narrower and there is still too much.
     is_over_limits: bool,
     /// Kept from call to call, so that they are not allocated anew.
@@ -168,11 +207,46 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// A stream with nothing in it. The configuration has been checked.
+    /// Makes a stream. The configuration has been checked.
     ///
     /// # Errors
-    /// When a transform in it is none after all.
-    pub fn new(config: StreamConfig, settings: Settings) -> Result<Self, ApiError> {
+    /// When a transform in it is none after all, or the storage does not take its first sequence.
+    pub fn create(
+        config: StreamConfig,
+        settings: Settings,
+        messages: &mut impl Messages,
+        now: Now,
+    ) -> Result<Self, ApiError> {
+        if config.first_seq > 1 {
+            let last = config.first_seq - 1;
+            messages.skip_to(last, now.unix).map_err(storage_error)?;
+        }
+        Self::new(config, settings, Recovery::default())
+    }
+
+    /// Makes a stream that was there before the server was started, from what it has stored and
+    /// from the facts with number 0.
+    ///
+    /// # Errors
+    /// When a transform in its configuration is none after all.
+    pub fn recover<'f>(
+        config: StreamConfig,
+        settings: Settings,
+        facts: impl IntoIterator<Item = &'f [u8]>,
+        messages: &mut impl Messages,
+        now: Now,
+    ) -> Result<Self, ApiError> {
+        let begin = now.unix.saturating_sub(config.duplicate_window);
+        let mut stream = Self::new(config, settings, Recovery::default())?;
+        stream.recover_batch(messages, facts);
+        // What a mirror has is not looked at for ids: those of its messages are another stream's.
+        stream.recovery = Recovery::new(messages, begin, stream.config.mirror.is_none());
+        stream.is_over_limits = true;
+        stream.hurry();
+        Ok(stream)
+    }
+
+    fn new(config: StreamConfig, settings: Settings, recovery: Recovery) -> Result<Self, ApiError> {
         let (transform, republish) = transforms(&config)?;
         Ok(Self {
             acks: Acks::new(&config.name, &settings.domain),
@@ -181,7 +255,15 @@ impl Stream {
             republish,
             last_msg_id: Vec::new(),
             waiting: Waiting::default(),
+            reads: Reads::default(),
+            recovery,
+            expiry: Expiry::default(),
+            schedules: Schedules::default(),
+            atomic: AtomicBatches::default(),
+            fast: FastBatches::default(),
+            clock: Clock::default(),
             removed: Removed::default(),
+            tells_removed: true,
             is_over_limits: false,
             answer: Vec::new(),
             transformed: Vec::new(),
@@ -195,9 +277,14 @@ impl Stream {
         &self.config
     }
 
-    /// Goes on with what waited for a read: the store has news.
-    pub fn resume<M: Messages, O: Outlet>(&mut self, world: &mut World<'_, M, O>) {
-        self.resume_arrivals(world);
+    /// Atomic and fast batches that have begun and not ended.
+    pub fn batches(&self) -> (usize, usize) {
+        (self.atomic.len(), self.fast.len())
+    }
+
+    /// Whether somebody wants to know which messages are removed one by one.
+    pub fn tell_removed(&mut self, tells: bool) {
+        self.tells_removed = tells;
     }
 
     /// Takes what has left since the last time.

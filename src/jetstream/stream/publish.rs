@@ -8,10 +8,16 @@ use std::borrow::Cow;
 use crate::jetstream::Outlet;
 use crate::jetstream::api::errors::{ApiError, Code};
 use crate::jetstream::config::{Discard, Retention, Storage};
-use crate::store::{Fetched, Messages, NewMessage, Selection, Seq, counted_bytes, flags};
-use crate::subject;
+use crate::store::{
+    Fetched, Messages, NewMessage, Refused, Selection, Seq, UnixNanos, counted_bytes, flags,
+};
 
+use super::batch::Staged;
+use super::expiry::Progress;
+use super::fast;
 use super::headers::{self, Asked, TimeToLive};
+use super::limits::limit;
+use super::recovery::end_of_life;
 use super::{Stream, World, last_of, storage_error, time_of_next};
 
 /// Headers may not be longer.
@@ -35,7 +41,7 @@ pub enum Origin {
 
 impl Origin {
     /// Whether it is stored as it is, without asking whether a client may say such a thing.
-    fn is_trusted(self) -> bool {
+    pub(super) fn is_trusted(self) -> bool {
         self != Self::Client
     }
 }
@@ -48,6 +54,17 @@ pub struct Arrival<'a> {
     pub reply: &'a [u8],
     /// The whole header block, or nothing.
     pub headers: &'a [u8],
+    pub payload: &'a [u8],
+    pub origin: Origin,
+}
+
+/// A message that is looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Incoming<'a> {
+    /// As it will be stored.
+    pub subject: &'a [u8],
+    /// Without a status.
+    pub block: &'a [u8],
     pub payload: &'a [u8],
     pub origin: Origin,
 }
@@ -107,8 +124,23 @@ pub struct Checked<'a> {
     pub msg_id: &'a [u8],
     pub rollup: Rollup,
     pub ttl: TimeToLive,
-    /// Whether it says [`headers::ROLLUP`] at all.
-    pub says_rollup: bool,
+    /// When it fires, if it is a schedule.
+    pub schedule: Option<UnixNanos>,
+    /// The schedule that has produced it, and what becomes of that.
+    pub scheduler: &'a [u8],
+    pub schedule_next: &'a [u8],
+    /// What its subject counts up to with it.
+    pub counter: Option<String>,
+    /// Whether somebody wants it, where that matters.
+    pub is_wanted: bool,
+}
+
+/// What an acknowledgement says beside the sequence.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Said<'a> {
+    pub counter: Option<&'a str>,
+    /// Name of a batch that is stored with it, and how many messages that had.
+    pub batch: Option<(&'a [u8], u64)>,
 }
 
 impl Stream {
@@ -143,17 +175,29 @@ impl Stream {
         }
     }
 
-    fn arrive<M: Messages, O: Outlet>(
+    /// Takes a message without asking whether others wait before it.
+    pub(super) fn arrive<M: Messages, O: Outlet>(
         &mut self,
         world: &mut World<'_, M, O>,
         arrival: &Arrival<'_>,
     ) -> Outcome {
+        if self.recovery.blocks() && self.recover_more(world) == Progress::Blocked {
+            return Outcome::Waits;
+        }
         let block = headers::without_status(arrival.headers);
         let asked = if block.is_empty() {
             Asked::NOTHING
         } else {
             Asked::read(&block)
         };
+        if arrival.reply.ends_with(fast::REPLY_END) && arrival.origin == Origin::Client {
+            return self.publish_fast(world, arrival, &block, &asked);
+        }
+        if let Some(batch) = asked.batch_id.filter(|id| !id.is_empty())
+            && arrival.origin == Origin::Client
+        {
+            return self.publish_in_batch(world, arrival, batch, &block, &asked);
+        }
         self.publish_one(world, arrival, &block, &asked)
     }
 
@@ -166,37 +210,52 @@ impl Stream {
     ) -> Outcome {
         let mut transformed = std::mem::take(&mut self.transformed);
         let subject = self.transform(world, arrival, &mut transformed);
-        let checked = self.check(
-            world,
-            arrival.origin,
+        let message = Incoming {
             subject,
             block,
-            arrival.payload,
-            asked,
-        );
-        let outcome = match checked.and_then(|checked| self.store(world, &checked)) {
-            Ok(outcome) => {
-                self.acknowledge(world.outlet, arrival.reply, &outcome);
-                outcome
-            }
-            Err(Stop::Duplicate(seq)) => {
-                let outcome = Outcome::Duplicate(seq);
-                self.acknowledge(world.outlet, arrival.reply, &outcome);
-                outcome
-            }
-            Err(Stop::Later) => Outcome::Waits,
-            Err(Stop::Refused(error)) => {
-                self.refuse(world.outlet, arrival.reply, &error);
-                Outcome::Refused(error)
-            }
+            payload: arrival.payload,
+            origin: arrival.origin,
         };
+        let mut counter = None;
+        let stored = self
+            .check(world, &message, asked, None)
+            .and_then(|mut checked| {
+                let stored = self.store(world, &checked);
+                counter = checked.counter.take();
+                stored
+            });
         transformed.clear();
         self.transformed = transformed;
+        let said = Said {
+            counter: counter.as_deref(),
+            batch: None,
+        };
+        self.conclude(world.outlet, arrival.reply, stored, said)
+    }
+
+    /// Answers, and says what became of it.
+    pub(super) fn conclude(
+        &mut self,
+        outlet: &mut impl Outlet,
+        reply: &[u8],
+        stored: Result<Outcome, Stop>,
+        said: Said<'_>,
+    ) -> Outcome {
+        let outcome = match stored {
+            Ok(outcome) => outcome,
+            Err(Stop::Duplicate(seq)) => Outcome::Duplicate(seq),
+            Err(Stop::Later) => return Outcome::Waits,
+            Err(Stop::Refused(error)) => {
+                self.refuse(outlet, reply, &error);
+                return Outcome::Refused(error);
+            }
+        };
+        self.acknowledge(outlet, reply, &outcome, said);
         outcome
     }
 
     /// The subject under which a message is stored.
-    fn transform<'a, M: Messages, O: Outlet>(
+    pub(super) fn transform<'a, M: Messages, O: Outlet>(
         &self,
         world: &mut World<'_, M, O>,
         arrival: &Arrival<'a>,
@@ -214,47 +273,98 @@ impl Stream {
         }
     }
 
-    fn acknowledge(&mut self, outlet: &mut impl Outlet, reply: &[u8], outcome: &Outcome) {
+    fn acknowledge(
+        &mut self,
+        outlet: &mut impl Outlet,
+        reply: &[u8],
+        outcome: &Outcome,
+        said: Said<'_>,
+    ) {
         if reply.is_empty() || self.config.no_ack {
             return;
         }
         let mut answer = std::mem::take(&mut self.answer);
         answer.clear();
-        match outcome {
-            Outcome::Stored(seq) | Outcome::Unwanted(seq) => self.acks.stored(*seq, &mut answer),
-            Outcome::Duplicate(seq) => self.acks.duplicate(*seq, &mut answer),
-            Outcome::Staged | Outcome::Waits | Outcome::Refused(_) => return,
+        match (outcome, said) {
+            (
+                Outcome::Stored(seq) | Outcome::Unwanted(seq),
+                Said {
+                    batch: Some((id, count)),
+                    ..
+                },
+            ) => self.acks.batch(*seq, false, id, count, &mut answer),
+            (
+                Outcome::Stored(seq),
+                Said {
+                    counter: Some(value),
+                    ..
+                },
+            ) => self.acks.counted(*seq, value, &mut answer),
+            (Outcome::Stored(seq) | Outcome::Unwanted(seq), _) => {
+                self.acks.stored(*seq, &mut answer);
+            }
+            (Outcome::Duplicate(seq), _) => self.acks.duplicate(*seq, &mut answer),
+            (Outcome::Staged | Outcome::Waits | Outcome::Refused(_), _) => return,
         }
         self.answer(outlet, reply, &answer);
         self.answer = answer;
     }
 
-    /// Whether a message may be stored, and as what.
+    /// Whether a message may be stored, and as what. Nothing changes. `staged` are those before it
+    /// in a batch that is stored as one.
     pub(super) fn check<'a, M: Messages, O: Outlet>(
         &mut self,
         world: &mut World<'_, M, O>,
-        origin: Origin,
-        subject: &'a [u8],
-        block: &'a [u8],
-        payload: &'a [u8],
+        message: &Incoming<'a>,
         asked: &Asked<'a>,
+        mut staged: Option<&mut Staged>,
     ) -> Result<Checked<'a>, Stop> {
         if self.config.sealed {
             return Err(Code::StreamSealed.into());
         }
         let mut checked = Checked {
-            subject,
-            headers: Cow::Borrowed(block),
-            payload: Cow::Borrowed(payload),
+            subject: message.subject,
+            headers: Cow::Borrowed(message.block),
+            payload: Cow::Borrowed(message.payload),
             msg_id: asked.msg_id,
             rollup: Rollup::None,
             ttl: TimeToLive::Unset,
-            says_rollup: !asked.rollup.is_empty(),
+            schedule: None,
+            scheduler: asked.scheduler,
+            schedule_next: asked.schedule_next,
+            counter: None,
+            is_wanted: self.config.retention != Retention::Interest
+                || (world.wanted)(message.subject),
         };
-        if !block.is_empty() {
-            self.check_headers(world, origin, asked, &mut checked)?;
+        if !message.block.is_empty() {
+            self.check_headers(
+                world,
+                message.origin,
+                asked,
+                &mut checked,
+                staged.as_deref(),
+            )?;
+        }
+        if self.config.allow_msg_counter || !asked.increment.is_empty() {
+            self.check_counter(
+                world,
+                message.origin,
+                asked,
+                &mut checked,
+                staged.as_deref_mut(),
+            )?;
         }
         self.check_size(world, &checked)?;
+        if checked.is_wanted {
+            let counted = self.counted(&checked);
+            if counted > world.room.account_bytes {
+                return Err(Code::AccountResourcesExceeded.into());
+            }
+            self.check_discard(world, &checked, asked, counted, staged.as_deref())?;
+        }
+        if let Some(staged) = staged {
+            staged.add(&checked, self.counted(&checked));
+        }
         Ok(checked)
     }
 
@@ -264,14 +374,15 @@ impl Stream {
         origin: Origin,
         asked: &Asked<'a>,
         checked: &mut Checked<'a>,
+        staged: Option<&Staged>,
     ) -> Result<(), Stop> {
         let subject = checked.subject;
         if asked.client_info {
-            let kept = headers::without(&checked.headers, |key| {
-                key == headers::CLIENT_INFO.as_bytes()
-            });
-            checked.headers = Cow::Owned(kept);
+            let is_info = |key: &[u8]| key == headers::CLIENT_INFO.as_bytes();
+            checked.headers = Cow::Owned(headers::without(&checked.headers, is_info));
         }
+        // Said here, so that an increment that is none comes first, as in nats-server.
+        self.check_increment(origin, asked, &checked.payload)?;
         if !asked.expected_stream.is_empty() && asked.expected_stream != self.config.name.as_bytes()
         {
             return Err(Code::StreamNotMatch.into());
@@ -281,11 +392,24 @@ impl Stream {
         if says_ttl && !origin.is_trusted() && !self.config.allow_msg_ttl {
             return Err(Code::MessageTtlDisabled.into());
         }
-        check_expected(world.messages, subject, asked)?;
-        if !origin.is_trusted() && !asked.stream_source.is_empty() {
-            return Err(Code::MessageSourceHdrNotAllowed.into());
+        check_expected(world.messages, subject, asked, staged)?;
+        checked.schedule = self.check_schedule(world, origin, subject, asked)?;
+        let mut rollup = asked.rollup;
+        if !origin.is_trusted() {
+            if checked.schedule.is_some() && rollup.is_empty() {
+                rollup = headers::ROLLUP_SUBJECT;
+                headers::push(checked.headers.to_mut(), headers::ROLLUP, rollup);
+            }
+            let staged = staged.and_then(|staged| staged.is_schedule(asked.scheduler));
+            self.check_scheduler(world, subject, asked, staged)?;
+            if !asked.stream_source.is_empty() {
+                return Err(Code::MessageSourceHdrNotAllowed.into());
+            }
         }
         if !asked.msg_id.is_empty() && self.config.mirror.is_none() {
+            if staged.is_some_and(|staged| staged.has_id(asked.msg_id)) {
+                return Err(Code::AtomicPublishContainsDuplicateMessage.into());
+            }
             let now = time_of_next(world.messages, world.now.unix);
             if let Some(seq) = self.duplicates.find(asked.msg_id, now) {
                 return Err(Stop::Duplicate(seq));
@@ -295,9 +419,41 @@ impl Stream {
             let last = String::from_utf8_lossy(&self.last_msg_id);
             return Err(Code::StreamWrongLastMsgId.with(&[&last]).into());
         }
-        checked.rollup = self.check_rollup(origin, asked.rollup)?;
+        checked.rollup = self.check_rollup(origin, rollup)?;
+        let conflict = staged.and_then(|staged| staged.conflict(checked));
+        if let Some(conflict) = conflict {
+            return Err(Code::StreamRollupFailed.with(&[conflict]).into());
+        }
         checked.ttl = ttl.ok_or(Code::MessageTtlInvalid)?;
         self.lengthen_ttl(checked);
+        Ok(())
+    }
+
+    fn check_counter<'a, M: Messages, O: Outlet>(
+        &mut self,
+        world: &mut World<'_, M, O>,
+        origin: Origin,
+        asked: &Asked<'a>,
+        checked: &mut Checked<'a>,
+        staged: Option<&mut Staged>,
+    ) -> Result<(), Stop> {
+        if !self.config.allow_msg_counter {
+            return Ok(());
+        }
+        let Some(increment) = self.check_increment(origin, asked, &checked.payload)? else {
+            // What the server says about a subject is no counting.
+            if origin == Origin::Own {
+                return Ok(());
+            }
+            return Err(Code::MessageIncrMissing.into());
+        };
+        let before = staged
+            .as_ref()
+            .and_then(|staged| staged.total(checked.subject));
+        let total = self.count(world, increment, asked, checked, before)?;
+        if let Some(staged) = staged {
+            staged.set_total(checked.subject, total);
+        }
         Ok(())
     }
 
@@ -383,40 +539,38 @@ impl Stream {
     ) -> Result<Outcome, Stop> {
         let subject = checked.subject;
         let time = time_of_next(world.messages, world.now.unix);
-        if self.config.retention == Retention::Interest && !(world.wanted)(subject) {
-            let seq = world.messages.state().last_seq + 1;
+        if !checked.is_wanted {
+            let seq = world.messages.state().last_seq.saturating_add(1);
+            if seq == Seq::MAX {
+                return Err(storage_error(Refused::TooLarge).into());
+            }
             world.messages.skip_to(seq, time).map_err(storage_error)?;
             self.remember_id(checked.msg_id, seq, time);
             self.roll_up(world, checked, 0);
             return Ok(Outcome::Unwanted(seq));
         }
-        let counted = self.counted(checked);
-        if counted > world.room.account_bytes {
-            return Err(Code::AccountResourcesExceeded.into());
-        }
-        self.check_discard(world, checked, counted)?;
         let again = self.begin_republish(world, subject);
-        let mut flags = 0;
-        if !checked.msg_id.is_empty() {
-            flags |= flags::MSG_ID;
-        }
-        if checked.ttl != TimeToLive::Unset {
-            flags |= flags::TTL;
-        }
-        let seq = world
-            .messages
-            .append(&NewMessage {
-                subject,
-                headers: &checked.headers,
-                payload: &checked.payload,
-                time,
-                flags,
-            })
-            .map_err(storage_error)?;
-        world.room.account_bytes -= counted;
-        world.room.server_bytes = world.room.server_bytes.saturating_sub(counted);
+        let message = NewMessage {
+            subject,
+            headers: &checked.headers,
+            payload: &checked.payload,
+            time,
+            flags: checked.flags(),
+        };
+        let seq = world.messages.append(&message).map_err(storage_error)?;
+        let counted = self.counted(checked);
+        let room = &mut world.room;
+        room.account_bytes = room.account_bytes.saturating_sub(counted);
+        room.server_bytes = room.server_bytes.saturating_sub(counted);
         self.enforce(world, subject);
         self.remember_id(checked.msg_id, seq, time);
+        self.note_schedule(seq, checked);
+        if let TimeToLive::Seconds(seconds) = checked.ttl
+            && self.config.allow_msg_ttl
+        {
+            self.expiry
+                .add(end_of_life(time, seconds), seq, world.messages);
+        }
         self.roll_up(world, checked, 1);
         if let Some(again) = again {
             self.finish_republish(world, &again, checked, seq, time);
@@ -438,11 +592,27 @@ impl Stream {
         checked: &Checked<'_>,
         keep: u64,
     ) {
-        let mut selection = match checked.rollup {
-            Rollup::None => return,
-            Rollup::Subject => Selection::of(&[checked.subject]),
-            Rollup::All => Selection::everything(),
-        };
+        match checked.rollup {
+            Rollup::None => {}
+            Rollup::Subject => self.remove_all(world, Selection::of(&[checked.subject]), keep),
+            Rollup::All => self.remove_all(world, Selection::everything(), keep),
+        }
+        // A schedule that has fired for the last time.
+        if checked.schedule_next == headers::SCHEDULE_PURGE
+            && !checked.scheduler.is_empty()
+            && self.config.allow_msg_schedules
+        {
+            self.schedules.remove(checked.scheduler);
+            self.remove_all(world, Selection::of(&[checked.scheduler]), 0);
+        }
+    }
+
+    fn remove_all<M: Messages, O: Outlet>(
+        &mut self,
+        world: &mut World<'_, M, O>,
+        mut selection: Selection,
+        keep: u64,
+    ) {
         let below = world.messages.state().last_seq + 1;
         if world.messages.purge(&mut selection, below, keep) > 0 {
             self.removed.several();
@@ -454,31 +624,35 @@ impl Stream {
         &self,
         world: &mut World<'_, M, O>,
         checked: &Checked<'_>,
+        asked: &Asked<'_>,
         counted: u64,
+        staged: Option<&Staged>,
     ) -> Result<(), Stop> {
         if self.config.discard != Discard::New {
             return Ok(());
         }
         let failed = |text: &str| Err(Code::StreamStoreFailed.with(&[text]).into());
-        let limit = |limit: i64| u64::try_from(limit).ok().filter(|&limit| limit > 0);
         let state = *world.messages.state();
-        // One message of the subject will go, and make room.
+        let (mut messages, mut bytes) = (state.messages, state.bytes);
+        let of_subject = world.messages.subject(checked.subject).unwrap_or_default();
+        let mut messages_of_subject = of_subject.messages;
+        if let Some(staged) = staged {
+            messages += staged.messages;
+            bytes += staged.bytes;
+            messages_of_subject += staged.messages_of(checked.subject);
+        }
+        // One message of the subject will go, and make room; but not for a batch.
         let mut replaced = None;
-        if let Some(max) = limit(self.config.max_msgs_per_subject)
-            && let Some(of_subject) = world.messages.subject(checked.subject)
-            && of_subject.messages >= max
-        {
-            if self.config.discard_new_per_subject && !checked.says_rollup {
+        if limit(self.config.max_msgs_per_subject).is_some_and(|max| messages_of_subject >= max) {
+            if self.config.discard_new_per_subject && asked.rollup.is_empty() {
                 return failed("maximum messages per subject exceeded");
             }
-            replaced = Some(of_subject.first);
+            replaced = Some(of_subject.first).filter(|_| staged.is_none());
         }
-        if limit(self.config.max_msgs).is_some_and(|max| state.messages >= max)
-            && replaced.is_none()
-        {
+        if limit(self.config.max_msgs).is_some_and(|max| messages >= max) && replaced.is_none() {
             return failed("maximum messages exceeded");
         }
-        if limit(self.config.max_bytes).is_some_and(|max| state.bytes + counted > max) {
+        if limit(self.config.max_bytes).is_some_and(|max| bytes + counted > max) {
             let Some(first) = replaced else {
                 return failed("maximum bytes exceeded");
             };
@@ -500,8 +674,30 @@ impl Stream {
     }
 }
 
+impl Checked<'_> {
+    /// What the index is to remember.
+    fn flags(&self) -> u8 {
+        let mut flags = 0;
+        if !self.msg_id.is_empty() {
+            flags |= flags::MSG_ID;
+        }
+        if self.ttl != TimeToLive::Unset {
+            flags |= flags::TTL;
+        }
+        if self.schedule.is_some() {
+            flags |= flags::SCHEDULE;
+        }
+        flags
+    }
+}
+
 /// Whether what a publisher expects of the stream's and a subject's last message is so.
-fn check_expected(messages: &impl Messages, subject: &[u8], asked: &Asked<'_>) -> Result<(), Stop> {
+fn check_expected(
+    messages: &impl Messages,
+    subject: &[u8],
+    asked: &Asked<'_>,
+    staged: Option<&Staged>,
+) -> Result<(), Stop> {
     let wrong = |seq: Seq| {
         Err(Code::StreamWrongLastSequence
             .with(&[&seq.to_string()])
@@ -513,6 +709,9 @@ fn check_expected(messages: &impl Messages, subject: &[u8], asked: &Asked<'_>) -
         } else {
             asked.expected_subject
         };
+        if staged.is_some_and(|staged| staged.messages_of(pattern) > 0) {
+            return Err(Code::StreamWrongLastSequenceConstant.into());
+        }
         let last = last_of(messages, pattern).unwrap_or(0);
         if last != expected {
             return wrong(last);
@@ -520,9 +719,15 @@ fn check_expected(messages: &impl Messages, subject: &[u8], asked: &Asked<'_>) -
     } else if !asked.expected_subject.is_empty() {
         return Err(Code::StreamExpectedLastSeqPerSubjectInvalid.into());
     }
-    let last = messages.state().last_seq;
-    if asked.expected_last.is_some_and(|expected| expected != last) {
-        return wrong(last);
+    if let Some(expected) = asked.expected_last {
+        let staged = staged.map_or(0, |staged| staged.messages);
+        let last = messages.state().last_seq + staged;
+        if expected != last {
+            return wrong(last);
+        }
+        if staged > 0 {
+            return Err(Code::StreamWrongLastSequenceConstant.into());
+        }
     }
     Ok(())
 }

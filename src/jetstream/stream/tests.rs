@@ -7,6 +7,10 @@ use crate::jetstream::{Now, Outgoing, Outlet, Reached};
 use crate::store::naive::Naive;
 use crate::store::{Messages, Refused, Seq};
 
+mod observed;
+mod random;
+mod time;
+
 use super::publish::{Arrival, Origin, Outcome};
 use super::{Removed, Room, Settings, Stream, World};
 
@@ -94,9 +98,18 @@ impl Scene {
             ..StreamConfig::default()
         };
         change(&mut config);
+        Self::of(config)
+    }
+
+    pub fn of(config: StreamConfig) -> Self {
+        let mut messages = Naive::new(config.storage == Storage::File);
+        let now = Now {
+            mono_ms: 0,
+            unix: BEGIN,
+        };
         Self {
-            messages: Naive::new(config.storage == Storage::File),
-            stream: Stream::new(config, Settings::default()).unwrap(),
+            stream: Stream::create(config, Settings::default(), &mut messages, now).unwrap(),
+            messages,
             outlet: Recorder::default(),
             room: Room::UNLIMITED,
             now: BEGIN,
@@ -124,22 +137,40 @@ impl Scene {
         call(&mut self.stream, &mut world)
     }
 
+    /// Has the clock go on, with turns when the stream asks for them.
+    pub fn run_until(&mut self, end: i64) {
+        loop {
+            let begin = self.now;
+            let next = self.with(|stream, world| stream.next_deadline(world.messages, world.now));
+            let next = next.map(|at| BEGIN + at as i64 * 1_000_000);
+            match next.filter(|&at| at <= end) {
+                Some(at) => self.now = at.max(begin),
+                None => break,
+            }
+            self.with(|stream, world| stream.tick(world));
+        }
+        self.now = end;
+    }
+
     pub fn arrive(&mut self, arrival: &Arrival<'_>) -> Outcome {
         self.with(|stream, world| stream.publish(world, arrival))
     }
 
     /// Publishes with headers as `Key: value` lines, and gives the answer.
     pub fn ask(&mut self, subject: &str, lines: &[&str], payload: &str) -> String {
-        self.ask_with_reply(subject, "r", lines, payload)
+        let answers = self.answers(subject, "r", lines, payload);
+        assert!(answers.len() <= 1, "{answers:?}");
+        answers.into_iter().next().unwrap_or_else(|| "-".into())
     }
 
-    pub fn ask_with_reply(
+    /// Publishes, and gives all that is answered.
+    pub fn answers(
         &mut self,
         subject: &str,
         reply: &str,
         lines: &[&str],
         payload: &str,
-    ) -> String {
+    ) -> Vec<String> {
         let mut headers = String::new();
         if !lines.is_empty() {
             headers = format!("NATS/1.0\r\n{}\r\n\r\n", lines.join("\r\n"));
@@ -152,12 +183,10 @@ impl Scene {
             payload: payload.as_bytes(),
             origin: Origin::Client,
         });
-        let answers = self.outlet.left[before..].iter();
-        let answers: Vec<_> = answers.filter(|left| left.subject == reply).collect();
-        assert!(answers.len() <= 1, "{answers:?}");
-        answers
-            .first()
-            .map_or("-".into(), |left| left.payload.clone())
+        let left = self.outlet.left[before..].iter();
+        left.filter(|left| left.subject == reply)
+            .map(|left| left.payload.clone())
+            .collect()
     }
 
     /// Sequences that are there.
@@ -198,189 +227,6 @@ pub(super) fn short(answer: &str) -> String {
 
 type Change = fn(&mut StreamConfig);
 
-/// What is published (subject, headers, payload) one after the other, and what is answered.
-type Step = (
-    &'static str,
-    &'static [&'static str],
-    &'static str,
-    &'static str,
-);
-
-fn check(name: &str, change: Change, steps: &[Step]) {
-    let mut scene = Scene::new(change);
-    for (number, (subject, lines, payload, expected)) in steps.iter().enumerate() {
-        let answer = short(&scene.ask(subject, lines, payload));
-        assert_eq!(answer, *expected, "{name}, step {number}");
-        scene.now += SECOND / 1000;
-    }
-}
-
-#[test]
-fn answers() {
-    check(
-        "plain",
-        |_| {},
-        &[("a", &[], "x", "seq 1"), ("b", &[], "", "seq 2")],
-    );
-    check("no ack", |c| c.no_ack = true, &[("a", &[], "x", "-")]);
-    check(
-        "sealed",
-        |c| c.sealed = true,
-        &[("a", &[], "x", "10109 invalid operation on sealed stream")],
-    );
-    check(
-        "size",
-        |c| c.max_msg_size = 20,
-        &[
-            ("a", &[], "01234567890123456789", "seq 1"),
-            (
-                "a",
-                &[],
-                "012345678901234567890",
-                "10054 message size exceeds maximum allowed",
-            ),
-            (
-                "a",
-                &["A: b"],
-                "0123",
-                "10054 message size exceeds maximum allowed",
-            ),
-            ("a", &["A: b"], "01", "seq 2"),
-        ],
-    );
-    check(
-        "expectations",
-        |_| {},
-        &[
-            (
-                "a",
-                &["Nats-Expected-Stream: T"],
-                "",
-                "10060 expected stream does not match",
-            ),
-            ("a", &["Nats-Expected-Stream: S"], "", "seq 1"),
-            (
-                "a",
-                &["Nats-Expected-Last-Sequence: 0"],
-                "",
-                "10071 wrong last sequence: 1",
-            ),
-            ("a", &["Nats-Expected-Last-Sequence: 1"], "", "seq 2"),
-            (
-                "b",
-                &["Nats-Expected-Last-Subject-Sequence: 0"],
-                "",
-                "seq 3",
-            ),
-            (
-                "a",
-                &["Nats-Expected-Last-Subject-Sequence: 3"],
-                "",
-                "10071 wrong last sequence: 2",
-            ),
-            (
-                "a",
-                &["Nats-Expected-Last-Subject-Sequence: 2"],
-                "",
-                "seq 4",
-            ),
-            (
-                "a.x",
-                &[
-                    "Nats-Expected-Last-Subject-Sequence: 3",
-                    "Nats-Expected-Last-Subject-Sequence-Subject: b",
-                ],
-                "",
-                "seq 5",
-            ),
-            (
-                "a.y",
-                &[
-                    "Nats-Expected-Last-Subject-Sequence: 5",
-                    "Nats-Expected-Last-Subject-Sequence-Subject: a.*",
-                ],
-                "",
-                "seq 6",
-            ),
-            (
-                "a.y",
-                &["Nats-Expected-Last-Subject-Sequence-Subject: a.*"],
-                "",
-                "10193 missing sequence for expected last sequence per subject",
-            ),
-            (
-                "a",
-                &["Nats-Expected-Last-Msg-Id: i"],
-                "",
-                "10070 wrong last msg ID: ",
-            ),
-            ("a", &["Nats-Msg-Id: i"], "", "seq 7"),
-            ("a", &["Nats-Expected-Last-Msg-Id: i"], "", "seq 8"),
-            (
-                "a",
-                &["Nats-Expected-Last-Msg-Id: i"],
-                "",
-                "10070 wrong last msg ID: ",
-            ),
-        ],
-    );
-    check(
-        "trust",
-        |_| {},
-        &[(
-            "a",
-            &["Nats-Stream-Source: x"],
-            "",
-            "10227 message stream source header is not allowed",
-        )],
-    );
-    check(
-        "rollups that are not allowed",
-        |_| {},
-        &[("a", &["Nats-Rollup: sub"], "", "10111 rollup not permitted")],
-    );
-    check(
-        "rollups that are",
-        |c| c.allow_rollup_hdrs = true,
-        &[
-            (
-                "a",
-                &["Nats-Rollup: x"],
-                "",
-                "10111 rollup value invalid: \"x\"",
-            ),
-            ("a", &["Nats-Rollup: SUB"], "", "seq 1"),
-        ],
-    );
-    check(
-        "times to live that are not allowed",
-        |_| {},
-        &[
-            (
-                "a",
-                &["Nats-TTL: 5"],
-                "",
-                "10166 per-message TTL is disabled",
-            ),
-            ("a", &["Nats-TTL: x"], "", "10165 invalid per-message TTL"),
-        ],
-    );
-    check(
-        "times to live that are",
-        |c| c.allow_msg_ttl = true,
-        &[
-            ("a", &["Nats-TTL: 5"], "", "seq 1"),
-            (
-                "a",
-                &["Nats-TTL: 10ms"],
-                "",
-                "10165 invalid per-message TTL",
-            ),
-            ("a", &["Nats-TTL: never"], "", "seq 2"),
-        ],
-    );
-}
-
 #[test]
 fn duplicates() {
     let mut scene = Scene::new(|_| {});
@@ -402,67 +248,6 @@ fn duplicates() {
 }
 
 #[test]
-fn limits() {
-    let run = |change: Change, subjects: &[&'static str]| {
-        let mut scene = Scene::new(change);
-        let answers: Vec<_> = subjects
-            .iter()
-            .map(|subject| short(&scene.ask(subject, &[], "123456789")))
-            .collect();
-        (scene.sequences(), answers.last().cloned().unwrap())
-    };
-    let cases: &[(Change, &[&'static str], &[Seq], &str)] = &[
-        (|c| c.max_msgs = 2, &["a"; 5], &[4, 5], "seq 5"),
-        (|c| c.max_bytes = 80, &["a"; 5], &[4, 5], "seq 5"),
-        (
-            |c| c.max_msgs_per_subject = 1,
-            &["a", "b", "a", "b"],
-            &[3, 4],
-            "seq 4",
-        ),
-        (
-            |c| (c.max_msgs, c.discard) = (2, Discard::New),
-            &["a"; 3],
-            &[1, 2],
-            "10077 maximum messages exceeded",
-        ),
-        (
-            |c| (c.max_bytes, c.discard) = (80, Discard::New),
-            &["a"; 3],
-            &[1, 2],
-            "10077 maximum bytes exceeded",
-        ),
-        // At the limit of its subject a message takes another's place.
-        (
-            |c| (c.max_msgs, c.max_msgs_per_subject, c.discard) = (2, 1, Discard::New),
-            &["a", "b", "a"],
-            &[2, 3],
-            "seq 3",
-        ),
-        (
-            |c| (c.max_bytes, c.max_msgs_per_subject, c.discard) = (80, 1, Discard::New),
-            &["a", "b", "a"],
-            &[2, 3],
-            "seq 3",
-        ),
-        (
-            |c| {
-                (c.max_msgs_per_subject, c.discard) = (1, Discard::New);
-                c.discard_new_per_subject = true;
-            },
-            &["a", "b", "a"],
-            &[1, 2],
-            "10077 maximum messages per subject exceeded",
-        ),
-    ];
-    for (number, (change, subjects, sequences, last)) in cases.iter().enumerate() {
-        let (there, answer) = run(*change, subjects);
-        assert_eq!(there, *sequences, "case {number}");
-        assert_eq!(answer, *last, "case {number}");
-    }
-}
-
-#[test]
 fn what_leaves_is_told() {
     let mut scene = Scene::new(|c| {
         c.max_msgs = 2;
@@ -472,7 +257,11 @@ fn what_leaves_is_told() {
         scene.ask("a", &[], "");
     }
     let removed = scene.stream.take_removed();
-    assert_eq!((removed.single, removed.many), (vec![1, 2], false));
+    let single: Vec<_> = removed.single().collect();
+    assert_eq!(
+        (single, removed.many),
+        (vec![(1, &b"a"[..]), (2, b"a")], false)
+    );
     scene.ask("a", &["Nats-Rollup: all"], "");
     assert!(scene.stream.take_removed().many);
     assert_eq!(scene.sequences(), [5]);

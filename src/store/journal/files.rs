@@ -1,9 +1,9 @@
 //! The segment files: which there are, which are spares, and getting more of them in time.
 
-use crate::store::io::{Failure, FileId, Listed, Work};
-use crate::store::requests::{Purpose, Requests};
 use crate::base::deadlines::Millis;
+use crate::store::io::{Failure, FileId, Listed, Work};
 use crate::store::location::SEGMENT_BYTES_MAX;
+use crate::store::requests::{Purpose, Requests};
 
 /// Below this length no segment is made: the disk counts as full then.
 pub(crate) const SEGMENT_BYTES_MIN: u64 = 1 << 20;
@@ -62,6 +62,8 @@ pub(crate) struct Files {
     files: Vec<File>,
     spares: Vec<FileNumber>,
     creating: usize,
+    /// Segments that wait for a file.
+    claimed: usize,
     /// What new ones should have.
     wanted_bytes: u64,
     /// What the next one is tried with.
@@ -81,6 +83,7 @@ impl Files {
             files: Vec::new(),
             spares: Vec::new(),
             creating: 0,
+            claimed: 0,
             wanted_bytes,
             next_bytes: wanted_bytes,
             least_bytes: SEGMENT_BYTES_MIN,
@@ -135,15 +138,25 @@ impl Files {
     /// Nothing in it is needed any more.
     pub fn recycle(&mut self, number: FileNumber, requests: &mut Requests) {
         let at = self.at(number);
-        if self.spares.len() >= SPARES_MAX || self.files[at].bytes < SEGMENT_BYTES_MIN {
-            self.files[at].status = Status::Closing;
-            requests.submit(Work::Close { file: number.id() }, Purpose::CloseSegment(number));
+        let bytes = self.files[at].bytes;
+        if bytes < SEGMENT_BYTES_MIN {
+            self.discard(number, requests);
             return;
+        }
+        if self.spares.len() >= SPARES_MAX + self.claimed {
+            let smallest = self.spares[0];
+            if self.bytes(smallest) >= bytes {
+                self.discard(number, requests);
+                return;
+            }
+            self.spares.remove(0);
+            self.discard(smallest, requests);
         }
         self.files[at].status = Status::Spare;
         // The largest is used first, the smallest kept in reserve.
-        let bytes = self.files[at].bytes;
-        let place = self.spares.partition_point(|spare| self.files[spare.0 as usize].bytes <= bytes);
+        let place = self
+            .spares
+            .partition_point(|spare| self.files[spare.0 as usize].bytes <= bytes);
         self.spares.insert(place, number);
         if self.spares.len() >= SPARES {
             self.full = false;
@@ -151,8 +164,19 @@ impl Files {
         }
     }
 
+    fn discard(&mut self, number: FileNumber, requests: &mut Requests) {
+        let at = self.at(number);
+        self.files[at].status = Status::Closing;
+        requests.submit(
+            Work::Close { file: number.id() },
+            Purpose::CloseSegment(number),
+        );
+    }
+
     pub fn bytes(&self, number: FileNumber) -> u64 {
-        self.files.get(number.0 as usize).map_or(0, |file| file.bytes)
+        self.files
+            .get(number.0 as usize)
+            .map_or(0, |file| file.bytes)
     }
 
     /// Bytes of all of them.
@@ -179,7 +203,10 @@ impl Files {
 
     /// Takes a spare of at least that length.
     pub fn take(&mut self, bytes: u64) -> Option<FileNumber> {
-        let place = self.spares.iter().rposition(|&spare| self.bytes(spare) >= bytes)?;
+        let place = self
+            .spares
+            .iter()
+            .rposition(|&spare| self.bytes(spare) >= bytes)?;
         let number = self.spares.remove(place);
         self.files[number.0 as usize].status = Status::Used;
         Some(number)
@@ -199,17 +226,25 @@ impl Files {
     /// Has enough spares made that `claimed` segments without a file get one of at least `bytes`,
     /// and some are left.
     pub fn provide(&mut self, claimed: usize, bytes: u64, requests: &mut Requests) {
-        let enough = self.spares.iter().filter(|&&spare| self.bytes(spare) >= bytes).count();
+        let enough = self
+            .spares
+            .iter()
+            .filter(|&&spare| self.bytes(spare) >= bytes)
+            .count();
         let mut missing = (claimed + SPARES).saturating_sub(self.spares.len());
         if claimed > 0 && enough == 0 {
             missing = missing.max(1);
         }
+        self.claimed = claimed;
         if self.retry_at.is_some() {
             return;
         }
         self.least_bytes = bytes.max(SEGMENT_BYTES_MIN);
         while self.creating < missing && self.creating < SPARES {
-            let free = self.files.iter().position(|file| file.status == Status::Absent);
+            let free = self
+                .files
+                .iter()
+                .position(|file| file.status == Status::Absent);
             let number = FileNumber(free.unwrap_or(self.files.len()) as u32);
             let length = self.next_bytes.max(bytes);
             let at = self.at(number);
@@ -273,7 +308,12 @@ impl Files {
     pub fn closed(&mut self, number: FileNumber, requests: &mut Requests) {
         let at = self.at(number);
         self.files[at].status = Status::Removing;
-        requests.submit(Work::Remove { name: number.name() }, Purpose::RemoveSegment(number));
+        requests.submit(
+            Work::Remove {
+                name: number.name(),
+            },
+            Purpose::RemoveSegment(number),
+        );
     }
 
     pub fn removed(&mut self, number: FileNumber) {

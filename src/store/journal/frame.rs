@@ -187,7 +187,12 @@ impl OpenFrame {
             at += part.len();
         }
         if let Some(seal) = seal {
-            seal.encrypt(self.generation, offset, &mut target[..bytes], kind.head_bytes());
+            seal.encrypt(
+                self.generation,
+                offset,
+                &mut target[..bytes],
+                kind.head_bytes(),
+            );
         }
         record::finish(&mut target[..bytes], record::salt(self.generation, offset));
         target[bytes..].fill(0);
@@ -199,7 +204,9 @@ impl OpenFrame {
 
     #[cold]
     fn grow(&mut self, bytes: usize) {
-        let capacity = (self.buffer.len() * 2).max(bytes).min(self.limit.max(bytes));
+        let capacity = (self.buffer.len() * 2)
+            .max(bytes)
+            .min(self.limit.max(bytes));
         let mut larger = AlignedBuffer::new(capacity);
         larger[..self.bytes].copy_from_slice(&self.buffer[..self.bytes]);
         self.buffer = larger;
@@ -273,7 +280,8 @@ pub(crate) fn walk<'a>(
     let mut at = FRAME_HEAD_BYTES;
     let mut chain = 0;
     while at < end {
-        let Some(raw) = record::parse(&frame[at..end], record::salt(head.generation, start + at)) else {
+        let Some(raw) = record::parse(&frame[at..end], record::salt(head.generation, start + at))
+        else {
             let next = resume(head, &frame[..end], start, at);
             if walked.bad_to == 0 {
                 walked.bad_from = at;

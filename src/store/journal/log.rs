@@ -71,6 +71,15 @@ pub(crate) struct Spot {
     pub bytes: usize,
 }
 
+/// A place between two frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Boundary {
+    pub generation: u64,
+    pub offset: usize,
+    /// Number of the frame behind it.
+    pub next_number: u64,
+}
+
 /// Whose record it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
@@ -101,6 +110,8 @@ pub(crate) struct Log {
     freeing: VecDeque<(u64, Slot)>,
     /// The active segment is what was kept in reserve.
     in_reserve: bool,
+    /// Files that were written to since they were synced.
+    unsynced: Vec<FileNumber>,
     poisoned: bool,
     pool: Vec<AlignedBuffer>,
     scratch: Vec<u8>,
@@ -124,6 +135,7 @@ impl Log {
             durable: 0,
             freeing: VecDeque::new(),
             in_reserve: false,
+            unsynced: Vec::new(),
             poisoned: false,
             pool: Vec::new(),
             scratch: Vec::new(),
@@ -173,6 +185,26 @@ impl Log {
         self.active
     }
 
+    /// Whether all of a segment is in its file.
+    pub fn is_written(&self, slot: Slot) -> bool {
+        let mut waiting = self.queue.iter().chain(&self.flight);
+        !waiting.any(|frame| frame.slot == slot)
+    }
+
+    /// Whether no segment is older.
+    pub fn is_oldest(&self, slot: Slot) -> bool {
+        let oldest = self
+            .segments()
+            .min_by_key(|(_, segment)| segment.generation);
+        oldest.is_some_and(|(oldest, _)| oldest == slot)
+    }
+
+    /// Bytes left in the active segment.
+    pub fn room(&self) -> usize {
+        let active = self.active.and_then(|slot| self.segment(slot));
+        active.map_or(0, |segment| segment.bytes - segment.end)
+    }
+
     /// A record of that weight in the segment is needed.
     #[inline]
     pub fn enliven(&mut self, slot: Slot, bytes: usize) {
@@ -192,7 +224,9 @@ impl Log {
 
     /// Generation of the segment in which the next record most probably goes.
     pub fn head_generation(&self) -> u64 {
-        self.open.as_ref().map_or(self.next_generation, |open| open.generation)
+        self.open
+            .as_ref()
+            .map_or(self.next_generation, |open| open.generation)
     }
 
     /// Number of the frame in which the last record is.
@@ -205,7 +239,13 @@ impl Log {
 
     /// Number of the frame in which the next record will be, if it fits.
     pub fn next_position(&self) -> u64 {
-        self.open.as_ref().map_or(self.next_number, |open| open.number)
+        self.open
+            .as_ref()
+            .map_or(self.next_number, |open| open.number)
+    }
+
+    pub fn next_generation(&self) -> u64 {
+        self.next_generation
     }
 
     pub fn durable(&self) -> u64 {
@@ -222,13 +262,18 @@ impl Log {
 
     /// Bytes accepted and not yet written.
     pub fn backlog_bytes(&self) -> usize {
-        let open = self.open.as_ref().map_or(0, |open| if open.is_empty() { 0 } else { open.span() });
+        let open = self
+            .open
+            .as_ref()
+            .map_or(0, |open| if open.is_empty() { 0 } else { open.span() });
         self.queued_bytes + open
     }
 
     /// Whether something waits to be written, or is being written.
     pub fn is_idle(&self) -> bool {
-        self.flight.is_none() && self.queue.is_empty() && self.open.as_ref().is_none_or(OpenFrame::is_empty)
+        self.flight.is_none()
+            && self.queue.is_empty()
+            && self.open.as_ref().is_none_or(OpenFrame::is_empty)
     }
 
     /// Whether a message of that many bytes would be taken.
@@ -307,7 +352,9 @@ impl Log {
         let next = match &self.open {
             Some(open) if open.is_empty() => Some((open.slot, open.start)),
             Some(open) => Some((open.slot, open.start + open.span())),
-            None => self.active.map(|slot| (slot, self.segments[slot as usize].end)),
+            None => self
+                .active
+                .map(|slot| (slot, self.segments[slot as usize].end)),
         };
         match next.filter(|&(slot, start)| start + span <= self.segments[slot as usize].bytes) {
             Some((slot, start)) => {
@@ -334,14 +381,16 @@ impl Log {
             return Err(Refused::TooLarge);
         }
         self.close_frame();
-        let mut salt = [0; 16];
-        salt[..8].copy_from_slice(&self.random.next_u64().to_le_bytes());
-        salt[8..].copy_from_slice(&self.random.next_u64().to_le_bytes());
+        let salt = self.random_salt();
         let key = self.keys.current();
         let seal = self.keys.seal(key, &salt).ok().flatten();
         let mut body = std::mem::take(&mut self.scratch);
         body.clear();
         for (slot, segment) in self.segments() {
+            if self.is_freeing(slot) {
+                // That is said in an earlier frame.
+                continue;
+            }
             let mark = SegmentMark {
                 generation: segment.generation,
                 slot,
@@ -349,7 +398,11 @@ impl Log {
             };
             record::put_mark(&mut body, mark);
         }
-        let slot = match self.segments.iter().position(|segment| segment.generation == 0) {
+        let slot = match self
+            .segments
+            .iter()
+            .position(|segment| segment.generation == 0)
+        {
             Some(slot) => slot,
             None if self.segments.len() == Location::SLOTS_MAX => return Err(Refused::Full),
             None => {
@@ -384,7 +437,9 @@ impl Log {
 
     /// Segments that have records but no file yet.
     fn claimed(&self) -> usize {
-        self.segments().filter(|(_, segment)| segment.file.is_none()).count()
+        self.segments()
+            .filter(|(_, segment)| segment.file.is_none())
+            .count()
     }
 
     fn begin_frame(&mut self, slot: Slot, start: usize, span: usize) {
@@ -392,7 +447,13 @@ impl Log {
         let limit = (segment.bytes - start).min(FRAME_BYTES_MAX.max(span));
         let buffer = self.pool.pop().unwrap_or_default();
         let place = (slot, segment.generation);
-        self.open = Some(OpenFrame::new(place, self.next_number, start, limit, buffer));
+        self.open = Some(OpenFrame::new(
+            place,
+            self.next_number,
+            start,
+            limit,
+            buffer,
+        ));
         self.next_number += 1;
     }
 
@@ -430,7 +491,10 @@ impl Log {
         let mut least = 0;
         if self.segments[slot].file.is_none() {
             // What has a place by now must fit; the rest of the segment may be shorter than planned.
-            let queued = self.queue.iter().filter(|frame| frame.slot as usize == slot);
+            let queued = self
+                .queue
+                .iter()
+                .filter(|frame| frame.slot as usize == slot);
             let queued = queued.map(|frame| frame.start + frame.span);
             let open = self.open.iter().filter(|open| open.slot as usize == slot);
             let open = open.map(|open| open.start + open.limit());
@@ -456,6 +520,9 @@ impl Log {
             sync,
         };
         requests.submit(work, Purpose::Flush);
+        if !sync && !self.unsynced.contains(&file) {
+            self.unsynced.push(file);
+        }
         self.flight = Some(frame);
     }
 
@@ -475,6 +542,65 @@ impl Log {
             self.queued_bytes += frame.span;
             self.queue.push_front(frame);
         }
+    }
+
+    /// Files to be synced before what is written is on stable storage.
+    pub fn take_unsynced(&mut self) -> Vec<FileNumber> {
+        std::mem::take(&mut self.unsynced)
+    }
+
+    /// Whether a frame is under way.
+    pub fn is_flushing(&self) -> bool {
+        self.flight.is_some()
+    }
+
+    /// Closes the open frame: gives where the next one will begin.
+    pub fn boundary(&mut self) -> Boundary {
+        self.close_frame();
+        let (generation, offset) = match self.active.and_then(|slot| self.segment(slot)) {
+            Some(segment) => (segment.generation, segment.end),
+            None => (self.next_generation, 0),
+        };
+        Boundary {
+            generation,
+            offset,
+            next_number: self.next_number,
+        }
+    }
+
+    /// For keys that are used once.
+    pub fn random_salt(&mut self) -> [u8; 16] {
+        let mut salt = [0; 16];
+        salt[..8].copy_from_slice(&self.random.next_u64().to_le_bytes());
+        salt[8..].copy_from_slice(&self.random.next_u64().to_le_bytes());
+        salt
+    }
+
+    pub fn random_id(&mut self) -> u64 {
+        self.random.next_u64()
+    }
+
+    /// What a checkpoint says of a segment that is not replayed from its beginning.
+    pub fn restored(&mut self, slot: Slot, live_bytes: u64, logged_bytes: u64) {
+        if let Some(segment) = self.segments.get_mut(slot as usize) {
+            segment.live_bytes = live_bytes;
+            segment.logged_bytes = logged_bytes.max(live_bytes);
+        }
+    }
+
+    /// What a segment's records are sealed with, while it is replayed.
+    pub fn take_seal(&mut self, slot: Slot) -> Option<Seal> {
+        self.segments.get_mut(slot as usize)?.seal.take()
+    }
+
+    /// A segment was replayed: where it ends, and the number of its last frame.
+    pub fn replayed(&mut self, slot: Slot, end: usize, seal: Option<Seal>, last_number: u64) {
+        if let Some(segment) = self.segments.get_mut(slot as usize) {
+            segment.end = end;
+            segment.seal = seal;
+        }
+        let next = self.next_number.max(last_number + 1);
+        self.resume(next, self.next_generation);
     }
 
     /// Frames up to this are on stable storage.

@@ -66,7 +66,10 @@ impl Kind {
 
     /// Whether the body behind the head may be encrypted: all that shows what users wrote.
     pub fn is_sealed(self) -> bool {
-        matches!(self, Self::Message | Self::Stream | Self::Note | Self::Notes)
+        matches!(
+            self,
+            Self::Message | Self::Stream | Self::Note | Self::Notes
+        )
     }
 
     /// Bytes that stay plain: what is needed to open the rest, and to account for it without.

@@ -52,7 +52,11 @@ fn head_at(segment: &[u8], at: usize, generation: u64, after: u64) -> Option<Fra
 }
 
 /// Goes through a segment.
-pub(crate) fn scan<'a>(segment: &'a [u8], expected: Expected, each: &mut dyn FnMut(Piece<'a>)) -> Scan {
+pub(crate) fn scan<'a>(
+    segment: &'a [u8],
+    expected: Expected,
+    each: &mut dyn FnMut(Piece<'a>),
+) -> Scan {
     let limit = expected.end.unwrap_or(segment.len()).min(segment.len());
     let generation = expected.generation;
     let mut found = Scan {
@@ -75,7 +79,10 @@ pub(crate) fn scan<'a>(segment: &'a [u8], expected: Expected, each: &mut dyn FnM
         let Some(head) = head_at(segment, at, generation, found.last_number) else {
             let damage = match next_head(at + BLOCK_BYTES, found.last_number) {
                 Some(next) => Damage { from: at, to: next },
-                None if expected.end.is_some() => Damage { from: at, to: limit },
+                None if expected.end.is_some() => Damage {
+                    from: at,
+                    to: limit,
+                },
                 None => break,
             };
             each(Piece::Damage(damage));
@@ -87,7 +94,9 @@ pub(crate) fn scan<'a>(segment: &'a [u8], expected: Expected, each: &mut dyn FnM
         let span = head.span();
         let frame = &segment[at..at + span];
         records.clear();
-        let walked = walk(&head, frame, at, &mut |offset, raw| records.push((offset, raw)));
+        let walked = walk(&head, frame, at, &mut |offset, raw| {
+            records.push((offset, raw))
+        });
         if !walked.whole {
             let is_torn = !expected.is_sealed
                 && expected.end.is_none()

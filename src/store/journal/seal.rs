@@ -38,7 +38,8 @@ impl std::fmt::Debug for Key {
 }
 
 fn derive(secret: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(secret).expect("HMAC takes keys of any length");
+    let mut mac =
+        <Hmac<Sha256> as Mac>::new_from_slice(secret).expect("HMAC takes keys of any length");
     for part in parts {
         mac.update(part);
     }
@@ -164,7 +165,11 @@ impl Seal {
         out: &mut Vec<u8>,
     ) -> bool {
         out.clear();
-        let Some(end) = record.len().checked_sub(TAG_BYTES).filter(|&end| end >= head) else {
+        let Some(end) = record
+            .len()
+            .checked_sub(TAG_BYTES)
+            .filter(|&end| end >= head)
+        else {
             return false;
         };
         let nonce = nonce(generation, offset);
@@ -195,7 +200,10 @@ mod tests {
                 secret: b"s3cr3t".to_vec(),
             };
             let keys = Keys::new(Some(&key), None);
-            let seal = keys.seal(keys.current(), &[7; 16]).expect("known").expect("a key");
+            let seal = keys
+                .seal(keys.current(), &[7; 16])
+                .expect("known")
+                .expect("a key");
             let mut record = b"head of 12 bbody of a record".to_vec();
             record.extend_from_slice(&[0; TAG_BYTES]);
             seal.encrypt(5, 4096, &mut record, 12);
@@ -207,7 +215,10 @@ mod tests {
             assert!(!seal.decrypt((6, 4096), &record, 12, &mut out));
             let other = Keys::new(None, Some(&key));
             assert_eq!(other.current(), 0);
-            let seal = other.seal(keys.current(), &[8; 16]).expect("known").expect("a key");
+            let seal = other
+                .seal(keys.current(), &[8; 16])
+                .expect("known")
+                .expect("a key");
             assert!(!seal.decrypt((5, 4096), &record, 12, &mut out));
             assert!(Keys::default().seal(keys.current(), &[7; 16]).is_err());
             record[20] ^= 1;

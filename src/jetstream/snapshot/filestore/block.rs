@@ -16,7 +16,8 @@ use super::super::{Damage, s2, varint};
 use super::{BLOCK_BYTES_MAX, CHECKSUM_BYTES, Checksum};
 use crate::store::{Seq, UnixNanos};
 
-const HEAD_BYTES: usize = 22;
+/// Bytes of a record before its subject.
+pub const RECORD_HEAD_BYTES: usize = 22;
 /// Longest record that nats-server takes for one.
 const RECORD_BYTES_MAX: usize = 32 << 20;
 const HAS_HEADERS: u32 = 1 << 31;
@@ -119,6 +120,15 @@ impl<'a> Records<'a> {
         }
     }
 
+    /// From where another [`Self::offset`] was.
+    pub fn from_offset(block: &'a [u8], checksum: Checksum, offset: usize) -> Self {
+        Self {
+            block,
+            at: offset,
+            checksum,
+        }
+    }
+
     /// Where the next one begins.
     pub fn offset(&self) -> usize {
         self.at
@@ -134,19 +144,20 @@ impl<'a> Records<'a> {
             return true;
         };
         let length = (u32::from_le_bytes(*head) & !HAS_HEADERS) as usize;
-        (HEAD_BYTES + CHECKSUM_BYTES..=RECORD_BYTES_MAX).contains(&length) && rest.len() < length
+        (RECORD_HEAD_BYTES + CHECKSUM_BYTES..=RECORD_BYTES_MAX).contains(&length)
+            && rest.len() < length
     }
 
     fn read(&self, record: &'a [u8]) -> Result<(usize, Record<'a>), &'static str> {
-        let head: &[u8; HEAD_BYTES] = record.first_chunk().ok_or("record cut short")?;
+        let head: &[u8; RECORD_HEAD_BYTES] = record.first_chunk().ok_or("record cut short")?;
         let word = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
         let has_headers = word & HAS_HEADERS != 0;
         let length = (word & !HAS_HEADERS) as usize;
-        if !(HEAD_BYTES + CHECKSUM_BYTES..=RECORD_BYTES_MAX).contains(&length) {
+        if !(RECORD_HEAD_BYTES + CHECKSUM_BYTES..=RECORD_BYTES_MAX).contains(&length) {
             return Err("record of an impossible length");
         }
         let record = record.get(..length).ok_or("record cut short")?;
-        let (body, sum) = record[HEAD_BYTES..]
+        let (body, sum) = record[RECORD_HEAD_BYTES..]
             .split_last_chunk::<CHECKSUM_BYTES>()
             .ok_or("record cut short")?;
         let subject_bytes = usize::from(u16::from_le_bytes([head[20], head[21]]));

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value};
 
 use super::super::Damage;
-use super::{CHECKSUM_BYTES, Checksum};
+use super::Checksum;
+use crate::jetstream::api::time;
 use crate::store::UnixNanos;
 
 /// What is in it.
@@ -22,17 +23,11 @@ pub struct Meta {
 /// # Errors
 /// When they are not of each other.
 pub fn verify_meta(meta: &[u8], sum: &[u8], checksum: &Checksum) -> Result<(), Damage> {
-    let digits = sum.trim_ascii().as_chunks::<2>().0;
-    let digit = |byte: u8| (byte as char).to_digit(16);
-    let mut expected = checksum.over(&[meta]).into_iter();
-    let equal = digits.len() == CHECKSUM_BYTES
-        && digits.iter().all(|&[high, low]| {
-            let byte = digit(high)
-                .zip(digit(low))
-                .map(|(high, low)| high << 4 | low);
-            byte == expected.next().map(u32::from)
-        });
-    match equal {
+    match data_encoding::HEXLOWER
+        .encode(&checksum.over(&[meta]))
+        .as_bytes()
+        == sum
+    {
         true => Ok(()),
         false => Err(Damage::at(0, "meta.inf is not what meta.sum was made of")),
     }
@@ -67,12 +62,10 @@ pub fn read_meta(meta: &[u8]) -> Result<Meta, Damage> {
 }
 
 /// A time as JSON has it (RFC 3339), in nanoseconds since 1970; 0 for Go's zero time. None when it is
-/// none, or further away than nanoseconds go.
+/// none.
 pub fn time_of(text: &str) -> Option<UnixNanos> {
-    const GO_ZERO: &str = "0001-01-01T00:00:00Z";
-    if text == GO_ZERO {
-        return Some(0);
+    match time::parse(text).ok()? {
+        time::NEVER => Some(0),
+        time => Some(time),
     }
-    let time: jiff::Timestamp = text.parse().ok()?;
-    i64::try_from(time.as_nanosecond()).ok()
 }

@@ -10,11 +10,14 @@ mod index;
 mod meta;
 mod ranges;
 
-pub use block::{Record, Records, last_checksum, unpack};
-pub use consumer::read_consumer_state;
+pub use block::{RECORD_HEAD_BYTES, Record, Records, last_checksum, unpack};
+pub use consumer::{read_consumer_state, read_sources};
 pub use index::{Index, IndexBlock};
 pub use meta::{Meta, read_meta, time_of, verify_meta};
 pub use ranges::Ranges;
+
+#[cfg(test)]
+mod tests;
 
 use highway::{HighwayHash, HighwayHasher, Key};
 use sha2::{Digest, Sha256};

@@ -38,6 +38,11 @@ impl Ranges {
         after > 0 && self.ranges[after - 1].1 >= seq
     }
 
+    /// The last sequence in it.
+    pub fn last(&self) -> Option<Seq> {
+        self.ranges.last().map(|range| range.1)
+    }
+
     /// The ranges.
     pub fn iter(&self) -> impl Iterator<Item = (Seq, Seq)> {
         self.ranges.iter().copied()

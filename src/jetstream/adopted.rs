@@ -1,0 +1,203 @@
+//! Streams that come from elsewhere (another server's store, a snapshot), as engines keep them: what a
+//! store is told so that a restart, or who restores, finds them as if they had been here always; and
+//! consumers the other way round.
+
+use std::collections::BTreeMap;
+
+use super::asset::{feeds, notes};
+use super::config::ConsumerConfig;
+use super::consumer::facts::{Fact, NoFact};
+use super::consumer::{Consumer, Position};
+use super::snapshot::{self, ConsumerState, Delivered};
+use super::sourcing::SourcedFrom;
+use super::stream::headers::Asked;
+use crate::store::{Seq, UnixNanos, flags};
+
+pub use super::engine::{key, names, stored_form};
+
+/// What the index is to remember of a message with these headers.
+pub fn message_flags(headers: &[u8]) -> u8 {
+    if headers.is_empty() {
+        return 0;
+    }
+    let asked = Asked::read(headers);
+    [
+        (asked.msg_id, flags::MSG_ID),
+        (asked.ttl, flags::TTL),
+        (asked.schedule, flags::SCHEDULE),
+        (asked.stream_source, flags::SOURCED),
+    ]
+    .into_iter()
+    .filter(|(value, _)| !value.is_empty())
+    .fold(0, |flags, (_, flag)| flags | flag)
+}
+
+/// Which source a message with these headers was taken from, and which message of it that was.
+pub fn sourced_from(headers: &[u8]) -> Option<(String, Seq)> {
+    if headers.is_empty() {
+        return None;
+    }
+    let from = SourcedFrom::read(headers)?;
+    Some((from.index_name, from.seq))
+}
+
+/// Number and content of the fact of a stream's consumer, of which there are `place` before.
+pub fn consumer_fact(
+    place: u32,
+    name: &str,
+    created: UnixNanos,
+    config: &ConsumerConfig,
+    state: &ConsumerState,
+) -> (u32, Vec<u8>) {
+    let mut fact = notes::definition(name, created, config);
+    fact.extend_from_slice(&whole(state, config).encode());
+    (notes::number(place), fact)
+}
+
+/// Number and content of the fact of how far sources were followed; by what names a source.
+pub fn sources_fact(taken: &BTreeMap<String, Seq>) -> (u32, Vec<u8>) {
+    feeds::fact(taken)
+}
+
+fn whole(state: &ConsumerState, config: &ConsumerConfig) -> Fact {
+    let position = |at: snapshot::Position| Position {
+        consumer: at.consumer_seq,
+        stream: at.stream_seq,
+    };
+    let mut fact = Fact {
+        is_whole: true,
+        delivered: position(state.delivered),
+        floor: position(state.ack_floor),
+        ..Fact::default()
+    };
+    let count = |redelivered: u64| u32::try_from(redelivered).unwrap_or(u32::MAX);
+    let mut last = 0;
+    for (&seq, delivered) in &state.pending {
+        // They go up with the stream's; what says otherwise does not say it well.
+        last = delivered.consumer_seq.max(last + 1);
+        fact.add_delivered(seq, last);
+        if let Some(&redelivered) = state.redelivered.get(&seq) {
+            fact.again.push((seq, count(redelivered)));
+        }
+    }
+    for (&seq, &redelivered) in &state.redelivered {
+        let deliveries = redelivered.saturating_add(1);
+        let is_over = config.max_deliver > 0 && deliveries >= config.max_deliver as u64;
+        if is_over && !state.pending.contains_key(&seq) {
+            fact.given_up.push((seq, count(deliveries)));
+        }
+    }
+    fact
+}
+
+/// How far a consumer has come, by its whole state (`Consumer::snapshot`), for a snapshot. When its
+/// messages were delivered is not kept: that is `now`.
+///
+/// # Errors
+/// When that is no fact.
+pub fn consumer_state(whole: &[u8], now: UnixNanos) -> Result<ConsumerState, NoFact> {
+    let fact = Fact::decode(whole)?;
+    let position = |at: Position| snapshot::Position {
+        consumer_seq: at.consumer,
+        stream_seq: at.stream,
+    };
+    let mut state = ConsumerState {
+        delivered: position(fact.delivered),
+        ack_floor: position(fact.floor),
+        ..ConsumerState::default()
+    };
+    for run in &fact.runs {
+        for at in 0..run.length {
+            let consumer_seq = run.consumer_seq + at;
+            let delivered = Delivered {
+                consumer_seq,
+                time: now,
+            };
+            state.pending.insert(run.seq + at, delivered);
+        }
+    }
+    let again = fact
+        .again
+        .iter()
+        .map(|&(seq, count)| (seq, u64::from(count)));
+    let given_up = fact.given_up.iter();
+    let given_up = given_up.map(|&(seq, count)| (seq, u64::from(count.saturating_sub(1))));
+    state.redelivered = again.chain(given_up).collect();
+    Ok(state)
+}
+
+/// How far a consumer has come, for a snapshot.
+pub fn snapshot_of(consumer: &Consumer, now: UnixNanos) -> Option<snapshot::ConsumerSnapshot> {
+    let mut config_json = Vec::new();
+    consumer.config().render(&mut config_json);
+    Some(snapshot::ConsumerSnapshot {
+        name: consumer.name().to_owned(),
+        config_json: String::from_utf8(config_json).ok()?,
+        state: consumer_state(&consumer.snapshot(), now).ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_say_what_is_remembered() {
+        for (headers, expected) in [
+            ("", 0),
+            ("NATS/1.0\r\nA: b\r\n\r\n", 0),
+            ("NATS/1.0\r\nNats-Msg-Id: b\r\n\r\n", flags::MSG_ID),
+            ("NATS/1.0\r\nNats-TTL: 1s\r\nX: y\r\n\r\n", flags::TTL),
+            (
+                "NATS/1.0\r\nNats-Schedule: @at x\r\nNats-Schedule-TTL: 1\r\n\r\n",
+                flags::SCHEDULE,
+            ),
+            (
+                "NATS/1.0\r\nNats-Stream-Source: S 1 > > s\r\nNats-Msg-Id: 1\r\n\r\n",
+                flags::SOURCED | flags::MSG_ID,
+            ),
+        ] {
+            assert_eq!(message_flags(headers.as_bytes()), expected, "{headers}");
+        }
+    }
+
+    #[test]
+    fn a_consumer_comes_and_goes_as_it_was() {
+        let position = |consumer_seq, stream_seq| snapshot::Position {
+            consumer_seq,
+            stream_seq,
+        };
+        let delivered = |consumer_seq| Delivered {
+            consumer_seq,
+            time: 9,
+        };
+        let state = ConsumerState {
+            delivered: position(20, 30),
+            ack_floor: position(3, 4),
+            pending: [(5, delivered(4)), (6, delivered(5)), (9, delivered(7))].into(),
+            redelivered: [(6, 2), (8, 4)].into(),
+        };
+        let config = ConsumerConfig {
+            max_deliver: 5,
+            ..ConsumerConfig::default()
+        };
+        let whole = whole(&state, &config).encode();
+        assert_eq!(consumer_state(&whole, 9), Ok(state.clone()));
+        assert_eq!(consumer_state(&whole[1..], 9), Err(NoFact));
+
+        // Numbers of deliveries that are not known go up all the same.
+        let mut old = state;
+        old.pending = [(5, delivered(0)), (6, delivered(0)), (9, delivered(0))].into();
+        let (number, fact) = consumer_fact(2, "c", 77, &config, &old);
+        assert_eq!(number, notes::number(2));
+        let length = u32::from_le_bytes(*fact.first_chunk().expect("it is longer")) as usize;
+        let state = consumer_state(&fact[4 + length..], 9).expect("it is a fact");
+        let seqs: Vec<_> = state.pending.values().map(|at| at.consumer_seq).collect();
+        assert_eq!(seqs, [1, 2, 3]);
+        let json = std::str::from_utf8(&fact[4..4 + length]).expect("it is text");
+        assert!(
+            json.starts_with(r#"{"name":"c","created":77,"config":{"#),
+            "{json}"
+        );
+    }
+}

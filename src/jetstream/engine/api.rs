@@ -1,0 +1,470 @@
+//! What is published to JetStream itself: requests, acknowledgements, answers to flow control. Each is
+//! handled where its stream lives; what concerns all streams, on shard 0.
+
+use hashbrown::HashMap;
+
+use super::host::{Arrival, Host};
+use super::{Engine, owned};
+use crate::base::ids::{AccountId, ShardId};
+use crate::jetstream::api::errors::{ApiError, Code};
+use crate::jetstream::api::requests::{self, StreamsRequest};
+use crate::jetstream::api::responses::{self, Kind, LIST_MAX, NAMES_MAX, Page};
+use crate::jetstream::api::subjects::{Call, ConsumerCall, Special};
+use crate::jetstream::api::versions;
+use crate::jetstream::{Now, Order, Outgoing, Request};
+use crate::proto::headers;
+use crate::subject;
+
+/// The shard that decides which streams there are.
+pub(super) const DECIDES: ShardId = ShardId(0);
+
+/// What waits for other shards' answers.
+#[derive(Debug, Default)]
+pub struct Questions {
+    next: u64,
+    open: HashMap<u64, Question>,
+}
+
+/// A list of streams that is being put together.
+#[derive(Debug)]
+struct Question {
+    request: Box<Request>,
+    page: Page,
+    /// In order, with what has come.
+    streams: Vec<(Box<str>, Option<Vec<u8>>)>,
+    /// Shards that have not answered.
+    awaited: usize,
+}
+
+/// Where a stream is.
+enum Found {
+    Here(u32),
+    /// On another shard, which was told.
+    Elsewhere,
+    Nowhere,
+}
+
+impl Engine {
+    /// Handles what was published to JetStream itself. What `is_forwarded` has been seen by the shard
+    /// of its publisher, and belongs here.
+    pub(super) fn special<H: Host>(
+        &mut self,
+        now: Now,
+        arrival: &Arrival<'_>,
+        is_forwarded: bool,
+        host: &mut H,
+    ) {
+        let domain = self.options.stream.domain.clone();
+        match Special::of(arrival.to, domain.as_bytes()) {
+            Some(Special::Api(call)) => self.called(now, &call, arrival, is_forwarded, host),
+            Some(Special::Instead(subject)) => {
+                let message = Outgoing {
+                    to: subject,
+                    subject,
+                    reply: arrival.reply,
+                    headers: arrival.headers,
+                    payload: arrival.payload,
+                };
+                host.publish(arrival.account, &message);
+            }
+            Some(Special::Ack(ack)) => {
+                if let Found::Here(place) = self.find(arrival, ack.stream, is_forwarded, host) {
+                    self.with(place, now, host, |asset, around| {
+                        asset.acknowledge(arrival.to, arrival.reply, arrival.payload, around);
+                    });
+                }
+            }
+            Some(Special::FlowControl(flow)) => {
+                if let Found::Here(place) = self.find(arrival, flow.stream, is_forwarded, host) {
+                    self.with(place, now, host, |asset, around| {
+                        asset.flow_controlled(&flow, arrival.to, arrival.headers, around);
+                    });
+                }
+            }
+            Some(Special::SnapshotAck { stream, id }) => {
+                if let Found::Here(place) = self.find(arrival, stream, is_forwarded, host) {
+                    self.snapshot_acknowledged(now, place, id, host);
+                }
+            }
+            Some(Special::RestoreChunk { id, .. }) => match host.own() == DECIDES {
+                true => self.restore_chunk(now, id, arrival, host),
+                false => host.order(DECIDES, Order::Request(owned(arrival))),
+            },
+            None => {}
+        }
+    }
+
+    /// Finds a stream, and forwards what is said to it if it is elsewhere.
+    fn find<H: Host>(
+        &mut self,
+        arrival: &Arrival<'_>,
+        stream: &str,
+        is_forwarded: bool,
+        host: &mut H,
+    ) -> Found {
+        if let Some(place) = self.place(arrival.account, stream) {
+            return Found::Here(place);
+        }
+        let own = host.own();
+        match self.directory.get(arrival.account, stream) {
+            Some(located) if located.home != own => {
+                host.order(located.home, Order::Request(owned(arrival)));
+                Found::Elsewhere
+            }
+            // It may be so new that this shard has not heard of it.
+            None if own != DECIDES && !is_forwarded => {
+                host.order(DECIDES, Order::Request(owned(arrival)));
+                Found::Elsewhere
+            }
+            Some(_) | None => Found::Nowhere,
+        }
+    }
+
+    fn called<H: Host>(
+        &mut self,
+        now: Now,
+        call: &Call<'_>,
+        arrival: &Arrival<'_>,
+        is_forwarded: bool,
+        host: &mut H,
+    ) {
+        let Some(kind) = kind(call) else {
+            self.called_otherwise(now, call, arrival, is_forwarded, host);
+            return;
+        };
+        if self.accounts.limits(arrival.account).is_none() {
+            self.refuse(arrival, kind, &Code::NotEnabledForAccount.into(), host);
+            return;
+        }
+        let level = headers::find(arrival.headers, versions::REQUIRED_LEVEL_HEADER);
+        if versions::asks_too_much(level) {
+            self.refuse(arrival, kind, &Code::RequiredApiLevel.into(), host);
+            return;
+        }
+        if let Some(stream) = stream_of(call) {
+            match self.find(arrival, stream, is_forwarded, host) {
+                Found::Here(place) => self.called_of_stream(now, place, call, arrival, host),
+                Found::Elsewhere => {}
+                Found::Nowhere => {
+                    let error = Code::StreamNotFound.into();
+                    self.refuse(arrival, kind, &error, host);
+                }
+            }
+            return;
+        }
+        if host.own() != DECIDES {
+            host.order(DECIDES, Order::Request(owned(arrival)));
+            return;
+        }
+        let done = match *call {
+            Call::AccountInfo => {
+                let mut answer = std::mem::take(&mut self.answer);
+                answer.clear();
+                self.accounts.count_request(arrival.account, false);
+                self.account_info(arrival.account, &mut answer);
+                self.send(arrival.account, arrival.reply, &answer, host);
+                self.answer = answer;
+                Ok(())
+            }
+            Call::StreamCreate(name) => self.create_stream(now, name, arrival, host),
+            Call::StreamUpdate(name) => self.update_stream(now, name, arrival, host),
+            Call::StreamNames => self.names(arrival, host),
+            Call::StreamList => self.list(now, arrival, host),
+            Call::StreamRestore(name) => self.begin_restore(now, name, arrival, host),
+            _ => Err(Code::BadRequest.into()),
+        };
+        if let Err(error) = done {
+            self.refuse(arrival, kind, &error, host);
+        }
+    }
+
+    /// Requests that are not answered with JSON, or by nobody.
+    fn called_otherwise<H: Host>(
+        &mut self,
+        now: Now,
+        call: &Call<'_>,
+        arrival: &Arrival<'_>,
+        is_forwarded: bool,
+        host: &mut H,
+    ) {
+        match *call {
+            Call::DirectGet {
+                stream,
+                last_by_subject,
+            } => {
+                let found = self.find(arrival, stream, is_forwarded, host);
+                if let Found::Here(place) = found {
+                    self.direct_get(now, place, last_by_subject, arrival, host);
+                }
+            }
+            Call::Consumer {
+                stream,
+                consumer,
+                call: ConsumerCall::Next,
+            } => {
+                if let Found::Here(place) = self.find(arrival, stream, is_forwarded, host) {
+                    let Arrival {
+                        reply,
+                        headers,
+                        payload,
+                        ..
+                    } = *arrival;
+                    self.with(place, now, host, |asset, around| {
+                        asset.next(consumer, reply, headers, payload, around);
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn names<H: Host>(&mut self, arrival: &Arrival<'_>, host: &mut H) -> Result<(), ApiError> {
+        let request: StreamsRequest = self.read(arrival.payload)?;
+        let names = self.matching(arrival.account, &request.subject);
+        let (page, range) = Page::of(names.len(), request.offset, NAMES_MAX);
+        self.respond(arrival, host, |to| {
+            responses::stream_names(to, page, &names[range]);
+        });
+        Ok(())
+    }
+
+    fn matching(&self, account: AccountId, subject: &str) -> Vec<Box<str>> {
+        let overlaps = |subjects: &[String]| {
+            let mut subjects = subjects.iter();
+            subjects.any(|own| subject::collide(own.as_bytes(), subject.as_bytes()))
+        };
+        self.directory
+            .of(account)
+            .filter(|(_, located)| subject.is_empty() || overlaps(&located.config.subjects))
+            .map(|(name, _)| name.into())
+            .collect()
+    }
+
+    fn list<H: Host>(
+        &mut self,
+        now: Now,
+        arrival: &Arrival<'_>,
+        host: &mut H,
+    ) -> Result<(), ApiError> {
+        let request: StreamsRequest = self.read(arrival.payload)?;
+        let names = self.matching(arrival.account, &request.subject);
+        let (page, range) = Page::of(names.len(), request.offset, LIST_MAX);
+        let mut by_home: Vec<(ShardId, Vec<Box<str>>)> = Vec::new();
+        for name in &names[range.clone()] {
+            let Some(located) = self.directory.get(arrival.account, name) else {
+                continue;
+            };
+            match by_home.iter_mut().find(|(home, _)| *home == located.home) {
+                Some((_, names)) => names.push(name.clone()),
+                None => by_home.push((located.home, vec![name.clone()])),
+            }
+        }
+        let number = self.questions.next;
+        self.questions.next += 1;
+        let question = Question {
+            request: owned(arrival),
+            page,
+            streams: names[range]
+                .iter()
+                .map(|name| (name.clone(), None))
+                .collect(),
+            awaited: by_home.len(),
+        };
+        self.questions.open.insert(number, question);
+        if by_home.is_empty() {
+            self.described_all(number, host);
+        }
+        for (home, names) in by_home {
+            let order = Order::Describe {
+                question: number,
+                account: arrival.account,
+                names,
+            };
+            self.order(home, order, now, host);
+        }
+        Ok(())
+    }
+
+    /// A shard has described its streams.
+    pub(super) fn described<H: Host>(
+        &mut self,
+        number: u64,
+        streams: Vec<(Box<str>, Vec<u8>)>,
+        _now: Now,
+        host: &mut H,
+    ) {
+        let Some(question) = self.questions.open.get_mut(&number) else {
+            return;
+        };
+        for (name, json) in streams {
+            let place = question.streams.binary_search_by(|(own, _)| own.cmp(&name));
+            if let Ok(place) = place {
+                question.streams[place].1 = Some(json);
+            }
+        }
+        question.awaited -= 1;
+        if question.awaited == 0 {
+            self.described_all(number, host);
+        }
+    }
+
+    fn described_all<H: Host>(&mut self, number: u64, host: &mut H) {
+        let Some(question) = self.questions.open.remove(&number) else {
+            return;
+        };
+        let streams = question.streams.into_iter();
+        // One that was deleted meanwhile is not there.
+        let infos: Vec<Vec<u8>> = streams.filter_map(|(_, json)| json).collect();
+        let arrival = super::borrowed(&question.request);
+        self.respond(&arrival, host, |to| {
+            responses::stream_list(to, question.page, &infos);
+        });
+    }
+
+    /// Reads a request; nothing is one that asks for nothing in particular.
+    pub(super) fn read<T: crate::jetstream::api::decode::Decode>(
+        &self,
+        payload: &[u8],
+    ) -> Result<T, ApiError> {
+        match payload.trim_ascii() {
+            b"" => Ok(T::default()),
+            _ => requests::parse(payload, self.options.strict),
+        }
+    }
+
+    /// Answers what has changed nothing.
+    pub(super) fn respond<H: Host>(
+        &mut self,
+        arrival: &Arrival<'_>,
+        host: &mut H,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let mut answer = std::mem::take(&mut self.answer);
+        answer.clear();
+        write(&mut answer);
+        self.accounts.count_request(arrival.account, false);
+        self.send(arrival.account, arrival.reply, &answer, host);
+        self.answer = answer;
+    }
+
+    /// Answers what has changed something, when that is durable, and when all shards know of the
+    /// change of interest with this number.
+    pub(super) fn respond_durable<H: Host>(
+        &mut self,
+        arrival: &Arrival<'_>,
+        shelf: usize,
+        interest: u64,
+        _host: &mut H,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let mut answer = std::mem::take(&mut self.answer);
+        answer.clear();
+        write(&mut answer);
+        self.accounts.count_request(arrival.account, false);
+        if !arrival.reply.is_empty() {
+            let message = Outgoing {
+                to: arrival.reply,
+                subject: arrival.reply,
+                payload: &answer,
+                ..Outgoing::default()
+            };
+            let held = &mut self.shelves[shelf].held;
+            held.push(arrival.account, &message, interest);
+        }
+        self.answer = answer;
+    }
+
+    /// Answers with an error.
+    pub(super) fn refuse<H: Host>(
+        &mut self,
+        arrival: &Arrival<'_>,
+        kind: Kind,
+        error: &ApiError,
+        host: &mut H,
+    ) {
+        let mut answer = std::mem::take(&mut self.answer);
+        answer.clear();
+        kind.error(&mut answer, error);
+        self.accounts.count_request(arrival.account, true);
+        self.send(arrival.account, arrival.reply, &answer, host);
+        self.answer = answer;
+    }
+
+    fn send<H: Host>(&mut self, account: AccountId, reply: &[u8], answer: &[u8], host: &mut H) {
+        if !reply.is_empty() {
+            let message = Outgoing {
+                to: reply,
+                subject: reply,
+                payload: answer,
+                ..Outgoing::default()
+            };
+            host.publish(account, &message);
+        }
+    }
+}
+
+/// The kind of a call's answer; `None` where it is none, or no JSON.
+pub(super) fn kind(call: &Call<'_>) -> Option<Kind> {
+    Some(match call {
+        Call::AccountInfo => Kind::AccountInfo,
+        Call::StreamCreate(_) => Kind::StreamCreate,
+        Call::StreamUpdate(_) => Kind::StreamUpdate,
+        Call::StreamNames => Kind::StreamNames,
+        Call::StreamList => Kind::StreamList,
+        Call::StreamInfo(_) => Kind::StreamInfo,
+        Call::StreamDelete(_) => Kind::StreamDelete,
+        Call::StreamPurge(_) => Kind::StreamPurge,
+        Call::StreamSnapshot(_) => Kind::StreamSnapshot,
+        Call::StreamRestore(_) => Kind::StreamRestore,
+        Call::MsgDelete(_) => Kind::MsgDelete,
+        Call::MsgGet(_) => Kind::MsgGet,
+        Call::StreamRemovePeer(_) => Kind::StreamRemovePeer,
+        Call::StreamEvacuatePeer(_) => Kind::StreamEvacuatePeer,
+        Call::StreamCancelMove(_) => Kind::StreamCancelMove,
+        Call::StreamLeaderStepdown(_) => Kind::StreamLeaderStepdown,
+        Call::ConsumerCreateUnnamed(_)
+        | Call::ConsumerCreate { .. }
+        | Call::ConsumerDurableCreate { .. } => Kind::ConsumerCreate,
+        Call::ConsumerNames(_) => Kind::ConsumerNames,
+        Call::ConsumerList(_) => Kind::ConsumerList,
+        Call::Consumer { call, .. } => match call {
+            ConsumerCall::Info => Kind::ConsumerInfo,
+            ConsumerCall::Delete => Kind::ConsumerDelete,
+            ConsumerCall::Pause => Kind::ConsumerPause,
+            ConsumerCall::Unpin => Kind::ConsumerUnpin,
+            ConsumerCall::Reset => Kind::ConsumerReset,
+            ConsumerCall::LeaderStepdown => Kind::ConsumerLeaderStepdown,
+            ConsumerCall::Next => return None,
+        },
+        Call::DirectGet { .. }
+        | Call::MetaLeaderStepdown
+        | Call::MetaRescue
+        | Call::ServerRemove
+        | Call::ServerEvacuate
+        | Call::Account
+        | Call::Unknown => return None,
+    })
+}
+
+/// The stream that must be there for a call, and answers it.
+fn stream_of<'s>(call: &Call<'s>) -> Option<&'s str> {
+    match *call {
+        Call::StreamInfo(name)
+        | Call::StreamDelete(name)
+        | Call::StreamPurge(name)
+        | Call::StreamSnapshot(name)
+        | Call::MsgDelete(name)
+        | Call::MsgGet(name)
+        | Call::ConsumerCreateUnnamed(name)
+        | Call::ConsumerNames(name)
+        | Call::ConsumerList(name)
+        | Call::StreamRemovePeer(name)
+        | Call::StreamEvacuatePeer(name)
+        | Call::StreamCancelMove(name)
+        | Call::StreamLeaderStepdown(name) => Some(name),
+        Call::ConsumerCreate { stream, .. }
+        | Call::ConsumerDurableCreate { stream, .. }
+        | Call::Consumer { stream, .. } => Some(stream),
+        _ => None,
+    }
+}

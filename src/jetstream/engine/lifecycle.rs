@@ -1,0 +1,557 @@
+//! Streams come, change and go. Shard 0 decides, because it alone knows all configurations; the home of
+//! a stream does it, tells everybody, and answers.
+
+use std::sync::Arc;
+
+use super::api::DECIDES;
+use super::directory::{Directory, Located};
+use super::host::{Arrival, Host, Sink};
+use super::{Engine, Hosted, owned};
+use crate::base::ids::{AccountId, ShardId};
+use crate::jetstream::api::check_stream::{self, Around, Creation, ServerLimits, Streams};
+use crate::jetstream::api::decode::{self, Decode};
+use crate::jetstream::api::encode::Object;
+use crate::jetstream::api::errors::{ApiError, Code};
+use crate::jetstream::api::requests::StreamRequest;
+use crate::jetstream::api::responses::Kind;
+use crate::jetstream::asset::Asset;
+use crate::jetstream::config::{Compression, Storage, StreamConfig};
+use crate::jetstream::consumer::End;
+use crate::jetstream::stream::storage_error;
+use crate::jetstream::{Now, Order, Request};
+use crate::store::{StreamNumber, StreamOptions, UnixNanos};
+
+/// An account's streams, for the checks.
+struct Of<'a>(&'a Directory, AccountId);
+
+impl Streams for Of<'_> {
+    fn stream(&self, name: &str) -> Option<&StreamConfig> {
+        let located = self.0.get(self.1, name)?;
+        Some(&located.config)
+    }
+
+    fn each(&self, each: &mut dyn FnMut(&StreamConfig)) {
+        for (_, located) in self.0.of(self.1) {
+            each(&located.config);
+        }
+    }
+}
+
+/// What a store knows of a stream.
+#[derive(Debug, PartialEq, Eq)]
+struct Meta {
+    created: UnixNanos,
+    config: StreamConfig,
+}
+
+impl Default for Meta {
+    fn default() -> Self {
+        Self {
+            created: 0,
+            config: StreamConfig::unsaid(),
+        }
+    }
+}
+
+impl Decode for Meta {
+    const TYPE: &'static str = "stream";
+
+    fn field(&mut self, name: &str, decoder: &mut decode::Decoder<'_>) -> decode::Known {
+        match name {
+            "created" => decoder.int64(&mut self.created),
+            "config" => decoder.object(&mut self.config),
+            _ => decode::Known::No,
+        }
+    }
+}
+
+fn meta(created: UnixNanos, config: &StreamConfig) -> Vec<u8> {
+    let mut meta = Vec::new();
+    let mut object = Object::begin(&mut meta);
+    object.integer("created", created);
+    config.render(object.key("config"));
+    object.end();
+    meta
+}
+
+/// The key of a stream: the account's name with its length before it, and the stream's.
+pub fn key(account: &str, stream: &str) -> Vec<u8> {
+    // Names of accounts are in the configuration or are public keys.
+    let mut key = (account.len() as u16).to_le_bytes().to_vec();
+    key.extend_from_slice(account.as_bytes());
+    key.extend_from_slice(stream.as_bytes());
+    key
+}
+
+/// The account and the stream of a key.
+pub fn names(key: &[u8]) -> Option<(&str, &str)> {
+    let (length, rest) = key.split_first_chunk::<2>()?;
+    let (account, stream) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
+    Some((
+        std::str::from_utf8(account).ok()?,
+        std::str::from_utf8(stream).ok()?,
+    ))
+}
+
+/// What a store is to be told of a stream that is written into it from elsewhere.
+pub fn stored_form(created: UnixNanos, config: &StreamConfig) -> (Vec<u8>, StreamOptions) {
+    (meta(created, config), options(config))
+}
+
+fn options(config: &StreamConfig) -> StreamOptions {
+    StreamOptions {
+        memory: config.storage == Storage::Memory,
+        compress: config.compression == Compression::S2,
+    }
+}
+
+impl Engine {
+    fn server_limits(&self) -> ServerLimits {
+        let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        ServerLimits {
+            duplicate_window: self.options.max_duplicate_window,
+            max_memory: bytes(self.options.max_memory),
+            max_storage: bytes(self.options.max_storage),
+            reserved_memory: bytes(self.directory.reserved_by_all(Storage::Memory)),
+            reserved_storage: bytes(self.directory.reserved_by_all(Storage::File)),
+        }
+    }
+
+    /// `STREAM.CREATE`, on the shard that decides.
+    pub(super) fn create_stream<H: Host>(
+        &mut self,
+        now: Now,
+        name: &str,
+        arrival: &Arrival<'_>,
+        host: &mut H,
+    ) -> Result<(), ApiError> {
+        let request: StreamRequest = self.read(arrival.payload)?;
+        let limits = self.accounts.limits(arrival.account).cloned();
+        let limits = limits.ok_or(Code::NotEnabledForAccount)?;
+        let others = Of(&self.directory, arrival.account);
+        let around = Around {
+            streams: &others,
+            limits: &limits,
+            server: self.server_limits(),
+        };
+        let account = arrival.account;
+        let (home, config) = match check_stream::creation(name, request, &around)? {
+            Creation::New(config) => (self.directory.emptiest(self.options.shards), *config),
+            Creation::Same => {
+                let located = self.directory.get(account, name);
+                let located = located.ok_or(Code::StreamNotFound)?;
+                (located.home, (*located.config).clone())
+            }
+        };
+        // From now on the name and the subjects are taken.
+        self.directory.set(
+            account,
+            Located {
+                home,
+                config: Arc::new(config.clone()),
+            },
+        );
+        let order = Order::Create {
+            account,
+            config: Box::new(config),
+            request: owned(arrival),
+        };
+        self.order(home, order, now, host);
+        Ok(())
+    }
+
+    /// The configuration of a stream that is to be restored, if it may be.
+    pub(super) fn restorable(
+        &self,
+        name: &str,
+        config: StreamConfig,
+        account: AccountId,
+    ) -> Result<StreamConfig, ApiError> {
+        if self.directory.get(account, name).is_some() {
+            return Err(Code::StreamNameExistRestoreFailed.into());
+        }
+        let mut config = config;
+        if config.name.is_empty() {
+            config.name = name.to_owned();
+        } else if config.name != name {
+            return Err(Code::StreamMismatch.into());
+        }
+        let limits = self.accounts.limits(account).cloned();
+        let limits = limits.ok_or(Code::NotEnabledForAccount)?;
+        let others = Of(&self.directory, account);
+        let around = Around {
+            streams: &others,
+            limits: &limits,
+            server: self.server_limits(),
+        };
+        match check_stream::addition(config, false, &around)? {
+            Creation::New(config) => Ok(*config),
+            Creation::Same => Err(Code::StreamNameExistRestoreFailed.into()),
+        }
+    }
+
+    /// `STREAM.UPDATE`, on the shard that decides.
+    pub(super) fn update_stream<H: Host>(
+        &mut self,
+        now: Now,
+        name: &str,
+        arrival: &Arrival<'_>,
+        host: &mut H,
+    ) -> Result<(), ApiError> {
+        let request: StreamRequest = self.read(arrival.payload)?;
+        let limits = self.accounts.limits(arrival.account).cloned();
+        let limits = limits.ok_or(Code::NotEnabledForAccount)?;
+        let others = Of(&self.directory, arrival.account);
+        let around = Around {
+            streams: &others,
+            limits: &limits,
+            server: self.server_limits(),
+        };
+        let config = check_stream::update(name, request, &around)?;
+        let located = self.directory.get(arrival.account, name);
+        let home = located.ok_or(Code::StreamNotFound)?.home;
+        let order = Order::Update {
+            account: arrival.account,
+            config: Box::new(config),
+            request: owned(arrival),
+        };
+        self.order(home, order, now, host);
+        Ok(())
+    }
+
+    /// Makes a stream that lives here, if it is not there already, and answers.
+    pub(super) fn make<H: Host>(
+        &mut self,
+        account: AccountId,
+        config: StreamConfig,
+        request: &Request,
+        now: Now,
+        host: &mut H,
+    ) {
+        let arrival = super::borrowed(request);
+        let name = config.name.clone();
+        let place = match self.place(account, &name) {
+            Some(place) => place,
+            None => match self.begin(account, config, now, host) {
+                Ok(place) => place,
+                Err(error) => {
+                    self.gone(account, &name, host);
+                    self.refuse(&arrival, Kind::StreamCreate, &error, host);
+                    return;
+                }
+            },
+        };
+        let shelf = self.hosted(place).map_or(0, |hosted| hosted.shelf);
+        let interest = host.interest_number();
+        let mut json = Vec::new();
+        self.show_stream(place, now, host, |info, _| info.created(&mut json));
+        self.respond_durable(&arrival, shelf, interest, host, |to| {
+            to.extend_from_slice(&json);
+        });
+    }
+
+    /// Begins a stream: in the store, as a state machine, and with its subjects.
+    fn begin<H: Host>(
+        &mut self,
+        account: AccountId,
+        config: StreamConfig,
+        now: Now,
+        host: &mut H,
+    ) -> Result<u32, ApiError> {
+        let account_name = self.accounts.name(account).to_owned();
+        let key = key(&account_name, &config.name);
+        let store = &mut self.shelves[0].store;
+        let made = store.create_stream(&key, &meta(now.unix, &config), options(&config));
+        let number = made.map_err(storage_error)?;
+        let settings = self.options.stream.clone();
+        let Some(mut messages) = store.stream(number) else {
+            return Err(Code::StreamStoreFailed.with(&["it is not there"]));
+        };
+        let asset = Asset::create(config, settings, &account_name, &mut messages, now);
+        let asset = match asset {
+            Ok(asset) => asset,
+            Err(error) => {
+                store.delete_stream(number);
+                return Err(error);
+            }
+        };
+        let place = self.settle_in(account, 0, number, asset, host);
+        self.with(place, now, host, |asset, around| asset.tick_feeds(around));
+        Ok(place)
+    }
+
+    /// Gives a stream its place, and tells everybody.
+    fn settle_in<H: Host>(
+        &mut self,
+        account: AccountId,
+        shelf: usize,
+        number: StreamNumber,
+        asset: Asset,
+        host: &mut H,
+    ) -> u32 {
+        let free = self.assets.iter().position(Option::is_none);
+        let place = free.unwrap_or(self.assets.len()) as u32;
+        let name: Box<str> = asset.config().name.as_str().into();
+        self.names.insert((account, name), place);
+        let hosted = Box::new(Hosted {
+            account,
+            shelf,
+            number,
+            asset,
+            listens: Vec::new(),
+            is_queued: false,
+            is_dirty: false,
+            is_flushing: false,
+            armed: None,
+            counted_bytes: 0,
+        });
+        match self.assets.get_mut(place as usize) {
+            Some(slot) => *slot = Some(hosted),
+            None => self.assets.push(Some(hosted)),
+        }
+        self.listen(place, host);
+        self.tell_located(place, host);
+        place
+    }
+
+    /// Subscribes to a stream's subjects, as they are now.
+    fn listen<H: Host>(&mut self, place: u32, host: &mut H) {
+        let Some(hosted) = self.assets[place as usize].as_deref_mut() else {
+            return;
+        };
+        let before = std::mem::take(&mut hosted.listens);
+        let config = hosted.asset.config();
+        // A sealed stream takes nothing, and a mirror only what it mirrors.
+        if config.mirror.is_none() {
+            for subject in &config.subjects {
+                let sink = Sink::Stream(place);
+                let listen = host.listen(hosted.account, subject.as_bytes(), sink, true);
+                hosted.listens.push(listen);
+            }
+        }
+        // Afterwards, so that nothing is missed in between; nothing arrives twice, because nothing
+        // arrives in the middle of this.
+        for listen in before {
+            host.unlisten(listen);
+        }
+    }
+
+    fn tell_located<H: Host>(&mut self, place: u32, host: &mut H) {
+        let Some(hosted) = self.hosted(place) else {
+            return;
+        };
+        let account = hosted.account;
+        let config = Arc::new(hosted.asset.config().clone());
+        let home = host.own();
+        for shard in (0..self.options.shards as u8).map(ShardId) {
+            if shard != home {
+                let config = Arc::clone(&config);
+                host.order(
+                    shard,
+                    Order::Located {
+                        account,
+                        home,
+                        config,
+                    },
+                );
+            }
+        }
+        self.located(account, home, config);
+    }
+
+    /// A stream lives there.
+    pub(super) fn located(&mut self, account: AccountId, home: ShardId, config: Arc<StreamConfig>) {
+        self.directory.set(account, Located { home, config });
+    }
+
+    /// A stream is no more; everybody is told.
+    fn gone<H: Host>(&mut self, account: AccountId, name: &str, host: &mut H) {
+        let own = host.own();
+        for shard in (0..self.options.shards as u8).map(ShardId) {
+            if shard != own {
+                let name = name.into();
+                host.order(shard, Order::Gone { account, name });
+            }
+        }
+        self.directory.remove(account, name);
+    }
+
+    /// Gives a stream that lives here another configuration, and answers.
+    pub(super) fn change<H: Host>(
+        &mut self,
+        account: AccountId,
+        config: StreamConfig,
+        request: &Request,
+        now: Now,
+        host: &mut H,
+    ) {
+        let arrival = super::borrowed(request);
+        let changed = self.changed(account, config, now, host);
+        match changed {
+            Err(error) => self.refuse(&arrival, Kind::StreamUpdate, &error, host),
+            Ok(place) => {
+                let shelf = self.hosted(place).map_or(0, |hosted| hosted.shelf);
+                let interest = host.interest_number();
+                let mut json = Vec::new();
+                self.show_stream(place, now, host, |info, _| info.updated(&mut json));
+                self.respond_durable(&arrival, shelf, interest, host, |to| {
+                    to.extend_from_slice(&json);
+                });
+            }
+        }
+    }
+
+    fn changed<H: Host>(
+        &mut self,
+        account: AccountId,
+        config: StreamConfig,
+        now: Now,
+        host: &mut H,
+    ) -> Result<u32, ApiError> {
+        let place = self.place(account, &config.name);
+        let place = place.ok_or(Code::StreamNotFound)?;
+        let hosted = self.hosted(place).ok_or(Code::StreamNotFound)?;
+        let consumers = hosted.asset.consumers().map(|consumer| {
+            let config = consumer.config();
+            (
+                consumer.name(),
+                config.inactive_threshold,
+                config.max_ack_pending,
+            )
+        });
+        check_stream::consumers_fit(hosted.asset.config(), &config, consumers)?;
+        let (shelf, number) = (hosted.shelf, hosted.number);
+        let meta = meta(hosted.asset.created(), &config);
+        let compress = options(&config).compress;
+        let store = &mut self.shelves[shelf].store;
+        store
+            .set_meta(number, &meta, compress)
+            .map_err(storage_error)?;
+        let done = self.with(place, now, host, |asset, around| {
+            asset.update(config, around)
+        });
+        done.unwrap_or(Err(Code::StreamNotFound.into()))?;
+        self.listen(place, host);
+        self.tell_located(place, host);
+        self.with(place, now, host, |asset, around| asset.tick_feeds(around));
+        Ok(place)
+    }
+
+    /// `STREAM.DELETE`, at home.
+    pub(super) fn delete_stream<H: Host>(
+        &mut self,
+        now: Now,
+        place: u32,
+        arrival: &Arrival<'_>,
+        host: &mut H,
+    ) {
+        self.with(place, now, host, |asset, around| {
+            asset.end_feeds(around);
+            asset.end(End::Deleted, around);
+        });
+        let Some(hosted) = self.assets[place as usize].take() else {
+            return;
+        };
+        let is_file = hosted.asset.is_file();
+        self.accounts
+            .count(hosted.account, is_file, hosted.counted_bytes, 0);
+        let consumers = hosted.asset.consumers().count() as i64;
+        self.accounts.count_consumers(hosted.account, -consumers);
+        for listen in hosted.listens {
+            host.unlisten(listen);
+        }
+        for list in [&mut self.dirty, &mut self.flushing, &mut self.reading] {
+            list.retain(|&other| other != place);
+        }
+        self.ready.retain(|&other| other != place);
+        self.shelves[hosted.shelf]
+            .store
+            .delete_stream(hosted.number);
+        let name = hosted.asset.config().name.clone();
+        self.names.remove(&super::Key(hosted.account, &name));
+        self.gone(hosted.account, &name, host);
+        self.respond_durable(arrival, hosted.shelf, 0, host, |to| {
+            Kind::StreamDelete.success(to);
+        });
+    }
+
+    /// Brings back what the stores hold.
+    pub(super) fn recover<H: Host>(&mut self, now: Now, host: &mut H) {
+        for shelf in 0..self.shelves.len() {
+            let mut numbers: Vec<StreamNumber> = self.shelves[shelf].store.streams().collect();
+            numbers.sort_unstable();
+            for number in numbers {
+                if let Err(why) = self.recover_stream(shelf, number, now, host) {
+                    let text = format!("JetStream: stream {} is left alone: {why}", number.0);
+                    host.log(true, text);
+                }
+            }
+        }
+    }
+
+    pub(super) fn recover_stream<H: Host>(
+        &mut self,
+        shelf: usize,
+        number: StreamNumber,
+        now: Now,
+        host: &mut H,
+    ) -> Result<(), String> {
+        let store = &mut self.shelves[shelf].store;
+        let key = store.key(number).ok_or("it has no name")?;
+        let (account_name, stream) = names(key).ok_or("its name cannot be read")?;
+        let (account_name, stream) = (account_name.to_owned(), stream.to_owned());
+        let meta: Meta = decode::request(store.meta(number).unwrap_or_default(), false)
+            .map_err(|error| format!("{account_name} > {stream}: {}", error.description))?;
+        let Some(account) = self.accounts.find(&account_name) else {
+            return Err(format!(
+                "there is no account {account_name:?} for {stream:?}"
+            ));
+        };
+        let mut facts: std::collections::BTreeMap<u32, Vec<Vec<u8>>> = Default::default();
+        store.notes(number, &mut |note, fact| {
+            facts.entry(note).or_default().push(fact.to_vec());
+        });
+        let own = facts.remove(&0).unwrap_or_default();
+        let settings = self.options.stream.clone();
+        let Some(mut messages) = store.stream(number) else {
+            return Err("it is not there".to_owned());
+        };
+        let asset = Asset::recover(
+            meta.config,
+            settings,
+            &account_name,
+            meta.created,
+            own.iter().map(Vec::as_slice),
+            &mut messages,
+            now,
+        );
+        let asset =
+            asset.map_err(|error| format!("{account_name} > {stream}: {}", error.description))?;
+        let place = self.settle_in(account, shelf, number, asset, host);
+        for (note, facts) in facts {
+            let recovered = self.with(place, now, host, |asset, around| {
+                if asset.recover_feeds(note, &facts) {
+                    return Ok(false);
+                }
+                asset.recover_consumer(note, &facts, around).map(|()| true)
+            });
+            match recovered {
+                Some(Err(why)) => {
+                    let text = format!("JetStream: {account_name} > {stream}: {why}");
+                    host.log(true, text);
+                }
+                Some(Ok(true)) => self.accounts.count_consumers(account, 1),
+                Some(Ok(false)) | None => {}
+            }
+        }
+        self.with(place, now, host, |asset, around| {
+            asset.begin(around);
+        });
+        Ok(())
+    }
+}
+
+/// The shard that decides about streams.
+pub const fn decides(shard: ShardId) -> bool {
+    shard.0 == DECIDES.0
+}

@@ -1,0 +1,579 @@
+//! Opening, the other half: what records mean for streams.
+
+use super::core::Severity;
+use super::facade::Store;
+use super::handle::bury;
+use super::index::Arrival;
+use super::io::Failure;
+use super::io::Work;
+use super::journal::StreamNumber;
+use super::journal::files::FileNumber;
+use super::journal::record::{self, Kind, Raw, SegmentMark};
+use super::journal::scan::{Damage, Expected, Piece, newest_generation, scan};
+use super::journal::seal::Seal;
+use super::location::{Location, Slot};
+use super::recovery::{Recovery, Stage, Survey, Whole};
+use super::requests::Purpose;
+use super::restore::Restore;
+use super::shelf::Shelf;
+use super::{Seq, counted_bytes};
+
+impl Store {
+    pub(super) fn segment_opened(&mut self, file: FileNumber, result: Result<usize, Failure>) {
+        let Some(recovery) = &mut self.recovery else {
+            return;
+        };
+        match result {
+            Ok(_) => recovery.opened(file, &mut self.core.requests),
+            Err(failure) => {
+                recovery.not_opened(file);
+                self.core.log.files.lose(file);
+                let name = file.name();
+                let text = format!(
+                    "store: {name} cannot be opened ({failure:?}): what is in it is missing"
+                );
+                self.core.say(Severity::Error, text);
+            }
+        }
+    }
+
+    /// Goes on with opening as far as it goes.
+    pub(super) fn recover(&mut self) {
+        let Some(mut recovery) = self.recovery.take() else {
+            return;
+        };
+        while self.failed.is_none() && self.advance(&mut recovery) {}
+        if self.failed.is_none() && recovery.stage == Stage::Replay && recovery.replay.is_empty() {
+            self.finish_recovery(&recovery);
+            return;
+        }
+        recovery.ask(&mut self.core.requests);
+        self.recovery = Some(recovery);
+    }
+
+    /// One step; whether another may be possible.
+    fn advance(&mut self, recovery: &mut Recovery) -> bool {
+        match recovery.stage {
+            Stage::Heads => {
+                if !recovery.heads_known() {
+                    return false;
+                }
+                recovery.stage = Stage::Search;
+                let headless = recovery.surveys.iter();
+                let headless = headless.filter(|survey| survey.head.is_none() && !survey.is_blank);
+                recovery.wanted = headless.map(|survey| (survey.file, survey.bytes)).collect();
+                true
+            }
+            Stage::Search => {
+                if let Some(whole) = recovery.next_whole() {
+                    let survey = recovery
+                        .surveys
+                        .iter_mut()
+                        .find(|survey| survey.file == whole.file);
+                    if let Some(survey) = survey {
+                        survey.head = newest_generation(&whole.buffer);
+                    }
+                    return true;
+                }
+                if !recovery.is_satisfied() {
+                    return false;
+                }
+                recovery.stage = Stage::Marks;
+                recovery.wanted = newest(recovery).into_iter().collect();
+                true
+            }
+            Stage::Marks => {
+                if let Some(whole) = recovery.next_whole() {
+                    self.read_marks(recovery, &whole);
+                    return true;
+                }
+                if !recovery.is_satisfied() {
+                    return false;
+                }
+                self.take_stock(recovery);
+                recovery.stage = Stage::Restore;
+                true
+            }
+            Stage::Restore => {
+                let waits = recovery.restore.as_ref().is_some_and(|restore| {
+                    !(restore.is_quiet() && (restore.is_done || restore.is_bad))
+                });
+                if waits {
+                    return false;
+                }
+                self.restore(recovery);
+                true
+            }
+            Stage::Replay => {
+                let Some(whole) = recovery.next_whole() else {
+                    return false;
+                };
+                self.replay(recovery, &whole);
+                true
+            }
+        }
+    }
+
+    /// Looks in the newest segment which others there are. When its first frame is not there, the
+    /// segment before it is asked as well.
+    fn read_marks(&mut self, recovery: &mut Recovery, whole: &Whole) {
+        let survey = recovery
+            .surveys
+            .iter()
+            .find(|survey| survey.file == whole.file);
+        let Some(head) = survey.and_then(|survey| survey.head) else {
+            return;
+        };
+        let expected = Expected {
+            generation: head.generation,
+            end: None,
+            from: 0,
+            is_sealed: false,
+        };
+        let mut marks = Vec::new();
+        let freed = &mut recovery.freed;
+        scan(&whole.buffer, expected, &mut |piece| {
+            if let Piece::Record(_, raw) = piece {
+                match raw.kind {
+                    Kind::Segments => marks.extend(record::marks(raw.body())),
+                    Kind::Freed => {
+                        let generations = raw.body().chunks_exact(8);
+                        freed.extend(generations.filter_map(|bytes| record::u64_at(bytes, 0)));
+                    }
+                    _ => {}
+                }
+            }
+        });
+        if !recovery.has_marks && !marks.is_empty() {
+            recovery.has_marks = true;
+            for mark in marks {
+                recovery.marks.insert(mark.generation, mark);
+            }
+        }
+        recovery.searched.insert(head.generation);
+        if !recovery.has_marks {
+            recovery.wanted = newest(recovery).into_iter().collect();
+        }
+    }
+
+    /// Decides which files are segments, which are spares, and what is missing.
+    fn take_stock(&mut self, recovery: &mut Recovery) {
+        let newest_mark = recovery.marks.keys().next_back().copied().unwrap_or(0);
+        let mut surveys = std::mem::take(&mut recovery.surveys);
+        surveys.sort_by_key(|survey| survey.head.map(|head| head.generation));
+        let mut next_slot = recovery
+            .marks
+            .values()
+            .map(|mark| mark.slot + 1)
+            .max()
+            .unwrap_or(0);
+        let mut highest = newest_mark;
+        for &Survey { file, head, .. } in &surveys {
+            let Some(head) = head else {
+                self.core.log.files.recycle(file, &mut self.core.requests);
+                continue;
+            };
+            highest = highest.max(head.generation);
+            let generation = head.generation;
+            let known = recovery.marks.get(&generation).copied();
+            let is_newer = generation > newest_mark;
+            let is_live = !recovery.freed.contains(&generation) && (is_newer || known.is_some());
+            if recovery.has_marks && !is_live {
+                self.core.log.files.recycle(file, &mut self.core.requests);
+                continue;
+            }
+            let seal = match self.keys.seal(head.key, &head.salt) {
+                Ok(seal) => seal,
+                Err(_) => {
+                    let name = file.name();
+                    self.failed = Some(format!(
+                        "{name} is encrypted with a key that is not configured"
+                    ));
+                    return;
+                }
+            };
+            let mark = known.unwrap_or_else(|| {
+                next_slot += 1;
+                SegmentMark {
+                    generation,
+                    slot: next_slot - 1,
+                    end: 0,
+                }
+            });
+            if mark.slot as usize >= Location::SLOTS_MAX {
+                self.core.log.files.lose(file);
+                continue;
+            }
+            self.core.log.adopt(mark, file, seal);
+            recovery.replay.push_back(mark);
+        }
+        for (generation, mark) in &recovery.marks {
+            let found = recovery
+                .replay
+                .iter()
+                .any(|found| found.generation == *generation);
+            if !found && !recovery.freed.contains(generation) && mark.end > 0 {
+                recovery.damages += 1;
+                let text = format!(
+                    "store: the segment of generation {generation} with {} bytes is missing: what was in it is lost",
+                    mark.end
+                );
+                self.core.say(Severity::Error, text);
+            }
+        }
+        if !recovery.has_marks && !recovery.replay.is_empty() {
+            let text =
+                "store: no list of segments was found: all that are there are used".to_owned();
+            self.core.say(Severity::Warning, text);
+        }
+        self.core.log.resume(1, highest + 1);
+        recovery.surveys = surveys;
+    }
+
+    /// Uses the checkpoint, if it can be used; then replay begins.
+    fn restore(&mut self, recovery: &mut Recovery) {
+        recovery.stage = Stage::Replay;
+        if let Some(restore) = recovery.restore.take() {
+            if restore.is_open {
+                let work = Work::Close {
+                    file: super::checkpoint::READ_FILE,
+                };
+                self.core.requests.submit(work, Purpose::Forgotten);
+            }
+            // Places in it are of use only if it is known which segment has which number.
+            let known = recovery
+                .replay
+                .iter()
+                .all(|mark| recovery.marks.contains_key(&mark.generation));
+            if restore.is_done && !restore.is_bad && known && recovery.has_marks {
+                self.apply_checkpoint(recovery, restore);
+            } else {
+                self.checkpoints.distrust();
+                let text = "store: the checkpoint is damaged, or not of these segments: the whole journal is read".to_owned();
+                self.core.say(Severity::Warning, text);
+            }
+        }
+        let order = recovery.replay.iter().filter_map(|mark| {
+            let file = self.core.log.segment(mark.slot)?.file?;
+            Some((file, self.core.log.files.bytes(file)))
+        });
+        recovery.wanted = order.collect();
+    }
+
+    fn apply_checkpoint(&mut self, recovery: &mut Recovery, restore: Restore) {
+        self.checkpoints.there = Some(restore.generation);
+        self.checkpoints.bytes = restore.bytes();
+        self.next_number = restore.next_stream;
+        recovery.replay_from = (restore.generation, restore.offset);
+        let log = &mut self.core.log;
+        for (slot, &bytes) in restore.weights.iter().enumerate() {
+            log.enliven(slot as Slot, bytes as usize);
+        }
+        for shelf in restore.shelves {
+            let notes = shelf.notes.values().flat_map(|note| &note.spots);
+            for &(slot, bytes) in notes.chain(&shelf.meta_at) {
+                log.enliven(slot, bytes);
+            }
+            self.shelves.insert(shelf.number, shelf);
+        }
+        for (generation, saved) in restore.segments {
+            let Some(segment) = self.core.log.segment(saved.slot) else {
+                continue;
+            };
+            if segment.generation != generation {
+                continue;
+            }
+            let again = saved.remains.logged_again;
+            let live = segment.live_bytes + again;
+            self.core.log.restored(saved.slot, live, saved.logged_bytes);
+            *self.core.remains(saved.slot) = saved.remains;
+        }
+        recovery
+            .replay
+            .retain(|mark| mark.generation >= restore.generation);
+        let next_generation = self.core.log.next_generation();
+        self.core.log.resume(restore.next_frame, next_generation);
+    }
+
+    fn replay(&mut self, recovery: &mut Recovery, whole: &Whole) {
+        let Some(mark) = recovery.replay.pop_front() else {
+            return;
+        };
+        let expected = Expected {
+            generation: mark.generation,
+            end: (mark.end > 0).then_some(mark.end as usize),
+            from: if recovery.replay_from.0 == mark.generation {
+                recovery.replay_from.1
+            } else {
+                0
+            },
+            is_sealed: !recovery.replay.is_empty(),
+        };
+        let seal = self.core.log.take_seal(mark.slot);
+        let found = scan(&whole.buffer, expected, &mut |piece| match piece {
+            Piece::Record(offset, raw) => {
+                let place = (mark.slot, mark.generation, offset);
+                if !self.apply(recovery, place, &raw, seal.as_ref()) {
+                    let damage = Damage {
+                        from: offset,
+                        to: offset + raw.bytes.len(),
+                    };
+                    self.report_damage(recovery, whole, damage);
+                }
+            }
+            Piece::Damage(damage) => self.report_damage(recovery, whole, damage),
+        });
+        if found.torn_bytes > 0 {
+            let text = format!(
+                "store: {} ends with a write of {} bytes at offset {} that was not finished: it is left out",
+                whole.file.name(),
+                found.torn_bytes,
+                found.end
+            );
+            self.core.say(Severity::Info, text);
+        }
+        self.checkpoints
+            .pay(found.end.saturating_sub(expected.from));
+        self.core
+            .log
+            .replayed(mark.slot, found.end, seal, found.last_number);
+    }
+
+    fn report_damage(&mut self, recovery: &mut Recovery, whole: &Whole, damage: Damage) {
+        recovery.damages += 1;
+        let why = if whole.unreadable > 0 {
+            "cannot be read"
+        } else {
+            "is not what was written"
+        };
+        let text = format!(
+            "store: {} {why} from offset {} to {}: messages, removals and facts that were there are lost",
+            whole.file.name(),
+            damage.from,
+            damage.to
+        );
+        self.core.say(Severity::Error, text);
+    }
+
+    /// What a record means. False when it does not make sense.
+    fn apply(
+        &mut self,
+        recovery: &mut Recovery,
+        (slot, generation, offset): (Slot, u64, usize),
+        raw: &Raw<'_>,
+        seal: Option<&Seal>,
+    ) -> bool {
+        let number = raw.stream;
+        if recovery.deleted.contains(&number.0) {
+            return true;
+        }
+        let mut opened = std::mem::take(&mut self.core.opened);
+        let body = match seal.filter(|_| raw.kind.is_sealed()) {
+            Some(seal) => {
+                let head = raw.kind.head_bytes();
+                if !seal.decrypt((generation, offset), raw.bytes, head, &mut opened) {
+                    self.core.opened = opened;
+                    return false;
+                }
+                &opened[..]
+            }
+            None => raw.body(),
+        };
+        let place = (slot, generation, offset);
+        let good = self.apply_body(recovery, place, raw, body).is_some();
+        self.core.opened = opened;
+        good
+    }
+
+    fn apply_body(
+        &mut self,
+        recovery: &mut Recovery,
+        (slot, generation, offset): (Slot, u64, usize),
+        raw: &Raw<'_>,
+        body: &[u8],
+    ) -> Option<()> {
+        let number = raw.stream;
+        let weight = record::padded(raw.bytes.len());
+        match raw.kind {
+            Kind::Message => {
+                let head = raw.message()?;
+                let subject = body.get(..head.subject_bytes as usize)?;
+                let rest = body.len() - subject.len();
+                let rest = if head.encoding & record::encoding::COMPRESSED == 0 {
+                    rest
+                } else {
+                    record::u32_at(body, subject.len())? as usize
+                };
+                let payload = rest.checked_sub(head.headers_bytes as usize)?;
+                let counted =
+                    counted_bytes(subject.len(), head.headers_bytes as usize, payload, true);
+                if head.seq == 0
+                    || head.seq == Seq::MAX
+                    || counted as usize > super::location::RECORD_BYTES_MAX
+                {
+                    return None;
+                }
+                let arrival = Arrival {
+                    subject,
+                    location: Location::new(slot, offset, counted as usize).to_bits(),
+                    flags: head.flags,
+                    time: head.time,
+                    counted_bytes: counted,
+                };
+                let core = &mut self.core;
+                core.log.enliven(slot, counted as usize);
+                let shelf = shelf_of(&mut self.shelves, number, &self.hash);
+                let gap = shelf.index.state().last_seq + 1..head.seq;
+                if shelf.damages_seen < recovery.damages {
+                    shelf.damages_seen = recovery.damages;
+                    if !gap.is_empty() {
+                        shelf.doubtful.push((gap.start, gap.end - 1));
+                    }
+                }
+                if head.seq >= shelf.index.state().last_seq {
+                    shelf.last_shown_in = generation;
+                }
+                if let Some(old) = shelf.index.insert(head.seq, &arrival)
+                    && let Some(old) = Location::from_bits(old)
+                {
+                    core.log.kill(old.slot(), old.counted_bytes());
+                }
+            }
+            Kind::Removed => {
+                let ranges = record::ranges(body)?;
+                let core = &mut self.core;
+                let shelf = shelf_of(&mut self.shelves, number, &self.hash);
+                for &(first, last) in &ranges {
+                    core.remains(slot).removed(number, (first, last));
+                    shelf
+                        .index
+                        .remove_range(first, last, &mut |known| bury(core, known));
+                    if last >= shelf.index.state().last_seq {
+                        let time = shelf.last_time();
+                        shelf.index.skip_to(last, time);
+                        shelf.last_shown_in = generation;
+                    }
+                }
+            }
+            Kind::Stream => {
+                let (options, rest) = body.split_first()?;
+                let length = record::u32_at(rest, 0)? as usize;
+                let key = rest.get(4..4usize.checked_add(length)?)?;
+                let meta = &rest[4 + length..];
+                let shelf = shelf_of(&mut self.shelves, number, &self.hash);
+                shelf.key = key.into();
+                shelf.meta = meta.into();
+                shelf.options.compress = options & 1 != 0;
+                self.core.log.enliven(slot, weight);
+                if let Some((old, bytes)) = shelf.meta_at.replace((slot, weight)) {
+                    self.core.log.kill(old, bytes);
+                }
+            }
+            Kind::Deleted => {
+                recovery.deleted.insert(number.0);
+                self.core.remains(slot).deleted.push(number);
+                self.next_number = self.next_number.max(number.0.saturating_add(1));
+                if let Some(mut shelf) = self.shelves.remove(&number) {
+                    self.core.bury_shelf(&mut shelf);
+                }
+                return Some(());
+            }
+            Kind::Skip => {
+                let last = record::u64_at(body, 0)?;
+                let time = record::u64_at(body, 8)? as i64;
+                let shelf = shelf_of(&mut self.shelves, number, &self.hash);
+                if last >= shelf.index.state().last_seq {
+                    shelf.index.skip_to(last, time);
+                    shelf.last_shown_in = generation;
+                }
+            }
+            Kind::Note => {
+                let note = record::u32_at(body, 0)?;
+                let shelf = shelf_of(&mut self.shelves, number, &self.hash);
+                shelf
+                    .notes
+                    .entry(note)
+                    .or_default()
+                    .add(&body[4..], (slot, weight));
+                self.core.log.enliven(slot, weight);
+            }
+            Kind::Notes => {
+                let note = record::u32_at(body, 0)?;
+                record::strings(&body[4..])?;
+                let shelf = shelf_of(&mut self.shelves, number, &self.hash);
+                let kept = shelf.notes.entry(note).or_default();
+                for (old, bytes) in kept.spots.drain(..) {
+                    self.core.log.kill(old, bytes);
+                }
+                if body.len() == 4 {
+                    shelf.notes.remove(&note);
+                    self.core.remains(slot).forgotten.push((number, note));
+                } else {
+                    kept.facts.clear();
+                    kept.facts.extend_from_slice(&body[4..]);
+                    kept.bytes = 0;
+                    kept.spots.push((slot, weight));
+                    kept.reset = Some((generation, offset));
+                    self.core.log.enliven(slot, weight);
+                }
+            }
+            Kind::Segments | Kind::Freed | Kind::Erased | Kind::Erase => return Some(()),
+        }
+        self.next_number = self.next_number.max(number.0.saturating_add(1));
+        Some(())
+    }
+
+    /// All is read: what is doubtful is told, and the log goes on behind it.
+    fn finish_recovery(&mut self, recovery: &Recovery) {
+        let mut lines = Vec::new();
+        for shelf in self.shelves.values_mut() {
+            let state = *shelf.index.state();
+            shelf.durable_seq = state.last_seq;
+            let key = String::from_utf8_lossy(&shelf.key);
+            for (first, last) in std::mem::take(&mut shelf.doubtful) {
+                lines.push(format!(
+                    "store: of {key}, messages {first} to {last} are not there; they may be among what is lost"
+                ));
+            }
+            if shelf.key.is_empty() {
+                lines.push(format!(
+                    "store: {} messages of a stream (number {}) are there whose name is lost",
+                    state.messages, shelf.number.0
+                ));
+            }
+        }
+        for text in lines {
+            self.core.say(Severity::Error, text);
+        }
+        if recovery.damages > 0 {
+            let text = "store: opened in spite of damage; what is not damaged is served".to_owned();
+            self.core.say(Severity::Warning, text);
+        }
+        self.core.changes = 0;
+        self.core.news.ready = true;
+    }
+}
+
+/// The newest file whose records were not searched for marks.
+fn newest(recovery: &Recovery) -> Option<(FileNumber, u64)> {
+    let there = recovery.surveys.iter().filter_map(|survey| {
+        let generation = survey.head?.generation;
+        (!recovery.searched.contains(&generation)).then_some((generation, survey))
+    });
+    let (_, survey) = there.max_by_key(|(generation, _)| *generation)?;
+    Some((survey.file, survey.bytes))
+}
+
+fn shelf_of<'a>(
+    shelves: &'a mut std::collections::HashMap<
+        StreamNumber,
+        Box<Shelf>,
+        foldhash::fast::RandomState,
+    >,
+    number: StreamNumber,
+    hash: &crate::subject::SubjectHash,
+) -> &'a mut Shelf {
+    shelves
+        .entry(number)
+        .or_insert_with(|| Box::new(Shelf::new(number, hash.clone())))
+}
