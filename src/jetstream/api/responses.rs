@@ -785,3 +785,6 @@ impl AccountInfo<'_> {
         object.end();
     }
 }
+
+#[cfg(test)]
+mod tests;
