@@ -488,7 +488,15 @@ fn a_subscriber_that_may_not_hear_is_tried_again() {
 
 #[test]
 fn no_input_breaks_it() {
-    let numbers = [0, 1, 2, 9, 1 << 40, u64::MAX >> 1, 9_999_999_999_999_999_999];
+    let numbers = [
+        0,
+        1,
+        2,
+        9,
+        1 << 40,
+        u64::MAX >> 1,
+        9_999_999_999_999_999_999,
+    ];
     for policy in [AckPolicy::None, AckPolicy::All, AckPolicy::Explicit] {
         let mut prng = Prng::new(3);
         let mut stage = stage_of(
