@@ -157,6 +157,35 @@ pub fn addition(
     Ok(Creation::New(Box::new(config)))
 }
 
+/// Checks a request to restore a stream, before the first of its messages comes.
+///
+/// # Errors
+/// Why not.
+pub fn restoration(
+    subject_name: &str,
+    mut config: StreamConfig,
+    around: &Around<'_>,
+) -> Result<StreamConfig, ApiError> {
+    if config.name.is_empty() {
+        subject_name.clone_into(&mut config.name);
+    }
+    if subject_name != config.name {
+        return Err(Code::StreamMismatch.into());
+    }
+    if config.name.contains(['\\', '/']) {
+        return Err(Code::StreamNameContainsPathSeparators.into());
+    }
+    let config = check(config, false, around)?;
+    within_account(&config, true, around)?;
+    if around.streams.stream(&config.name).is_some() {
+        return Err(Code::StreamNameExistRestoreFailed.into());
+    }
+    match addition(config, false, around)? {
+        Creation::New(config) => Ok(*config),
+        Creation::Same => Err(Code::StreamNameExistRestoreFailed.into()),
+    }
+}
+
 /// Checks a request to update a stream.
 ///
 /// # Errors

@@ -255,6 +255,42 @@ fn limits_for_consumers_do_not_exclude_those_that_are_there() {
     );
 }
 
+#[test]
+fn streams_are_restored_where_there_is_none() {
+    let mut account = Account::new(Limits::Flat(AccountLimits::NONE));
+    account.ask("STREAM.CREATE.A", r#"{"name":"A"}"#);
+    let restore = |name: &str, json: &str| {
+        let body = format!(
+            r#"{{"config":{json},"state":{{"messages":1,"first_ts":"2026-01-01T00:00:00Z","deleted":[2],"subjects":{{"a":1}}}}}}"#
+        );
+        let request: requests::RestoreRequest = requests::required(body.as_bytes(), true)?;
+        assert_eq!(
+            (request.state.messages, &request.state.deleted[..]),
+            (1, &[2][..])
+        );
+        check_stream::restoration(name, request.config, &account.around())
+            .map(|config| config.subjects)
+    };
+    let code = |code: super::Code| Err(ApiError::from(code));
+    assert_eq!(restore("B", "{}"), Ok(vec!["B".to_owned()]));
+    assert_eq!(
+        restore("B", r#"{"name":"C"}"#),
+        code(super::Code::StreamMismatch)
+    );
+    assert_eq!(
+        restore("A", "{}"),
+        code(super::Code::StreamNameExistRestoreFailed)
+    );
+    assert_eq!(
+        restore("B", r#"{"subjects":["A"]}"#),
+        code(super::Code::StreamSubjectOverlap)
+    );
+    assert_eq!(
+        restore("B", r#"{"num_replicas":3}"#),
+        code(super::Code::StreamReplicasNotSupported)
+    );
+}
+
 /// What nats-server writes is read and written again as it is.
 #[test]
 fn configurations_survive_being_read_and_written() {
