@@ -253,10 +253,12 @@ fn tpm(key: &str, node: &Node, reader: &mut Reader<'_>) {
         let (key, node) = (entry.key.to_lowercase(), &entry.node);
         match key.as_str() {
             "keys_file" | "encryption_password" | "srk_password" => {
-                drop(reader.text(&key, node));
+                reader.text(&key, node);
             }
             "pcr" => drop(reader.integer(&key, node)),
-            "cipher" => drop(cipher(&key, node, reader)),
+            "cipher" => {
+                cipher(&key, node, reader);
+            }
             _ => reader.unknown(entry),
         }
     }
