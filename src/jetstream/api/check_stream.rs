@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use crate::jetstream::config::{Discard, Retention, Storage, StreamConfig};
-use crate::subject::collide;
 
 use super::errors::{ApiError, Code};
+use super::overlap::Held;
 use super::requests::StreamRequest;
 use super::responses::AccountLimits;
 use super::stream_rules::{
@@ -255,16 +255,11 @@ pub fn consumers_fit<'c>(
 }
 
 fn overlaps(config: &StreamConfig, around: &Around<'_>) -> bool {
+    let own = Held::new(&config.subjects);
     let mut overlap = false;
     around.streams.each(&mut |other| {
-        let shared = |theirs: &String| {
-            let theirs = theirs.as_bytes();
-            config
-                .subjects
-                .iter()
-                .any(|own| collide(own.as_bytes(), theirs))
-        };
-        overlap |= other.name != config.name && other.subjects.iter().any(shared);
+        overlap |=
+            other.name != config.name && other.subjects.iter().any(|theirs| own.collides(theirs));
     });
     overlap
 }
