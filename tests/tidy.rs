@@ -61,6 +61,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "session",
             "shard",
             "control",
+            "import",
             "jetstream",
             "store",
         ],

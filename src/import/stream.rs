@@ -5,10 +5,12 @@
 //! a crash, and by what an older index knew to be gone. nats-server then applies the limits anew, and so
 //! must who takes the messages over.
 
+use std::collections::BTreeMap;
+
 use super::{Fault, Keys, Place, Source};
 use crate::jetstream::snapshot::filestore::{
     BLOCK_BYTES_MAX, Checksum, Index, Meta, Ranges, Record, Records, last_checksum,
-    read_consumer_state, read_meta, unpack, verify_meta,
+    read_consumer_state, read_meta, read_sources, unpack, verify_meta,
 };
 use crate::jetstream::snapshot::{ConsumerState, Damage};
 use crate::store::{Seq, UnixNanos, counted_bytes};
@@ -136,6 +138,26 @@ impl<'s, S: Source> Stream<'s, S> {
         Ok(stream)
     }
 
+    /// Which it is.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Messages and bytes that are to come, if the index tells.
+    pub fn expected(&self) -> Option<(u64, u64)> {
+        let index = self.index.as_ref()?;
+        Some((index.messages, index.bytes))
+    }
+
+    /// How far the sources of the stream were followed when that was written down last.
+    pub fn sources(&mut self) -> BTreeMap<String, Seq> {
+        let file = format!("{}/sources.db", self.place.folder());
+        let read = self.source.read(&file, META_BYTES_MAX);
+        let file = read.ok().flatten().unwrap_or_default();
+        // What is missing is found in the messages.
+        read_sources(&file).unwrap_or_default()
+    }
+
     /// When it was made, its name, and its configuration.
     pub fn meta(&self) -> &Meta {
         &self.meta
@@ -210,6 +232,11 @@ impl<'s, S: Source> Stream<'s, S> {
             })?;
         }
         Ok(true)
+    }
+
+    /// What was read so far.
+    pub fn tally(&self) -> Tally {
+        self.tally
     }
 
     /// Ends the reading of messages: what there was, and everything that was wrong.

@@ -9,6 +9,7 @@ use super::config::ConsumerConfig;
 use super::consumer::facts::{Fact, NoFact};
 use super::consumer::{Consumer, Position};
 use super::snapshot::{self, ConsumerState, Delivered};
+use super::sourcing::SourcedFrom;
 use super::stream::headers::Asked;
 use crate::store::{Seq, UnixNanos, flags};
 
@@ -29,6 +30,15 @@ pub fn message_flags(headers: &[u8]) -> u8 {
     .into_iter()
     .filter(|(value, _)| !value.is_empty())
     .fold(0, |flags, (_, flag)| flags | flag)
+}
+
+/// Which source a message with these headers was taken from, and which message of it that was.
+pub fn sourced_from(headers: &[u8]) -> Option<(String, Seq)> {
+    if headers.is_empty() {
+        return None;
+    }
+    let from = SourcedFrom::read(headers)?;
+    Some((from.index_name, from.seq))
 }
 
 /// Number and content of the fact of a stream's consumer, of which there are `place` before.

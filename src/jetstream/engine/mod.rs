@@ -57,6 +57,8 @@ pub struct Options {
     pub max_duplicate_window: i64,
     /// Consumers of the server may have at most so much unacknowledged; 0 for any.
     pub max_ack_pending: i64,
+    /// A pull request may ask for at most so many messages; 0 for any.
+    pub max_request_batch: i64,
 }
 
 /// A stream that lives here.

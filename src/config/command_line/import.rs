@@ -1,0 +1,101 @@
+//! `skein import`: the command line of moving in.
+//!
+//! Its flags follow the server's rules; the folder may stand before, among or behind them.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::Command;
+
+use super::{
+    CommandLineError, Invocation, path, path_flag, read_flags, shards, switch, switch_flag, text,
+    text_flag, value_error,
+};
+use crate::auth::definition::Secret;
+
+/// What is to be moved in, and where to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImportOptions {
+    /// The folder of a nats-server.
+    pub source: PathBuf,
+    /// What it is encrypted with.
+    pub keys: Vec<Secret>,
+    /// Where to.
+    pub store_dir: PathBuf,
+    /// For how many shards, if that is said.
+    pub shards: Option<usize>,
+    /// Whether streams are moved of which something is missing or damaged.
+    pub salvage: bool,
+}
+
+fn definitions() -> Command {
+    Command::new("skein import")
+        .no_binary_name(true)
+        .args_override_self(true)
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .override_usage("skein import [options] DIR")
+        .about(
+            "Moves the streams of a nats-server (2.10 or later) into the store of a Skein server.\n\
+             Both have to be stopped. DIR is the `store_dir` of the nats-server; it is only read.",
+        )
+        .after_help(
+            "Exit codes: 0 everything was moved and verified; 1 nothing was moved; 2 something was \
+             left out, or is damaged.",
+        )
+        .args([
+            path_flag("store_dir", "Where to: the `store_dir` of the Skein server")
+                .value_name("DIR")
+                .visible_alias("sd"),
+            text_flag("key", "KEY", "What DIR is encrypted with"),
+            text_flag("prev_key", "KEY", "What it was encrypted with before"),
+            text_flag(
+                "shards",
+                "N",
+                "Shards of the Skein server [default: one per CPU]",
+            )
+            .value_parser(shards),
+            switch_flag("salvage", "Move what there is of damaged streams, too"),
+            switch_flag("help", "Show this page").short('h'),
+        ])
+}
+
+/// Reads the arguments behind `import`.
+pub fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Invocation, CommandLineError> {
+    let mut definitions = definitions();
+    definitions.build();
+    let (mut flags, mut source) = (Vec::new(), None);
+    loop {
+        let given = read_flags(&definitions, &mut args)?;
+        flags.extend(given.flags);
+        if let Some(error) = given.not_supported_yet {
+            return Err(error);
+        }
+        match (given.command, &source) {
+            (None, _) => break,
+            (Some(folder), None) => source = Some(folder),
+            (Some(other), Some(_)) => {
+                let command = other.to_string_lossy().into_owned();
+                return Err(CommandLineError::UnknownCommand { command });
+            }
+        }
+    }
+    let matches = definitions
+        .try_get_matches_from_mut(flags.iter().map(|flag| &flag.for_clap))
+        .map_err(|error| value_error(&error, &flags))?;
+    if switch(&matches, "help") == Some(true) {
+        return Ok(Invocation::Help(definitions.render_help().to_string()));
+    }
+    let contradiction = |text: &str| CommandLineError::Contradiction(text.to_owned());
+    let source = source.ok_or_else(|| contradiction("import needs a folder to import from"))?;
+    let missing = "import needs a store to import into: -sd DIR";
+    let store_dir = path(&matches, "store_dir").ok_or_else(|| contradiction(missing))?;
+    let keys = [text(&matches, "key"), text(&matches, "prev_key")];
+    Ok(Invocation::Import(ImportOptions {
+        source: source.into(),
+        keys: keys.into_iter().flatten().map(Secret).collect(),
+        store_dir,
+        shards: matches.get_one("shards").copied(),
+        salvage: switch(&matches, "salvage") == Some(true),
+    }))
+}
