@@ -154,9 +154,21 @@ fn compare(name: &str, ours: &Value, theirs: &Value) {
     }
     let (our_messages, their_messages) = (&ours["messages"], &theirs["messages"]);
     let count = |messages: &Value| messages.as_array().map_or(0, Vec::len);
-    assert_eq!(count(our_messages), count(their_messages), "messages of {name}");
+    assert_eq!(
+        count(our_messages),
+        count(their_messages),
+        "messages of {name}"
+    );
     assert!(our_messages == their_messages, "messages of {name}");
-    let keys = ["messages", "bytes", "first_seq", "last_seq", "first_ts", "last_ts", "num_subjects"];
+    let keys = [
+        "messages",
+        "bytes",
+        "first_seq",
+        "last_seq",
+        "first_ts",
+        "last_ts",
+        "num_subjects",
+    ];
     // Of one that never had a message, nats-server says that its first is 0.
     let is_unused = theirs["state"]["last_seq"] == 0;
     for key in keys.into_iter().chain(["deleted"]).filter(|_| !is_unused) {
@@ -168,8 +180,17 @@ fn compare(name: &str, ours: &Value, theirs: &Value) {
     };
     assert_eq!(names(ours), names(theirs), "consumers of {name}");
     for consumer in names(theirs) {
-        let (our, their) = (&ours["consumers"][&consumer], &theirs["consumers"][&consumer]);
-        for part in ["created", "config", "num_ack_pending", "num_redelivered", "num_pending"] {
+        let (our, their) = (
+            &ours["consumers"][&consumer],
+            &theirs["consumers"][&consumer],
+        );
+        for part in [
+            "created",
+            "config",
+            "num_ack_pending",
+            "num_redelivered",
+            "num_pending",
+        ] {
             assert_eq!(our[part], their[part], "{part} of {name} > {consumer}");
         }
         for part in ["delivered", "ack_floor"] {
@@ -197,9 +218,16 @@ fn move_in(name: &str, jetstream: &str, signal: &str, key: Option<&str>) {
     let mut more = Vec::new();
     if let Some(key) = key {
         let refused = import(&source, &target, &[]);
-        assert_eq!(refused.status.code(), Some(2), "{name}: encrypted, and no key is given");
+        assert_eq!(
+            refused.status.code(),
+            Some(2),
+            "{name}: encrypted, and no key is given"
+        );
         let complaint = String::from_utf8_lossy(&refused.stderr).into_owned();
-        assert!(complaint.contains("is encrypted, and no key is given"), "{complaint}");
+        assert!(
+            complaint.contains("is encrypted, and no key is given"),
+            "{complaint}"
+        );
         more = vec!["--key", key];
     }
     let moved = import(&source, &target, &more);
@@ -239,7 +267,12 @@ fn streams_of_a_killed_server_move_in() {
 
 #[test]
 fn streams_encrypted_with_chacha_move_in() {
-    move_in("chacha", "key: \"one\", cipher: chachapoly", "TERM", Some("one"));
+    move_in(
+        "chacha",
+        "key: \"one\", cipher: chachapoly",
+        "TERM",
+        Some("one"),
+    );
 }
 
 #[test]
@@ -285,7 +318,10 @@ fn damaged_streams_are_left_out_or_salvaged() {
         (&["-sd", "x"][..], "import needs a folder to import from"),
         (&["x"][..], "import needs a store to import into"),
         (&["x", "y", "-sd", "z"][..], "unrecognized command: \"y\""),
-        (&["/nowhere/at/all", "-sd", "z"][..], "/nowhere/at/all is no folder"),
+        (
+            &["/nowhere/at/all", "-sd", "z"][..],
+            "/nowhere/at/all is no folder",
+        ),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_skein"))
             .arg("import")
@@ -316,7 +352,10 @@ fn read(stream: &str, snapshot: &[u8], messages: &mut impl Messages) -> Held {
     for piece in snapshot.chunks(10_000) {
         reader.push(piece);
         loop {
-            match reader.next().unwrap_or_else(|damage| panic!("{stream}: {damage}")) {
+            match reader
+                .next()
+                .unwrap_or_else(|damage| panic!("{stream}: {damage}"))
+            {
                 Read::More | Read::Nothing => break,
                 Read::Item(Item::State(state)) => held.state = state,
                 Read::Item(Item::Consumer(consumer)) => held.consumers.push(consumer),
@@ -344,7 +383,10 @@ fn read(stream: &str, snapshot: &[u8], messages: &mut impl Messages) -> Held {
                         BASE64.encode(payload)
                     ]));
                 }
-                Read::Item(Item::End { last_seq, last_time }) => {
+                Read::Item(Item::End {
+                    last_seq,
+                    last_time,
+                }) => {
                     messages.skip_to(last_seq, last_time).expect("it does");
                     ended = true;
                 }
@@ -357,7 +399,11 @@ fn read(stream: &str, snapshot: &[u8], messages: &mut impl Messages) -> Held {
 }
 
 fn nats(url: &str, arguments: &[&str], folder: &Path) -> Option<()> {
-    let output = Command::new("nats").args(["-s", url]).args(arguments).arg(folder).output();
+    let output = Command::new("nats")
+        .args(["-s", url])
+        .args(arguments)
+        .arg(folder)
+        .output();
     let Ok(output) = output else {
         eprintln!("left out: there is no nats");
         return None;
@@ -380,7 +426,10 @@ fn snapshots_go_both_ways() {
     let streams = shown.as_object().expect("streams by name");
     let mut store = Store::open(&Options::new(1), &[], 0);
     for (name, theirs) in streams {
-        let (from, to) = (folder.join(&format!("from-{name}")), folder.join(&format!("to-{name}")));
+        let (from, to) = (
+            folder.join(&format!("from-{name}")),
+            folder.join(&format!("to-{name}")),
+        );
         if nats(&foreign.url, &["stream", "backup", name], &from).is_none() {
             return;
         }
@@ -389,7 +438,9 @@ fn snapshots_go_both_ways() {
             memory: true,
             compress: false,
         };
-        let number = store.create_stream(name.as_bytes(), b"", options).expect("it does");
+        let number = store
+            .create_stream(name.as_bytes(), b"", options)
+            .expect("it does");
         let mut messages = store.stream(number).expect("it was made");
         let held = read(name, &snapshot, &mut messages);
         let mut expected = theirs["messages"].as_array().expect("a list").clone();
@@ -405,7 +456,10 @@ fn snapshots_go_both_ways() {
         let mut writer = Writer::new(held.state, held.consumers, 1_800_000_000_000_000_000);
         let (mut ours, mut chunk) = (Vec::new(), Vec::new());
         while !writer.is_finished() {
-            assert_eq!(writer.fill(&mut messages, 1 << 17, &mut chunk), Filled::Chunk);
+            assert_eq!(
+                writer.fill(&mut messages, 1 << 17, &mut chunk),
+                Filled::Chunk
+            );
             ours.extend_from_slice(&chunk);
         }
         fs::create_dir_all(&to).expect("a folder can be made");
@@ -427,7 +481,10 @@ fn snapshots_go_both_ways() {
         for key in ["messages", "bytes", "last_seq", "num_subjects", "deleted"] {
             let is_unused = theirs["state"]["last_seq"] == 0 && key == "deleted";
             let (ours, theirs) = (&ours["state"][key], &theirs["state"][key]);
-            assert!(ours == theirs || is_unused, "{key} of {name}: {ours} and {theirs}");
+            assert!(
+                ours == theirs || is_unused,
+                "{key} of {name}: {ours} and {theirs}"
+            );
         }
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::definition::{
     AccountDefinition, AccountLimits, ExportDefinition, ExportKind, ImportDefinition, ImportKind,
-    LatencyDefinition, ResponseType, TraceDefinition,
+    JetStreamAccess, JetStreamLimits, LatencyDefinition, ResponseType, TraceDefinition,
 };
 use super::mapping::Mappings;
 use super::system_imports::SYSTEM_IMPORTS;
@@ -100,6 +100,11 @@ pub struct Account {
 impl Account {
     pub fn limits(&self) -> &AccountLimits {
         &self.definition.limits
+    }
+
+    /// What of JetStream it may use by its own definition; see [`Directory::jetstream`].
+    pub fn jetstream(&self) -> &JetStreamAccess {
+        &self.definition.jetstream
     }
 
     pub fn trace(&self) -> Option<&TraceDefinition> {
@@ -233,6 +238,23 @@ impl Directory {
     /// The account of this number.
     pub fn get(&self, id: AccountId) -> Option<&Arc<Account>> {
         self.accounts.get(id.0 as usize)
+    }
+
+    /// What of JetStream an account may use where the server has it. Where there is no account but
+    /// the global and the system one, the global one may use everything. (So it may in a server
+    /// with operators, where nobody is in it.)
+    pub fn jetstream(&self, id: AccountId) -> &JetStreamAccess {
+        static EVERYTHING: JetStreamAccess = JetStreamAccess::Limits(JetStreamLimits::UNLIMITED);
+        let Some(account) = self.get(id) else {
+            return &JetStreamAccess::None;
+        };
+        let is_other =
+            |other: &Arc<Account>| other.id != AccountId::GLOBAL && Some(other.id) != self.system;
+        let alone = id == AccountId::GLOBAL && !self.accounts.iter().any(is_other);
+        match account.jetstream() {
+            JetStreamAccess::None if alone => &EVERYTHING,
+            access => access,
+        }
     }
 
     /// The account of this name, or of this public key.

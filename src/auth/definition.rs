@@ -4,13 +4,14 @@
 //! made from them and is what the server works with. Nothing here is checked against anything
 //! else: names may name nobody, imports may form cycles. Subjects are as written.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::claims::AccountClaims;
+pub use super::claims::JetStreamLimits;
 
 /// Text that must not be shown: a password, a token, a seed. Neither `Debug` nor `Display` say it.
 #[derive(Clone, PartialEq, Eq)]
@@ -238,6 +239,18 @@ pub struct TraceDefinition {
     pub sampling: u8,
 }
 
+/// What of JetStream an account may use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum JetStreamAccess {
+    /// Nothing.
+    #[default]
+    None,
+    /// So much in all; -1 for no limit.
+    Limits(JetStreamLimits),
+    /// So much of each tier: `R1` of streams without copies, `R3` of those with three.
+    Tiers(BTreeMap<String, JetStreamLimits>),
+}
+
 /// One account.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccountDefinition {
@@ -248,6 +261,7 @@ pub struct AccountDefinition {
     pub imports: Vec<ImportDefinition>,
     pub mappings: Vec<MappingDefinition>,
     pub limits: AccountLimits,
+    pub jetstream: JetStreamAccess,
     pub trace: Option<TraceDefinition>,
     /// The operator's claims that it was made from, with all that concerns its users; `None` for
     /// an account of the configuration file.

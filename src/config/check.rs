@@ -1,6 +1,8 @@
 //! What must hold of a whole configuration, wherever its parts came from. The texts are nats-server's.
 
 use super::Config;
+use crate::auth::accounts::SYSTEM_NAME;
+use crate::auth::definition::{AccountDefinition, JetStreamAccess};
 
 impl Config {
     /// Whether a server can be started with it.
@@ -9,8 +11,18 @@ impl Config {
     /// It contradicts itself; the text says in what.
     pub fn check(&self) -> Result<(), String> {
         self.limits.check().map_err(|error| error.to_string())?;
+        self.jetstream.check()?;
         let auth = &self.auth;
         let refuse = |text: &str| Err(text.to_owned());
+        let system = auth.system_account.as_deref().unwrap_or(SYSTEM_NAME);
+        let stores = |account: &AccountDefinition| {
+            account.name == system && account.jetstream != JetStreamAccess::None
+        };
+        if self.jetstream.enabled && auth.accounts.iter().any(stores) {
+            return refuse(
+                "Error enabling jetstream on configured accounts: jetstream can not be enabled on the system account",
+            );
+        }
         if auth.operators.is_empty() {
             if auth.default_sentinel.is_some() {
                 return refuse("default sentinel requires operators and accounts");
@@ -45,7 +57,43 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::definition::{AccountDefinition, AuthDefinition, Secret, UserDefinition};
+    use crate::auth::definition::{AuthDefinition, JetStreamLimits, Secret, UserDefinition};
+    use crate::config::JetStreamOptions;
+
+    #[test]
+    fn jetstream() {
+        let check = |domain: &str, account: &str, expected: &str| {
+            let config = Config {
+                jetstream: JetStreamOptions {
+                    enabled: true,
+                    domain: Some(domain.to_owned()),
+                    ..JetStreamOptions::default()
+                },
+                auth: AuthDefinition {
+                    accounts: vec![AccountDefinition {
+                        name: account.to_owned(),
+                        jetstream: JetStreamAccess::Limits(JetStreamLimits::UNLIMITED),
+                        ..AccountDefinition::default()
+                    }],
+                    ..AuthDefinition::default()
+                },
+                ..Config::default()
+            };
+            assert_eq!(config.check().err().unwrap_or_default(), expected);
+        };
+        check("hub", "A", "");
+        check("a.b", "A", "invalid domain name: may not contain ., * or >");
+        check(
+            "a b",
+            "A",
+            "invalid domain name: derived \"$JS.a b.API.>\" is not a valid subject",
+        );
+        check(
+            "hub",
+            "$SYS",
+            "Error enabling jetstream on configured accounts: jetstream can not be enabled on the system account",
+        );
+    }
 
     #[test]
     fn contradictions() {

@@ -165,7 +165,7 @@ pub fn parse(
 ) -> Result<Invocation, CommandLineError> {
     let mut args = args.peekable();
     if args.next_if(|first| first == "import").is_some() {
-        return import::parse(args);
+        return import::parse(args, surroundings);
     }
     let mut definitions = definitions();
     definitions.build();
@@ -271,14 +271,12 @@ const LATER_WITH_VALUE: &[&str] = &[
     "r",
     "remote_syslog",
     "routes",
-    "sd",
     "signal",
     "sl",
-    "store_dir",
 ];
 
 /// Flags of nats-server that later chapters bring and that are switches.
-const LATER_SWITCHES: &[&str] = &["jetstream", "js", "no_advertise", "s", "syslog"];
+const LATER_SWITCHES: &[&str] = &["no_advertise", "s", "syslog"];
 
 fn definitions() -> Command {
     Command::new("skein")
@@ -333,6 +331,13 @@ fn definitions() -> Command {
                 "Bytes of a message that a trace shows",
             )
             .value_parser(|text: &str| text.parse::<usize>().map_err(|_| "expected a number")),
+        ])
+        .next_help_heading("JetStream options")
+        .args([
+            switch_flag("jetstream", "Keep streams").visible_alias("js"),
+            path_flag("store_dir", "Folder for streams")
+                .value_name("DIR")
+                .visible_alias("sd"),
         ])
         .next_help_heading("Authorization options")
         .args([
@@ -560,6 +565,8 @@ fn override_with_flags(
     if text(matches, "pass").is_some() && config.auth.user.is_none() {
         return Err(CommandLineError::PassWithoutUser);
     }
+    set(&mut config.jetstream.enabled, switch(matches, "jetstream"));
+    or_else(&mut config.jetstream.store_dir, path(matches, "store_dir"));
     config.cpus = matches.get_one("cpus").cloned();
     config.shards = shards_of(matches)?;
     override_tls(matches, config, surroundings)?;

@@ -9,6 +9,7 @@ mod command_line;
 pub mod conf;
 mod cpu_list;
 mod file;
+mod jetstream;
 mod limits;
 mod tls;
 
@@ -16,6 +17,7 @@ pub use command_line::{CommandLineError, ImportOptions, Invocation, parse};
 pub use conf::Surroundings;
 pub use cpu_list::{CPU_NUMBER_MAX, CpuListError, parse_cpu_list};
 pub use file::{FileError, split_advertise};
+pub use jetstream::{AssetLimits, Cipher, JetStreamOptions, Sync};
 pub use limits::{LimitError, Limits};
 pub use tls::{CertificateFiles, HandshakeFirst, OcspMode, OcspOptions, TlsOptions, TlsVersion};
 
@@ -111,6 +113,7 @@ pub struct Config {
     pub ocsp: Option<OcspOptions>,
     /// TLS towards the account resolver.
     pub resolver_tls: Option<TlsOptions>,
+    pub jetstream: JetStreamOptions,
 }
 
 impl Default for Config {
@@ -138,6 +141,7 @@ impl Default for Config {
             allow_non_tls: false,
             ocsp: None,
             resolver_tls: None,
+            jetstream: JetStreamOptions::default(),
         }
     }
 }

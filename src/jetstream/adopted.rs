@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use super::asset::{feeds, notes};
 use super::config::ConsumerConfig;
-use super::consumer::Position;
 use super::consumer::facts::{Fact, NoFact};
+use super::consumer::{Consumer, Position};
 use super::snapshot::{self, ConsumerState, Delivered};
 use super::sourcing::SourcedFrom;
 use super::stream::headers::Asked;
@@ -124,6 +124,17 @@ pub fn consumer_state(whole: &[u8], now: UnixNanos) -> Result<ConsumerState, NoF
     let given_up = given_up.map(|&(seq, count)| (seq, u64::from(count.saturating_sub(1))));
     state.redelivered = again.chain(given_up).collect();
     Ok(state)
+}
+
+/// How far a consumer has come, for a snapshot.
+pub fn snapshot_of(consumer: &Consumer, now: UnixNanos) -> Option<snapshot::ConsumerSnapshot> {
+    let mut config_json = Vec::new();
+    consumer.config().render(&mut config_json);
+    Some(snapshot::ConsumerSnapshot {
+        name: consumer.name().to_owned(),
+        config_json: String::from_utf8(config_json).ok()?,
+        state: consumer_state(&consumer.snapshot(), now).ok()?,
+    })
 }
 
 #[cfg(test)]

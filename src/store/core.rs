@@ -54,6 +54,9 @@ pub(crate) struct Remains {
     pub forgotten: Vec<(StreamNumber, u32)>,
     /// Streams that were deleted.
     pub deleted: Vec<StreamNumber>,
+    /// Weight of removals that were logged again: it counts as live, so that a segment of nothing
+    /// else is not compacted for ever.
+    pub logged_again: u64,
 }
 
 impl Remains {

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 
 use super::cache::Cache;
+use super::checkpoint::{self, Checkpoints};
+use super::compaction::Compaction;
 use super::core::{Core, Line, News, Severity};
 use super::handle::FileHandle;
 use super::io::{Completion, Failure, Listed, Submission, Work};
@@ -14,6 +16,7 @@ use super::journal::seal::{Key, Keys};
 use super::memory;
 use super::recovery::Recovery;
 use super::requests::Purpose;
+use super::restore::Restore;
 use super::shelf::{Shelf, join};
 use super::{
     Fetched, Messages, NewMessage, Refused, Selection, Seq, State, SubjectState, UnixNanos,
@@ -44,6 +47,8 @@ pub struct Options {
     pub segment_bytes: u64,
     /// What was read or written is kept in memory up to this.
     pub cache_bytes: usize,
+    /// A checkpoint is made when so much was written since the last, or twice what that one takes.
+    pub checkpoint_bytes: u64,
     /// When acknowledgements leave.
     pub sync: Sync,
     /// What is written is encrypted with it.
@@ -62,6 +67,7 @@ impl Options {
         Self {
             segment_bytes: 16 << 20,
             cache_bytes: 32 << 20,
+            checkpoint_bytes: 64 << 20,
             sync: Sync::Always,
             key: None,
             previous_key: None,
@@ -111,17 +117,36 @@ pub struct Store {
     /// A write was refused for want of space and is tried again then.
     retry_at: Option<Millis>,
     pub(super) hash: SubjectHash,
+    pub(super) compaction: Compaction,
+    pub(super) checkpoints: Checkpoints,
+    is_closing: bool,
     was_full: bool,
 }
 
 impl Store {
     /// Opens what is in the directory. Nothing can be asked of it before [`Store::is_ready`].
-    pub fn open(options: &Options, files: &[Listed], now: Millis) -> Self {
+    pub fn open(options: &Options, listed: &[Listed], now: Millis) -> Self {
         let keys = Keys::new(options.key.as_ref(), options.previous_key.as_ref());
-        let files = Files::new(files, options.segment_bytes);
+        let files = Files::new(listed, options.segment_bytes);
         let mut recovery = Recovery::new(files.opening());
+        let saved = listed.iter().find(|file| file.name == checkpoint::NAME);
+        recovery.restore = saved.map(|file| Restore::new(file.bytes));
         let log = Log::new(files, keys.clone(), Prng::new(options.seed));
         let mut core = Core::new(log, Cache::new(options.cache_bytes), now);
+        if listed.iter().any(|file| file.name == checkpoint::NEW_NAME) {
+            // It was not finished.
+            let work = Work::Remove {
+                name: checkpoint::NEW_NAME.to_owned(),
+            };
+            core.requests.submit(work, Purpose::Forgotten);
+        }
+        if recovery.restore.is_some() {
+            let work = Work::Open {
+                file: checkpoint::READ_FILE,
+                name: checkpoint::NAME.to_owned(),
+            };
+            core.requests.submit(work, Purpose::OpenCheckpoint);
+        }
         recovery.ask(&mut core.requests);
         let mut this = Self {
             core,
@@ -137,6 +162,9 @@ impl Store {
             sync_at: None,
             retry_at: None,
             hash: options.hash.clone(),
+            compaction: Compaction::default(),
+            checkpoints: Checkpoints::new(options.checkpoint_bytes),
+            is_closing: false,
             was_full: false,
         };
         this.recover();
@@ -332,6 +360,7 @@ impl Store {
             self.core.log.files.next_deadline(),
             self.sync_at,
             self.retry_at,
+            self.compaction.next_deadline(),
         ];
         times.into_iter().flatten().min()
     }
@@ -353,9 +382,35 @@ impl Store {
     /// something is to be written.
     pub fn submit(&mut self, out: &mut Vec<Submission>) {
         if self.recovery.is_none() {
+            if !self.is_closing {
+                self.compact();
+            }
             self.flush();
+            let wanted = self.is_closing && self.is_checkpoint_wanted();
+            self.checkpoint(wanted);
         }
         self.core.requests.drain(out);
+    }
+
+    /// Begins to end: everything is written, then a checkpoint. Go on with `submit` and `handle` until
+    /// [`Store::is_shut_down`]; nothing may be changed any more.
+    pub fn shut_down(&mut self) {
+        self.is_closing = true;
+    }
+
+    /// Whether there is nothing left to do.
+    pub fn is_shut_down(&self) -> bool {
+        let log = &self.core.log;
+        let stuck = log.is_poisoned() || self.retry_at.is_some() || log.files.is_full();
+        let rested = !log.is_flushing() && self.checkpoints.is_idle();
+        self.is_closing && rested && (stuck || log.is_idle() && !self.is_checkpoint_wanted())
+    }
+
+    /// Whether something has changed since the last checkpoint, and it makes sense to make one.
+    fn is_checkpoint_wanted(&self) -> bool {
+        self.failed.is_none()
+            && self.recovery.is_none()
+            && self.checkpoints.is_of_use(self.core.changes, self.core.now)
     }
 
     fn flush(&mut self) {
@@ -370,6 +425,9 @@ impl Store {
         }
         core.log
             .flush(self.sync == Sync::Always, &mut core.requests);
+        if self.is_closing && core.log.is_idle() && core.log.durable() < core.log.written() {
+            self.sync();
+        }
     }
 
     /// Logs what was removed since the last flush, as far as there is room.
@@ -451,6 +509,36 @@ impl Store {
                 core.cache.piece_arrived(name, piece, result, &buffer);
                 core.news.reads = true;
             }
+            Purpose::Compact(generation) => self.window_arrived(generation, result, &buffer),
+            Purpose::Checkpoint => self.checkpoint_done(result),
+            Purpose::OpenCheckpoint => {
+                if let Some(mut recovery) = self.recovery.take() {
+                    if let Some(restore) = &mut recovery.restore {
+                        restore.is_open = result.is_ok();
+                        restore.is_bad = result.is_err();
+                        restore.ask(&mut self.core.requests);
+                    }
+                    self.recovery = Some(recovery);
+                }
+                self.recover();
+            }
+            Purpose::Restore(offset) => {
+                if let Some(mut recovery) = self.recovery.take() {
+                    if let Some(restore) = &mut recovery.restore {
+                        restore.arrived(offset, result, buffer, self);
+                        restore.ask(&mut self.core.requests);
+                    }
+                    self.recovery = Some(recovery);
+                }
+                self.recover();
+            }
+            Purpose::DiscardCheckpoint => {
+                let work = Work::Remove {
+                    name: checkpoint::NEW_NAME.to_owned(),
+                };
+                core.requests.submit(work, Purpose::Forgotten);
+            }
+            Purpose::Forgotten => {}
             Purpose::OpenSegment(file) => {
                 self.segment_opened(file, result);
                 self.recover();
@@ -477,6 +565,8 @@ impl Store {
                     return;
                 };
                 let bytes = &frame.buffer[..frame.span];
+                self.compaction.pay(frame.span);
+                self.checkpoints.pay(frame.span);
                 core.cache
                     .wrote(frame.slot, frame.generation, frame.start, bytes);
                 core.log.give_back(frame);

@@ -59,9 +59,25 @@ impl FileHandle<'_> {
 
     fn log_skip(&mut self, last: Seq, time: UnixNanos) -> Result<(), Refused> {
         let parts: [&[u8]; 2] = [&last.to_le_bytes(), &time.to_le_bytes()];
+        let number = self.number();
         self.core
-            .put(Kind::Skip, self.number(), &parts, Need::Housekeeping)?;
+            .log
+            .put(Kind::Skip, number, &parts, Need::Housekeeping)?;
+        self.core.changes += 1;
         Ok(())
+    }
+
+    /// Logs all facts of a number anew, as they are.
+    pub fn log_notes_again(&mut self, note: u32) -> Result<(), Refused> {
+        let Some(kept) = self.shelf.notes.get_mut(&note) else {
+            return Ok(());
+        };
+        let facts = std::mem::take(&mut kept.facts);
+        let logged = self.log_notes(note, &facts);
+        if let Some(kept) = self.shelf.notes.get_mut(&note) {
+            kept.facts = facts;
+        }
+        logged
     }
 
     /// Logs all facts of a number anew; those before are dead.

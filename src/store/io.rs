@@ -58,7 +58,8 @@ pub enum Work {
         /// Its length. The bytes are zero.
         bytes: u64,
     },
-    /// Write. Short writes are the executor's to go on with.
+    /// Write. Short writes are the executor's to go on with. Segments are written where they have space
+    /// already; a checkpoint is written at its end and becomes longer.
     Write {
         /// Where to.
         file: FileId,

@@ -6,6 +6,8 @@
 //! not what a publish header, a consumer or an account's limit means.
 
 mod cache;
+mod checkpoint;
+mod compaction;
 mod core;
 mod facade;
 mod handle;
@@ -19,6 +21,7 @@ pub mod naive;
 mod recovery;
 mod replay;
 mod requests;
+mod restore;
 pub mod selection;
 mod shelf;
 

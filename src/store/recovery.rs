@@ -11,6 +11,7 @@ use super::journal::files::FileNumber;
 use super::journal::frame::FrameHead;
 use super::journal::record::SegmentMark;
 use super::requests::{Purpose, Requests};
+use super::restore::Restore;
 
 /// Files that are opened at once.
 const OPENS_MAX: usize = 64;
@@ -45,6 +46,8 @@ pub(crate) enum Stage {
     Search,
     /// The newest segments are read for which others there are.
     Marks,
+    /// What is still to come of the checkpoint is awaited.
+    Restore,
     /// Segments are read and replayed.
     Replay,
 }
@@ -73,10 +76,14 @@ pub(crate) struct Recovery {
     pub freed: BTreeSet<u64>,
     /// Generations that were searched for those.
     pub searched: BTreeSet<u64>,
+    /// The checkpoint, if there is one.
+    pub restore: Option<Restore>,
     /// Segments to be replayed.
     pub replay: VecDeque<SegmentMark>,
     /// Streams that were deleted.
     pub deleted: BTreeSet<u32>,
+    /// Where in the first of them.
+    pub replay_from: (u64, usize),
     /// Number of damages so far, and sequences that may be lost with them.
     pub damages: u64,
 }
@@ -95,8 +102,10 @@ impl Recovery {
             has_marks: false,
             freed: BTreeSet::new(),
             searched: BTreeSet::new(),
+            restore: None,
             replay: VecDeque::new(),
             deleted: BTreeSet::new(),
+            replay_from: (0, 0),
             damages: 0,
         }
     }

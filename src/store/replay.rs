@@ -5,6 +5,7 @@ use super::facade::Store;
 use super::handle::bury;
 use super::index::Arrival;
 use super::io::Failure;
+use super::io::Work;
 use super::journal::StreamNumber;
 use super::journal::files::FileNumber;
 use super::journal::record::{self, Kind, Raw, SegmentMark};
@@ -12,6 +13,8 @@ use super::journal::scan::{Damage, Expected, Piece, newest_generation, scan};
 use super::journal::seal::Seal;
 use super::location::{Location, Slot};
 use super::recovery::{Recovery, Stage, Survey, Whole};
+use super::requests::Purpose;
+use super::restore::Restore;
 use super::shelf::Shelf;
 use super::{Seq, counted_bytes};
 
@@ -87,7 +90,18 @@ impl Store {
                 if !recovery.is_satisfied() {
                     return false;
                 }
-                self.plan_replay(recovery);
+                self.take_stock(recovery);
+                recovery.stage = Stage::Restore;
+                true
+            }
+            Stage::Restore => {
+                let waits = recovery.restore.as_ref().is_some_and(|restore| {
+                    !(restore.is_quiet() && (restore.is_done || restore.is_bad))
+                });
+                if waits {
+                    return false;
+                }
+                self.restore(recovery);
                 true
             }
             Stage::Replay => {
@@ -143,8 +157,7 @@ impl Store {
     }
 
     /// Decides which files are segments, which are spares, and what is missing.
-    fn plan_replay(&mut self, recovery: &mut Recovery) {
-        recovery.stage = Stage::Replay;
+    fn take_stock(&mut self, recovery: &mut Recovery) {
         let newest_mark = recovery.marks.keys().next_back().copied().unwrap_or(0);
         let mut surveys = std::mem::take(&mut recovery.surveys);
         surveys.sort_by_key(|survey| survey.head.map(|head| head.generation));
@@ -215,11 +228,71 @@ impl Store {
         }
         self.core.log.resume(1, highest + 1);
         recovery.surveys = surveys;
+    }
+
+    /// Uses the checkpoint, if it can be used; then replay begins.
+    fn restore(&mut self, recovery: &mut Recovery) {
+        recovery.stage = Stage::Replay;
+        if let Some(restore) = recovery.restore.take() {
+            if restore.is_open {
+                let work = Work::Close {
+                    file: super::checkpoint::READ_FILE,
+                };
+                self.core.requests.submit(work, Purpose::Forgotten);
+            }
+            // Places in it are of use only if it is known which segment has which number.
+            let known = recovery
+                .replay
+                .iter()
+                .all(|mark| recovery.marks.contains_key(&mark.generation));
+            if restore.is_done && !restore.is_bad && known && recovery.has_marks {
+                self.apply_checkpoint(recovery, restore);
+            } else {
+                self.checkpoints.distrust();
+                let text = "store: the checkpoint is damaged, or not of these segments: the whole journal is read".to_owned();
+                self.core.say(Severity::Warning, text);
+            }
+        }
         let order = recovery.replay.iter().filter_map(|mark| {
             let file = self.core.log.segment(mark.slot)?.file?;
             Some((file, self.core.log.files.bytes(file)))
         });
         recovery.wanted = order.collect();
+    }
+
+    fn apply_checkpoint(&mut self, recovery: &mut Recovery, restore: Restore) {
+        self.checkpoints.there = Some(restore.generation);
+        self.checkpoints.bytes = restore.bytes();
+        self.next_number = restore.next_stream;
+        recovery.replay_from = (restore.generation, restore.offset);
+        let log = &mut self.core.log;
+        for (slot, &bytes) in restore.weights.iter().enumerate() {
+            log.enliven(slot as Slot, bytes as usize);
+        }
+        for shelf in restore.shelves {
+            let notes = shelf.notes.values().flat_map(|note| &note.spots);
+            for &(slot, bytes) in notes.chain(&shelf.meta_at) {
+                log.enliven(slot, bytes);
+            }
+            self.shelves.insert(shelf.number, shelf);
+        }
+        for (generation, saved) in restore.segments {
+            let Some(segment) = self.core.log.segment(saved.slot) else {
+                continue;
+            };
+            if segment.generation != generation {
+                continue;
+            }
+            let again = saved.remains.logged_again;
+            let live = segment.live_bytes + again;
+            self.core.log.restored(saved.slot, live, saved.logged_bytes);
+            *self.core.remains(saved.slot) = saved.remains;
+        }
+        recovery
+            .replay
+            .retain(|mark| mark.generation >= restore.generation);
+        let next_generation = self.core.log.next_generation();
+        self.core.log.resume(restore.next_frame, next_generation);
     }
 
     fn replay(&mut self, recovery: &mut Recovery, whole: &Whole) {
@@ -229,7 +302,11 @@ impl Store {
         let expected = Expected {
             generation: mark.generation,
             end: (mark.end > 0).then_some(mark.end as usize),
-            from: 0,
+            from: if recovery.replay_from.0 == mark.generation {
+                recovery.replay_from.1
+            } else {
+                0
+            },
             is_sealed: !recovery.replay.is_empty(),
         };
         let seal = self.core.log.take_seal(mark.slot);
@@ -255,6 +332,8 @@ impl Store {
             );
             self.core.say(Severity::Info, text);
         }
+        self.checkpoints
+            .pay(found.end.saturating_sub(expected.from));
         self.core
             .log
             .replayed(mark.slot, found.end, seal, found.last_number);

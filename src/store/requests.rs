@@ -28,6 +28,17 @@ pub(crate) enum Purpose {
         block: u32,
         piece: u32,
     },
+    /// A window of the segment of that generation, to be compacted.
+    Compact(u64),
+    /// A step of making a checkpoint.
+    Checkpoint,
+    /// The checkpoint is opened, and a piece of it from that offset is read.
+    OpenCheckpoint,
+    Restore(u64),
+    /// One that was given up is closed.
+    DiscardCheckpoint,
+    /// Nobody waits for it.
+    Forgotten,
     /// A piece of a file, when the store is opened.
     Recover {
         file: FileNumber,

@@ -40,7 +40,7 @@
 //!
 //! `{a*500}` is five hundred times `a`. Shown are bodies; of messages `subject | reply | headers | body`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
@@ -67,16 +67,7 @@ const PARALLEL: usize = 4;
 fn calls() {
     let only = env::var("CALLS").unwrap_or_default();
     let record = env::var_os("RECORD").is_some() && harness::is_nats_server();
-    let folder = Path::new(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/jetstream/cases"
-    ));
-    let mut paths: Vec<PathBuf> = fs::read_dir(folder)
-        .expect("there are cases")
-        .map(|entry| entry.expect("the folder can be read").path())
-        .collect();
-    paths.sort();
-    let mut files: Vec<File> = paths.into_iter().map(File::read).collect();
+    let mut files: Vec<File> = case_paths().into_iter().map(File::read).collect();
     let mut places = Vec::new();
     for (i, file) in files.iter().enumerate() {
         for (j, case) in file.cases.iter().enumerate() {
@@ -126,7 +117,49 @@ fn calls() {
     );
 }
 
+/// Each error code of the API is returned in some case, or stands in `unreachable.txt` with the reason.
+#[test]
+fn every_error_code_is_accounted_for() {
+    let excused: BTreeMap<u64, &str> = include_str!("unreachable.txt")
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .filter_map(|(code, reason)| Some((code.parse().ok()?, reason)))
+        .collect();
+    let mut returned = BTreeSet::new();
+    for path in case_paths() {
+        for case in File::read(path).cases {
+            for step in &case.steps {
+                let waited_for = step.line().strip_prefix("until \"");
+                for text in step.expected.iter().map(String::as_str).chain(waited_for) {
+                    let codes = text.split("\"err_code\":").skip(1).chain(waited_for);
+                    returned.extend(codes.filter_map(|code| code.get(..5)?.parse::<u64>().ok()));
+                }
+            }
+        }
+    }
+    for code in 10002..=10227 {
+        assert_ne!(
+            returned.contains(&code),
+            excused.contains_key(&code),
+            "{code} is to be returned by a case, or to stand in unreachable.txt with the reason"
+        );
+    }
+}
+
 // ---- case files ----
+
+fn case_paths() -> Vec<PathBuf> {
+    let folder = Path::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/jetstream/cases"
+    ));
+    let mut paths: Vec<PathBuf> = fs::read_dir(folder)
+        .expect("there are cases")
+        .map(|entry| entry.expect("the folder can be read").path())
+        .collect();
+    paths.sort();
+    paths
+}
 
 struct File {
     path: PathBuf,

@@ -9,5 +9,6 @@ mod harness;
 
 mod calls;
 mod client;
+mod rust_client;
 mod scripts;
 mod shown;

@@ -174,7 +174,7 @@ fn is_time(text: &str) -> bool {
         && !text.starts_with("2099")
         && !text.starts_with("200")
         && bytes[4] == b'-'
-        && bytes[10] == b'T'
+        && matches!(bytes[10], b'T' | b' ')
         && bytes[13] == b':'
         && bytes[..4].iter().all(u8::is_ascii_digit)
 }

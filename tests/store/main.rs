@@ -1,8 +1,13 @@
 //! The store on a simulated disk.
 
 mod disk;
+mod oracle;
+mod random;
 mod shell;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use random::{Kind, Run};
 use shell::Shell;
 use skein::store::{Fetched, Messages, NewMessage, StreamOptions};
 
@@ -68,4 +73,52 @@ fn what_was_durable_is_there_after_a_power_cut() {
         assert_eq!(stream.state().last_seq, 1000);
         assert!(matches!(stream.get(5), Fetched::Gone));
     }
+}
+
+/// Runs some seeds, or those that `SKEIN_STORE_SEEDS=a..b` asks for.
+fn simulate(kind: Kind, seeds: std::ops::Range<u64>) {
+    let asked = std::env::var("SKEIN_STORE_SEEDS").ok().map(|range| {
+        let (from, to) = range.split_once("..").expect("SKEIN_STORE_SEEDS is a..b");
+        from.parse().expect("a number")..to.parse().expect("a number")
+    });
+    for seed in asked.unwrap_or(seeds) {
+        let result = catch_unwind(AssertUnwindSafe(|| Run::new(seed, kind).run()));
+        if let Err(why) = result {
+            eprintln!(
+                "\nseed {seed} fails; again: SKEIN_STORE_SEEDS={seed}..{} cargo test --test store {kind:?}\n",
+                seed + 1
+            );
+            std::panic::resume_unwind(why);
+        }
+    }
+}
+
+#[test]
+#[allow(non_snake_case)]
+fn simulation_Honest() {
+    simulate(Kind::Honest, 0..150);
+}
+
+#[test]
+#[allow(non_snake_case)]
+fn simulation_Killed() {
+    simulate(Kind::Killed, 0..100);
+}
+
+#[test]
+#[allow(non_snake_case)]
+fn simulation_Small() {
+    simulate(Kind::Small, 0..100);
+}
+
+#[test]
+#[allow(non_snake_case)]
+fn simulation_Failing() {
+    simulate(Kind::Failing, 0..100);
+}
+
+#[test]
+#[allow(non_snake_case)]
+fn simulation_Lying() {
+    simulate(Kind::Lying, 0..150);
 }

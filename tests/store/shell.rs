@@ -62,6 +62,15 @@ impl Shell {
         happened
     }
 
+    /// Ends as it should.
+    pub fn shut_down(&mut self) {
+        self.store.shut_down();
+        while !self.store.is_shut_down() {
+            assert!(self.turn(), "the end waits for nothing");
+        }
+        self.settle();
+    }
+
     /// Goes on until nothing is under way.
     pub fn settle(&mut self) {
         while self.turn() {}

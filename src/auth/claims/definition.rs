@@ -7,7 +7,8 @@ use super::account::AccountClaims;
 use super::exchange::{ExportClaims, ExportType, ImportClaims};
 use crate::auth::definition::{
     AccountDefinition, AccountLimits, Destination, ExportDefinition, ExportKind, ImportDefinition,
-    ImportKind, LatencyDefinition, MappingDefinition, TraceDefinition,
+    ImportKind, JetStreamAccess, JetStreamLimits, LatencyDefinition, MappingDefinition,
+    TraceDefinition,
 };
 
 impl AccountClaims {
@@ -34,6 +35,7 @@ impl AccountClaims {
                 subscriptions: self.limits.subscriptions,
                 payload_bytes: self.limits.payload_bytes,
             },
+            jetstream: self.jetstream(),
             trace: self
                 .trace
                 .as_ref()
@@ -41,6 +43,20 @@ impl AccountClaims {
                     destination: destination.clone(),
                     sampling: *sampling,
                 }),
+        }
+    }
+
+    fn jetstream(&self) -> JetStreamAccess {
+        let (flat, tiers) = (&self.limits.jetstream, &self.limits.tiers);
+        if tiers.values().any(JetStreamLimits::is_anything) {
+            let tiers = tiers
+                .iter()
+                .map(|(name, limits)| (name.clone(), limits.for_server()));
+            JetStreamAccess::Tiers(tiers.collect())
+        } else if tiers.is_empty() && flat.is_anything() {
+            JetStreamAccess::Limits(flat.for_server())
+        } else {
+            JetStreamAccess::None
         }
     }
 

@@ -213,6 +213,34 @@ pub struct JetStreamLimits {
 }
 
 impl JetStreamLimits {
+    /// No limits.
+    pub const UNLIMITED: Self = Self {
+        memory_bytes: -1,
+        disk_bytes: -1,
+        streams: -1,
+        consumers: -1,
+        ack_pending: -1,
+        memory_stream_bytes: -1,
+        disk_stream_bytes: -1,
+        stream_bytes_required: false,
+    };
+
+    /// Whether anything may be stored.
+    pub(super) fn is_anything(&self) -> bool {
+        self.memory_bytes != 0 || self.disk_bytes != 0
+    }
+
+    /// As the server means it: what need not be said is no limit if it is 0.
+    pub(super) fn for_server(&self) -> Self {
+        let or_unlimited = |limit: i64| if limit == 0 { -1 } else { limit };
+        Self {
+            ack_pending: or_unlimited(self.ack_pending),
+            memory_stream_bytes: or_unlimited(self.memory_stream_bytes),
+            disk_stream_bytes: or_unlimited(self.disk_stream_bytes),
+            ..self.clone()
+        }
+    }
+
     pub(super) fn read(fields: Fields<'_>) -> Result<Self, ClaimsError> {
         Ok(Self {
             memory_bytes: fields.integer("mem_storage")?,

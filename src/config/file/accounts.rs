@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::authorization::{GLOBAL_ACCOUNT, add_users, apply_defaults, users};
 use super::exports;
+use super::jetstream;
 use super::keys::is_public_key;
-use super::later;
 use super::permissions;
 use super::reader::Reader;
 use crate::auth::accounts::{Directory, Imports};
@@ -99,7 +99,7 @@ fn account(entry: &Entry, auth: &mut AuthDefinition, reader: &mut Reader<'_>) {
             },
             "imports" => account.imports = exports::imports(node, reader),
             "exports" => account.exports = exports::exports(node, reader),
-            "jetstream" => later::account_jetstream(&account.name, node, reader),
+            "jetstream" => account.jetstream = jetstream::of_account(node, reader),
             "users" => {
                 users_place = &node.place;
                 its_users = users(node, reader).unwrap_or_default();

@@ -21,11 +21,8 @@ enum Form {
     Word(&'static [&'static str]),
     /// A string, or a number of seconds.
     Duration,
-    DurationText,
     /// Seconds, whole or not, or a duration.
     Timeout,
-    /// An integer, or a string that ends in K, M, G or T.
-    Size,
     Port,
     Listen,
     Texts,
@@ -57,8 +54,6 @@ const fn key_of(names: &'static [&'static str], form: Form) -> Key {
     Key { names, form }
 }
 
-const SWITCH_WORDS: Form = Form::Word(&["enabled", "enable", "disabled", "disable"]);
-
 const COMPRESSION: Form = Form::OneOf(&[
     Form::Bool,
     Form::Text,
@@ -76,10 +71,6 @@ const TOP: &[Key] = &[
     key_of(&["cluster"], Form::Map(CLUSTER)),
     key_of(&["gateway"], Form::Map(GATEWAY)),
     key_of(&["leaf", "leafnodes"], Form::Map(LEAF_NODES)),
-    key_of(
-        &["jetstream"],
-        Form::OneOf(&[Form::Bool, SWITCH_WORDS, Form::Map(JETSTREAM)]),
-    ),
     key_of(&["websocket", "ws"], Form::Map(WEBSOCKET)),
     key_of(&["mqtt"], Form::Map(MQTT)),
     key_of(&["http", "https"], Form::Listen),
@@ -101,8 +92,6 @@ const WITHOUT_EFFECT: &[Key] = &[
     key_of(&["http_base_path"], Form::Text),
     // Only of the log file's size.
     key_of(&["logfile_max_num", "log_max_num"], Form::Integer),
-    // Only of JetStream.
-    key_of(&["store_dir", "storedir"], Form::Text),
     // Only of `ocsp_peer`.
     key_of(
         &["ocsp_cache"],
@@ -249,94 +238,6 @@ const LEAF_REMOTE: &[Key] = &[
     key_of(&["ignore_discovered_servers"], Form::Bool),
 ];
 
-const CIPHER: Form = Form::Word(&["chacha", "chachapoly", "aes"]);
-
-const JETSTREAM: &[Key] = &[
-    key_of(&["strict"], Form::Bool),
-    key_of(&["store", "store_dir", "storedir"], Form::Text),
-    key_of(
-        &["sync", "sync_interval"],
-        Form::OneOf(&[Form::Word(&["always"]), Form::Duration]),
-    ),
-    key_of(
-        &["max_memory_store", "max_mem_store", "max_mem"],
-        Form::Size,
-    ),
-    key_of(&["max_file_store", "max_file"], Form::Size),
-    key_of(&["domain"], Form::Text),
-    key_of(&["enable", "enabled"], Form::Bool),
-    key_of(&["key", "ek", "encryption_key"], Form::Text),
-    key_of(&["prev_key", "prev_ek", "prev_encryption_key"], Form::Text),
-    key_of(&["cipher"], CIPHER),
-    key_of(&["extension_hint"], Form::Text),
-    key_of(
-        &["limits"],
-        Form::Map(&[
-            key_of(&["max_ack_pending"], Form::Integer),
-            key_of(&["max_ha_assets"], Form::Integer),
-            key_of(&["max_request_batch"], Form::Integer),
-            key_of(&["duplicate_window"], Form::DurationText),
-            key_of(
-                &["batch"],
-                Form::Map(&[
-                    key_of(&["max_inflight_per_stream"], Form::Integer),
-                    key_of(&["max_inflight_total"], Form::Integer),
-                    key_of(&["max_msgs"], Form::Integer),
-                    key_of(&["timeout"], Form::DurationText),
-                ]),
-            ),
-        ]),
-    ),
-    key_of(
-        &["tpm"],
-        Form::Map(&[
-            key_of(&["keys_file"], Form::Text),
-            key_of(&["encryption_password"], Form::Text),
-            key_of(&["srk_password"], Form::Text),
-            key_of(&["pcr"], Form::Integer),
-            key_of(&["cipher"], CIPHER),
-        ]),
-    ),
-    key_of(&["unique_tag"], Form::Text),
-    key_of(&["max_outstanding_catchup"], Form::Size),
-    key_of(&["max_buffered_size"], Form::Size),
-    key_of(&["max_buffered_msgs"], Form::Integer),
-    key_of(&["request_queue_limit"], Form::Integer),
-    key_of(&["info_queue_limit"], Form::Integer),
-    key_of(&["meta_compact"], Form::Range(0, i64::MAX)),
-    key_of(&["meta_compact_size"], Form::Size),
-    key_of(&["meta_compact_sync"], Form::Bool),
-    key_of(&["max_concurrent_io"], Form::Range(4, 8192)),
-];
-
-const ACCOUNT_JETSTREAM: Form = Form::OneOf(&[
-    Form::Bool,
-    SWITCH_WORDS,
-    Form::Map(&[
-        key_of(&["max_memory", "max_mem", "mem", "memory"], Form::Integer),
-        key_of(
-            &["max_store", "max_file", "max_disk", "store", "disk"],
-            Form::Integer,
-        ),
-        key_of(&["max_streams", "streams"], Form::Integer),
-        key_of(&["max_consumers", "consumers"], Form::Integer),
-        key_of(
-            &["max_bytes_required", "max_stream_bytes", "max_bytes"],
-            Form::Bool,
-        ),
-        key_of(
-            &["mem_max_stream_bytes", "memory_max_stream_bytes"],
-            Form::Integer,
-        ),
-        key_of(
-            &["disk_max_stream_bytes", "store_max_stream_bytes"],
-            Form::Integer,
-        ),
-        key_of(&["max_ack_pending"], Form::Integer),
-        key_of(&["cluster_traffic"], Form::Word(&["system", "owner", ""])),
-    ]),
-]);
-
 const SIMPLE_AUTHORIZATION: Form = Form::Map(&[
     key_of(&["user", "username"], Form::Text),
     key_of(&["pass", "password"], Form::Text),
@@ -413,12 +314,6 @@ pub fn key(key: &str, node: &Node, reader: &mut Reader<'_>) -> bool {
     true
 }
 
-/// Reads `jetstream` of an account.
-pub fn account_jetstream(account: &str, node: &Node, reader: &mut Reader<'_>) {
-    check(&ACCOUNT_JETSTREAM, "jetstream", node, reader);
-    refuse(&format!("accounts.{account}.jetstream"), node, reader);
-}
-
 fn find(keys: &'static [Key], name: &str) -> Option<&'static Key> {
     keys.iter().find(|key| key.names.contains(&name))
 }
@@ -475,9 +370,7 @@ fn check(form: &Form, key: &str, node: &Node, reader: &mut Reader<'_>) {
             }
         }
         Form::Duration => drop(reader.duration_ns(key, node)),
-        Form::DurationText => drop(reader.duration_text_ns(key, node)),
         Form::Timeout => drop(reader.timeout_ms(key, key, node)),
-        Form::Size => check_size(key, node, reader),
         Form::Port => {
             if let Some(number) = reader.integer(key, node) {
                 port(number, &node.place, reader);
@@ -531,10 +424,6 @@ fn is_for(form: &Form, value: &Value) -> bool {
         (Form::Bool, Value::Bool(_)) | (Form::Map(_), Value::Map(_)) => true,
         (Form::Text, Value::Text(_)) => true,
         (Form::Duration, Value::Text(_) | Value::Integer(_)) => true,
-        // `always` stands beside a duration.
-        (Form::Word(words), Value::Text(text)) => {
-            words.len() > 1 || words.iter().any(|word| text.eq_ignore_ascii_case(word))
-        }
         _ => false,
     }
 }
@@ -547,20 +436,6 @@ fn check_map(keys: &'static [Key], name: &str, node: &Node, reader: &mut Reader<
             None => reader.unknown(entry),
         }
     }
-}
-
-fn check_size(key: &str, node: &Node, reader: &mut Reader<'_>) {
-    let wrong = match &node.value {
-        Value::Integer(_) => return,
-        Value::Text(text) if text.is_empty() => return,
-        Value::Text(text) => match text.strip_suffix(['K', 'M', 'G', 'T']) {
-            Some(digits) if digits.parse::<i64>().is_ok() => return,
-            Some(digits) => format!("{key} {digits:?} is not a number"),
-            None => format!("{key} sizes defined as strings must end in K, M, G, T"),
-        },
-        _ => format!("{key} must be int64 or string"),
-    };
-    reader.error(&node.place, wrong);
 }
 
 fn check_server_authorization(part: &str, node: &Node, reader: &mut Reader<'_>) {

@@ -7,6 +7,7 @@
 mod accounts;
 mod authorization;
 mod exports;
+mod jetstream;
 mod keys;
 mod later;
 mod permissions;
@@ -119,6 +120,7 @@ impl Top<'_> {
             || self.limit_key(key, node, reader)
             || self.log_key(key, node, reader)
             || self.security_key(key, node, reader)
+            || self.jetstream_key(key, node, reader)
             || later::key(key, node, reader)
         {
             return;
@@ -307,6 +309,16 @@ impl Top<'_> {
             "logfile" | "log_file" => {
                 config.log_file = reader.text_given(key, node).map(Into::into);
             }
+            _ => return false,
+        }
+        true
+    }
+
+    fn jetstream_key(&mut self, key: &str, node: &Node, reader: &mut Reader<'_>) -> bool {
+        let options = &mut self.config.jetstream;
+        match key {
+            "jetstream" => jetstream::read(node, options, reader),
+            "store_dir" | "storedir" => jetstream::store_dir(key, node, options, reader),
             _ => return false,
         }
         true

@@ -10,16 +10,18 @@ pub(super) mod notes;
 mod retention;
 mod wake;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use hashbrown::HashMap;
 
 use crate::base::deadlines::Millis;
+use crate::jetstream::adopted;
 use crate::jetstream::api::errors::{ApiError, Code};
 use crate::jetstream::api::requests::{MsgDeleteRequest, PurgeRequest};
 use crate::jetstream::api::subjects::FlowControlSubject;
 use crate::jetstream::config::{ConsumerConfig, Retention, Storage, StreamConfig};
 use crate::jetstream::consumer::{AckSubject, Around, Consumer, Desk, End, Fate, Home, Progress};
+use crate::jetstream::snapshot::ConsumerSnapshot;
 use crate::jetstream::sourcing::Feeder;
 use crate::jetstream::stream::{Arrival, Outcome, Room, Settings, Stream, World};
 use crate::jetstream::{Now, Outlet};
@@ -30,6 +32,8 @@ use wake::Wake;
 
 /// Messages that a consumer delivers before others have their turn.
 const DELIVERIES_PER_TURN: usize = 256;
+/// Consumers that deliver before the stream's other work has its turn.
+const CONSUMERS_PER_TURN: usize = 64;
 /// Sequences that a sweep looks at before others have their turn.
 const SWEEP_PER_TURN: usize = 4096;
 /// How long a consumer waits whose receiver has too much unsent.
@@ -59,6 +63,8 @@ struct Seat {
     is_kept: bool,
     /// It is not shown: a mirror or a source made it.
     is_hidden: bool,
+    /// It has to hear of each message that is removed.
+    hears: bool,
 }
 
 /// See the module.
@@ -82,6 +88,8 @@ pub struct Asset {
     sweep: Option<Seq>,
     /// Consumers with facts that are not written.
     dirty: Vec<u32>,
+    /// Consumers that have to hear of each message that is removed.
+    hearing: BTreeSet<u32>,
     /// What was durable when consumers were woken last.
     seen: Seq,
     feeds: Feeds,
@@ -146,6 +154,7 @@ impl Asset {
             pausing_until: 0,
             sweep: None,
             dirty: Vec::new(),
+            hearing: BTreeSet::new(),
             seen: 0,
             stream_due: None,
             pushers: HashMap::new(),
@@ -219,6 +228,14 @@ impl Asset {
             .map(|seat| &seat.consumer)
     }
 
+    /// How far consumers have come, for a snapshot.
+    pub fn snapshots(&self, now: UnixNanos) -> Vec<ConsumerSnapshot> {
+        let consumers = self.consumers();
+        consumers
+            .filter_map(|consumer| adopted::snapshot_of(consumer, now))
+            .collect()
+    }
+
     /// All configurations of consumers there are, for the check of a new one.
     pub fn configs(&self) -> impl Iterator<Item = &ConsumerConfig> {
         self.consumers().map(Consumer::config)
@@ -251,14 +268,8 @@ impl Asset {
         around: &mut Surroundings<'_, M, O>,
         work: impl FnOnce(&mut Stream, &mut World<'_, M, O>) -> R,
     ) -> R {
-        let seats = &self.seats;
-        let names = &self.names;
-        let wanted = |subject: &[u8]| {
-            names.values().any(|&place| {
-                let seat = seats[place as usize].as_deref();
-                seat.is_some_and(|seat| seat.consumer.selection().matches(subject))
-            })
-        };
+        let wake = &self.wake;
+        let wanted = |subject: &[u8]| wake.is_wanted(subject);
         let mut world = World {
             messages: &mut *around.messages,
             outlet: &mut *around.outlet,
@@ -274,35 +285,26 @@ impl Asset {
 
     /// What follows from a change of the stream: consumers hear of removals, and are woken.
     pub fn after_change<M: Messages, O: Outlet>(&mut self, around: &mut Surroundings<'_, M, O>) {
-        let removed = self.stream.take_removed();
-        if !removed.is_empty() {
-            let places: Vec<u32> = self.names.values().copied().collect();
-            for place in places {
-                let single = removed.single().map(|(seq, subject)| (seq, Some(subject)));
-                self.hear(place, single, removed.many, around);
-            }
-        }
+        self.hear_of_removed(around);
         self.wake(around);
     }
 
-    fn hear<'r, M: Messages, O: Outlet>(
-        &mut self,
-        place: u32,
-        single: impl Iterator<Item = (Seq, Option<&'r [u8]>)>,
-        many: bool,
-        around: &mut Surroundings<'_, M, O>,
-    ) {
-        let hears = self
-            .seat(place)
-            .is_some_and(|seat| many || seat.consumer.hears_removals());
-        if hears {
+    /// Tells consumers of what has left the stream: of many all, of one those that count on it.
+    fn hear_of_removed<M: Messages, O: Outlet>(&mut self, around: &mut Surroundings<'_, M, O>) {
+        let removed = self.stream.take_removed();
+        if removed.is_empty() {
+            return;
+        }
+        if removed.many {
+            for place in self.names.values().copied().collect::<Vec<_>>() {
+                self.with(place, around, Consumer::purged);
+            }
+            return;
+        }
+        for place in self.hearing.iter().copied().collect::<Vec<_>>() {
             self.with(place, around, |consumer, around| {
-                if many {
-                    consumer.purged(around);
-                } else {
-                    for (seq, subject) in single {
-                        consumer.removed(seq, subject, around);
-                    }
+                for (seq, subject) in removed.single() {
+                    consumer.removed(seq, Some(subject), around);
                 }
             });
         }
@@ -325,6 +327,8 @@ impl Asset {
         };
         let was_dirty = seat.consumer.is_dirty();
         let done = work(&mut seat.consumer, &mut own);
+        self.wake
+            .arm(place, seat.consumer.take_deadline(around.now));
         if seat.is_kept && !was_dirty && seat.consumer.is_dirty() {
             self.dirty.push(place);
         }
@@ -332,10 +336,24 @@ impl Asset {
             seat.is_queued = true;
             self.ready.push_back(place);
         }
+        let hears = seat.consumer.hears_removals();
+        if hears != seat.hears {
+            seat.hears = hears;
+            self.set_hearing(place, hears);
+        }
         if !around.desk.settled.is_empty() {
             self.settle(around);
         }
         Some(done)
+    }
+
+    fn set_hearing(&mut self, place: u32, hears: bool) {
+        if hears {
+            self.hearing.insert(place);
+        } else {
+            self.hearing.remove(&place);
+        }
+        self.stream.tell_removed(!self.hearing.is_empty());
     }
 
     /// A client has acknowledged something, or said something else about it.
@@ -427,7 +445,7 @@ impl Asset {
 
     /// Delivers what there is to deliver, for one turn; whether there is more.
     pub fn pump<M: Messages, O: Outlet>(&mut self, around: &mut Surroundings<'_, M, O>) -> bool {
-        for _ in 0..self.ready.len() {
+        for _ in 0..self.ready.len().min(CONSUMERS_PER_TURN) {
             let Some(place) = self.ready.pop_front() else {
                 break;
             };
@@ -496,22 +514,10 @@ impl Asset {
         }
         let mut ended = Vec::new();
         while let Some(place) = self.wake.pop_due(now_ms) {
-            let due = self
-                .seat(place)
-                .and_then(|seat| seat.consumer.next_deadline());
-            if due.is_none_or(|at| at > now_ms) {
-                self.wake.arm(place, due);
-                continue;
-            }
             let fate = self.with(place, around, Consumer::tick);
             if fate == Some(Fate::Inactive) {
                 ended.extend(self.seat(place).map(|seat| seat.consumer.name().into()));
-                continue;
             }
-            let due = self
-                .seat(place)
-                .and_then(|seat| seat.consumer.next_deadline());
-            self.wake.arm(place, due.map(|at| at.max(now_ms + 1)));
         }
         ended
     }
@@ -559,6 +565,7 @@ impl Asset {
                 is_queued: false,
                 is_kept,
                 is_hidden,
+                hears: false,
             },
         );
         if is_kept && self.write_whole(place, around).is_err() {
@@ -659,6 +666,7 @@ impl Asset {
             list.retain(|&other| other != place);
         }
         self.ready.retain(|&other| other != place);
+        self.set_hearing(place, false);
         self.seats[place as usize] = None;
         around.messages.forget_note(notes::number(place));
         self.sweep_if_interest();
@@ -711,3 +719,6 @@ fn home(config: &StreamConfig, settings: &Settings, account: &str) -> Home {
         is_durable: settings.waits_for_disk && config.storage == Storage::File,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -147,6 +147,7 @@ impl Asset {
             is_queued: false,
             is_kept: true,
             is_hidden: false,
+            hears: false,
         };
         let place = note - 1;
         self.put_seat(place, seat);

@@ -6,72 +6,46 @@ use crate::store::{Messages, Selection, Seq};
 
 use super::{Asset, SWEEP_PER_TURN, Surroundings};
 
-/// Whether a message is needed.
-enum Verdict {
-    Needed,
-    Nobody,
-}
-
 impl Asset {
     /// Removes what consumers have settled and nobody else needs.
     pub(super) fn settle<M: Messages, O: Outlet>(&mut self, around: &mut Surroundings<'_, M, O>) {
         let settled = std::mem::take(&mut around.desk.settled);
-        if self.config().retention == Retention::Limits {
-            return;
-        }
-        let mut removed = Vec::new();
-        for &(first, last) in &settled {
-            let mut seq = first.max(around.messages.state().first_seq);
-            while seq <= last {
-                match self.verdict(seq, around.messages) {
-                    Verdict::Needed => {}
-                    Verdict::Nobody => {
-                        if around.messages.remove(seq, false) {
-                            removed.push(seq);
-                        }
-                    }
+        if self.config().retention != Retention::Limits {
+            let mut everything = Selection::everything();
+            for &(first, last) in &settled {
+                // What is not there need not be looked at: a range may be long and the stream empty.
+                let mut from = first;
+                while let Some(seq) = around.messages.next(&mut everything, from)
+                    && seq <= last
+                {
+                    self.remove_if_unneeded(seq, around.messages);
+                    from = seq + 1;
                 }
-                seq += 1;
             }
         }
         // The same room is used again.
         around.desk.settled = settled;
         around.desk.settled.clear();
-        self.tell_of(&removed, around);
+        self.hear_of_removed(around);
     }
 
-    /// Tells those consumers that count on it.
-    fn tell_of<M: Messages, O: Outlet>(
-        &mut self,
-        removed: &[Seq],
-        around: &mut Surroundings<'_, M, O>,
-    ) {
-        if removed.is_empty() || self.names.len() < 2 {
-            return;
-        }
-        let places: Vec<u32> = self.names.values().copied().collect();
-        for place in places {
-            self.hear(place, removed.iter().map(|&seq| (seq, None)), false, around);
+    fn remove_if_unneeded<M: Messages>(&mut self, seq: Seq, messages: &mut M) {
+        if !self.is_needed(seq, messages) {
+            self.stream.remove_settled(seq, messages);
         }
     }
 
-    fn verdict<M: Messages>(&self, seq: Seq, messages: &M) -> Verdict {
-        let mut may_need = self
-            .names
-            .values()
-            .filter_map(|&place| self.seat(place))
-            .filter(|seat| !seat.consumer.is_acknowledged(seq) || seat.consumer.gives_up())
-            .peekable();
-        if may_need.peek().is_none() {
-            return Verdict::Nobody;
-        }
+    /// Whether some consumer needs a message. Only those are asked whose filters match.
+    fn is_needed<M: Messages>(&self, seq: Seq, messages: &M) -> bool {
         let Some(subject) = messages.subject_of(seq) else {
-            return Verdict::Needed;
+            return true;
         };
-        match may_need.any(|seat| seat.consumer.needs(seq, subject)) {
-            true => Verdict::Needed,
-            false => Verdict::Nobody,
-        }
+        let mut is_needed = false;
+        self.wake.interested(subject, &mut |place| {
+            let needs = |seat: &super::Seat| seat.consumer.needs(seq, subject);
+            is_needed = is_needed || self.seat(place).is_some_and(needs);
+        });
+        is_needed
     }
 
     /// A consumer has gone or wants something else: what only it wanted may leave.
@@ -87,23 +61,15 @@ impl Asset {
             return;
         };
         let mut everything = Selection::everything();
-        let mut removed = Vec::new();
         for _ in 0..SWEEP_PER_TURN {
             let Some(seq) = around.messages.next(&mut everything, from) else {
                 self.sweep = None;
                 break;
             };
-            match self.verdict(seq, around.messages) {
-                Verdict::Needed => {}
-                Verdict::Nobody => {
-                    if around.messages.remove(seq, false) {
-                        removed.push(seq);
-                    }
-                }
-            }
+            self.remove_if_unneeded(seq, around.messages);
             from = seq + 1;
             self.sweep = Some(from);
         }
-        self.tell_of(&removed, around);
+        self.hear_of_removed(around);
     }
 }

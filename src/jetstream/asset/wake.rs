@@ -3,6 +3,7 @@
 //! With few consumers all hungry ones are woken: each looks at the index once. With many, a message
 //! wakes those whose filters match it, found as the router finds subscribers.
 
+use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use crate::base::deadlines::{Deadlines, Millis};
@@ -27,8 +28,8 @@ pub struct Wake {
     filtered: Vec<Vec<u32>>,
     /// Who wants everything.
     unfiltered: Vec<u32>,
-    patterns: Vec<(u32, EntryId)>,
-    count: usize,
+    /// The filters of each consumer that has some.
+    entries: HashMap<u32, SmallVec<[EntryId; 2]>>,
 }
 
 impl Default for Wake {
@@ -41,8 +42,7 @@ impl Default for Wake {
             hash,
             filtered: Vec::new(),
             unfiltered: Vec::new(),
-            patterns: Vec::new(),
-            count: 0,
+            entries: HashMap::new(),
         }
     }
 }
@@ -50,39 +50,43 @@ impl Default for Wake {
 impl Wake {
     /// A consumer wants these subjects.
     pub fn add(&mut self, place: u32, selection: &Selection) {
-        self.count += 1;
         if selection.is_everything() {
             self.unfiltered.push(place);
             return;
         }
+        let mut entries = SmallVec::new();
         for pattern in selection.patterns() {
             let (entry, _) = self.index.insert(pattern);
             let at = entry as usize;
             if at >= self.filtered.len() {
                 self.filtered.resize_with(at + 1, Vec::new);
             }
-            if !self.filtered[at].contains(&place) {
+            if !entries.contains(&entry) {
                 self.filtered[at].push(place);
-                self.patterns.push((place, entry));
+                entries.push(entry);
             }
         }
+        self.entries.insert(place, entries);
     }
 
     /// A consumer wants nothing more.
     pub fn remove(&mut self, place: u32) {
-        self.count = self.count.saturating_sub(1);
-        self.unfiltered.retain(|&other| other != place);
-        let (mine, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.patterns)
-            .into_iter()
-            .partition(|&(owner, _)| owner == place);
-        self.patterns = others;
-        for (_, entry) in mine {
+        let Some(entries) = self.entries.remove(&place) else {
+            self.unfiltered.retain(|&other| other != place);
+            return;
+        };
+        for entry in entries {
             let list = &mut self.filtered[entry as usize];
             list.retain(|&other| other != place);
             if list.is_empty() {
                 self.index.remove(entry);
             }
         }
+    }
+
+    /// Consumers that there are.
+    fn count(&self) -> usize {
+        self.unfiltered.len() + self.entries.len()
     }
 
     /// Looks at a consumer then.
@@ -102,7 +106,22 @@ impl Wake {
         self.deadlines.next()
     }
 
-    fn interested(&self, subject: &[u8], each: &mut impl FnMut(u32)) {
+    /// Whether somebody wants a subject.
+    pub fn is_wanted(&self, subject: &[u8]) -> bool {
+        let mut is_wanted = !self.unfiltered.is_empty();
+        if !is_wanted && !self.entries.is_empty() {
+            self.filtered_by(subject, &mut |_| is_wanted = true);
+        }
+        is_wanted
+    }
+
+    /// Who wants a subject. One with several filters may come several times.
+    pub fn interested(&self, subject: &[u8], each: &mut impl FnMut(u32)) {
+        self.unfiltered.iter().for_each(|&place| each(place));
+        self.filtered_by(subject, each);
+    }
+
+    fn filtered_by(&self, subject: &[u8], each: &mut impl FnMut(u32)) {
         self.index
             .for_each_match(subject, self.hash.of(subject), |entry| {
                 for &place in &self.filtered[entry as usize] {
@@ -121,7 +140,7 @@ impl Asset {
         }
         let from = self.seen + 1;
         self.seen = durable;
-        if self.wake.count <= FEW || durable - from > MANY_MESSAGES {
+        if self.wake.count() <= FEW || durable - from > MANY_MESSAGES {
             let places: Vec<u32> = self.names.values().copied().collect();
             for place in places {
                 self.wake_one(place);
@@ -138,7 +157,7 @@ impl Asset {
             };
             found.clear();
             self.wake
-                .interested(subject, &mut |place| found.push(place));
+                .filtered_by(subject, &mut |place| found.push(place));
             for &place in &found {
                 self.wake_one(place);
             }

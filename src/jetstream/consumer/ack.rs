@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 
-use super::text;
+use crate::jetstream::stream::headers::duration;
 use crate::store::{Seq, UnixNanos};
 
 /// What all these subjects begin with.
@@ -12,8 +12,6 @@ pub const PREFIX: &[u8] = b"$JS.ACK.";
 /// Tokens of the short form, and the fewest of the long one, which names domain and account.
 const TOKENS_SHORT: usize = 9;
 const TOKENS_LONG: usize = 11;
-/// The longest that the five numbers of a subject and the dots between them can be.
-pub const NUMBERS_BYTES_MAX: usize = 5 * 20 + 4;
 
 /// What is said in the subject of an acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,12 +37,13 @@ impl<'a> AckSubject<'a> {
             return None;
         }
         let mut tokens = [&b""[..]; TOKENS_LONG];
-        let mut count = 0;
-        for token in subject.split(|&byte| byte == b'.') {
+        let (mut count, mut begin) = (0, 0);
+        for end in memchr::memchr_iter(b'.', subject).chain([subject.len()]) {
             if let Some(place) = tokens.get_mut(count) {
-                *place = token;
+                *place = &subject[begin..end];
             }
             count += 1;
+            begin = end + 1;
         }
         let at = match count {
             TOKENS_SHORT => 2,
@@ -176,9 +175,7 @@ impl<'a> Ack<'a> {
         Self::Not(match delay.trim_ascii() {
             b"" => None,
             json @ [b'{', ..] => serde_json::from_slice(json).ok().map(|d: Delay| d.delay),
-            plain => std::str::from_utf8(plain)
-                .ok()
-                .and_then(text::parse_duration),
+            plain => duration(plain),
         })
     }
 }

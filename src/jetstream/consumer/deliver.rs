@@ -23,6 +23,8 @@ enum Step {
     Later,
     /// Nobody takes it now.
     NoTaker,
+    /// Somebody listens, but has not got it.
+    Refused,
     /// It is too early for it.
     Held,
 }
@@ -64,7 +66,7 @@ impl Consumer {
             match self.send(seq, again, around) {
                 Step::Sent => budget -= 1,
                 Step::Skipped => self.pass_over(seq, again, around),
-                Step::SentLast => return Progress::WaitingForOutlet,
+                Step::SentLast | Step::Refused => return Progress::WaitingForOutlet,
                 Step::Later => return Progress::WaitingForRead,
                 Step::Held => return Progress::Idle,
                 Step::NoTaker => break Progress::Idle,
@@ -164,6 +166,7 @@ impl Consumer {
         let Desk {
             reply,
             headers,
+            pinned,
             status,
             damaged,
             settled,
@@ -211,7 +214,7 @@ impl Consumer {
             return Step::Held;
         }
         let reached = loop {
-            let pinned = self.with_pin(block);
+            let block = self.with_pin(block, pinned);
             let to = match self.waiting.first() {
                 Some(request) => &request.reply,
                 None => self.config.deliver_subject.as_bytes(),
@@ -220,13 +223,18 @@ impl Consumer {
                 to,
                 subject: stored.subject,
                 reply,
-                headers: pinned.as_deref().unwrap_or(block),
+                headers: block,
                 payload,
             });
             if reached != Reached::Nobody {
                 break reached;
             }
             if self.is_push() {
+                // It may be that somebody listens who may not hear this.
+                let subject = self.config.deliver_subject.as_bytes();
+                if way.outlet.has_interest(subject) {
+                    return Step::Refused;
+                }
                 self.set_bound(false, *now);
                 return Step::NoTaker;
             }
@@ -268,7 +276,7 @@ impl Consumer {
             let redeliveries = entry.redeliveries.saturating_add(1);
             let due = due_from_now(&self.config, redeliveries, now);
             self.pending.redeliver(seq, now.unix, due);
-            self.changed().again.push((seq, redeliveries));
+            self.changed().add_again(seq, redeliveries);
             return;
         }
         self.delivered.stream = seq;
@@ -348,17 +356,19 @@ impl Consumer {
         until_ms <= now.mono_ms
     }
 
-    /// A block of headers that says who has the pin, where clients are pinned.
-    fn with_pin(&self, block: &[u8]) -> Option<Vec<u8>> {
-        if self.config.priority_policy != PriorityPolicy::PinnedClient {
-            return None;
+    /// The block of headers, with who has the pin where clients are pinned.
+    fn with_pin<'b>(&self, block: &'b [u8], room: &'b mut Vec<u8>) -> &'b [u8] {
+        let pin = self.rare.as_ref().and_then(|rare| rare.pin.as_ref());
+        match pin {
+            Some(pin) if self.config.priority_policy == PriorityPolicy::PinnedClient => {
+                room.clear();
+                push_header(room, block, b"Nats-Pin-Id", |to| {
+                    to.extend_from_slice(pin.id.as_bytes());
+                });
+                room
+            }
+            _ => block,
         }
-        let pin = self.rare.as_ref()?.pin.as_ref()?;
-        let mut pinned = Vec::with_capacity(block.len() + 64);
-        push_header(&mut pinned, block, b"Nats-Pin-Id", |to| {
-            to.extend_from_slice(pin.id.as_bytes());
-        });
-        Some(pinned)
     }
 }
 

@@ -3,7 +3,8 @@
 
 use serde::Serialize;
 
-use super::{Home, text};
+use super::{Home, id};
+use crate::jetstream::api::time;
 use crate::jetstream::{Now, Outlet};
 use crate::store::{Seq, UnixNanos};
 
@@ -118,9 +119,7 @@ impl<'a> Event<'a> {
             Self::Deleted => body.action = Some("delete"),
             Self::Paused { until, is_paused } => {
                 body.paused = Some(is_paused);
-                // Go's zero time.
-                let never = || "0001-01-01T00:00:00Z".to_owned();
-                body.pause_until = Some(until.map_or_else(never, text::time));
+                body.pause_until = Some(written(until.unwrap_or(time::NEVER)));
             }
             Self::Acked {
                 consumer_seq,
@@ -183,8 +182,8 @@ impl<'a> Event<'a> {
         }
         let body = Body {
             kind: format!("io.nats.jetstream.{kind}"),
-            id: text::id(|| outlet.random()),
-            timestamp: text::time(now.unix),
+            id: id::new(|| outlet.random()),
+            timestamp: written(now.unix),
             stream: &home.stream,
             consumer,
             domain: &home.domain,
@@ -193,4 +192,10 @@ impl<'a> Event<'a> {
         let json = serde_json::to_vec(&body).expect("plain fields always serialise");
         outlet.publish_anew(subject.as_bytes(), b"", b"", &json);
     }
+}
+
+fn written(time: UnixNanos) -> String {
+    let mut text = Vec::new();
+    time::write(&mut text, time);
+    String::from_utf8_lossy(&text).into_owned()
 }

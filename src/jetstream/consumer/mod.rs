@@ -12,13 +12,13 @@ mod ack;
 mod deliver;
 mod event;
 pub(super) mod facts;
+mod id;
 mod pending;
 mod pull;
 mod push;
 mod recovery;
 mod settle;
 mod status;
-mod text;
 mod waiting;
 
 pub use ack::{Ack, AckSubject};
@@ -92,6 +92,7 @@ pub struct Desk {
     pub damaged: Vec<Seq>,
     reply: Vec<u8>,
     headers: Vec<u8>,
+    pinned: Vec<u8>,
     status: Vec<u8>,
 }
 
@@ -241,6 +242,8 @@ pub struct Consumer {
     inactive_at_ms: Millis,
     heartbeat_at_ms: Millis,
     resume_at_ms: Millis,
+    /// What `take_deadline` gave last.
+    armed_at_ms: Millis,
     /// Somebody listens to the deliver subject.
     is_bound: bool,
     /// Something has happened after which there may be something to deliver.
@@ -295,6 +298,7 @@ impl Consumer {
             inactive_at_ms: NEVER,
             heartbeat_at_ms: NEVER,
             resume_at_ms: NEVER,
+            armed_at_ms: NEVER,
             is_bound: false,
             is_ready: true,
             changes: None,
@@ -601,7 +605,9 @@ impl Consumer {
             self.expire_pin(around);
         }
         if self.count_kept_until() <= now.mono_ms {
+            // What the selection remembers of the stream's subjects goes with it.
             self.ahead = None;
+            self.selection = selection(&self.config);
         }
         if self.inactive_at_ms <= now.mono_ms && self.is_inactive(around) {
             return Fate::Inactive;
@@ -623,6 +629,20 @@ impl Consumer {
             .min(self.count_kept_until())
             .min(self.held_until().unwrap_or(NEVER));
         (next != NEVER).then_some(next)
+    }
+
+    /// When to call [`Self::tick`], if that is before what this has given last: to be asked after
+    /// each input, at the cost of a few comparisons.
+    pub fn take_deadline(&mut self, now: Now) -> Option<Millis> {
+        if self.armed_at_ms <= now.mono_ms {
+            self.armed_at_ms = NEVER;
+        }
+        let next = self.next_deadline()?.max(now.mono_ms + 1);
+        if next >= self.armed_at_ms {
+            return None;
+        }
+        self.armed_at_ms = next;
+        Some(next)
     }
 
     /// Whether it has really not been used; if not, when to look again.
@@ -711,7 +731,11 @@ impl Consumer {
     /// What the API shows.
     pub fn info<M: Messages, O: Outlet>(&mut self, around: &mut Around<'_, M, O>) -> Info {
         self.look_at_waiting(false, around);
-        let remaining = self.config.pause_until.unwrap_or(0) - around.now.unix;
+        let remaining = self
+            .config
+            .pause_until
+            .unwrap_or(0)
+            .saturating_sub(around.now.unix);
         let given_up = self.rare.as_ref().map_or(0, |rare| rare.given_up.len());
         let pin = self.rare.as_ref().and_then(|rare| rare.pin.as_ref());
         let group = self.config.priority_groups.first().map(|name| GroupInfo {

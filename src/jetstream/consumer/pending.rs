@@ -19,6 +19,8 @@ use crate::store::{Seq, UnixNanos};
 pub const NEVER: Millis = Millis::MAX;
 /// Fewer marked entries than this are not worth closing up.
 const CLOSE_UP_MIN: usize = 64;
+/// More runs than that, and two for each entry, are mostly of no use any more.
+const RUNS_MAX: usize = 1100;
 /// Room for so many entries is kept when there are none.
 const KEPT_ENTRIES: usize = 8;
 
@@ -99,6 +101,12 @@ impl Pending {
     #[inline]
     pub fn first(&self) -> Option<&Entry> {
         self.entries.front()
+    }
+
+    /// Entries and deadlines that take room, whether they are of use or not.
+    #[cfg(test)]
+    pub fn room(&self) -> usize {
+        self.entries.len() + self.runs.len() + self.early.len() + self.queue.len()
     }
 
     /// Those not acknowledged, in order.
@@ -186,11 +194,16 @@ impl Pending {
                 run.last = run.last.max(seq);
             }
             Some(run) if run.due_ms > due_ms => self.arm_early(due_ms, seq),
-            _ => self.runs.push_back(Run {
-                due_ms,
-                first: seq,
-                last: seq,
-            }),
+            _ => {
+                if self.runs.len() > RUNS_MAX + 2 * self.live {
+                    self.rearm();
+                }
+                self.runs.push_back(Run {
+                    due_ms,
+                    first: seq,
+                    last: seq,
+                });
+            }
         }
     }
 
@@ -434,10 +447,5 @@ impl Entry {
     /// When it comes up, unless it is queued.
     pub fn due_ms(&self) -> Millis {
         self.due_ms
-    }
-
-    /// Whether it is to be delivered again.
-    pub fn is_queued(&self) -> bool {
-        self.state == State::Queued
     }
 }

@@ -3,8 +3,9 @@
 use super::pending::NEVER;
 use super::status::Left;
 use super::waiting::{Asked, Group, Request};
-use super::{Around, Consumer, Event, Home, Pin, Status, millis, text};
+use super::{Around, Consumer, Event, Home, Pin, Status, id, millis};
 use crate::base::deadlines::Millis;
+use crate::jetstream::api::time;
 use crate::jetstream::config::PriorityPolicy;
 use crate::jetstream::{Now, Outlet};
 use crate::proto::headers;
@@ -117,7 +118,7 @@ impl Consumer {
         let what = if config.max_batch > 0 && asked.batch > config.max_batch {
             format!("MaxRequestBatch of {}", config.max_batch)
         } else if config.max_expires > 0 && asked.expires > config.max_expires {
-            let max = text::duration(config.max_expires);
+            let max = time::duration(config.max_expires);
             format!("MaxRequestExpires of {max}")
         } else if config.max_bytes > 0 && asked.max_bytes > config.max_bytes {
             format!("MaxRequestMaxBytes of {}", config.max_bytes)
@@ -209,9 +210,9 @@ impl Consumer {
                     }
                 }
                 PriorityPolicy::PinnedClient => match self.look_at_pin(way) {
-                    Pinned::IsThis => {}
-                    Pinned::IsNewlyThis => is_newly_pinned = true,
-                    Pinned::IsOther => {
+                    Pinned::Here => {}
+                    Pinned::NewlyHere => is_newly_pinned = true,
+                    Pinned::Elsewhere => {
                         self.waiting.rotate();
                         passed_over += 1;
                         if passed_over >= self.waiting.len() {
@@ -219,7 +220,7 @@ impl Consumer {
                         }
                         continue;
                     }
-                    Pinned::IsWrong => {
+                    Pinned::Unknown => {
                         self.end_first(Status::WrongPin, way);
                         continue;
                     }
@@ -321,18 +322,18 @@ impl Consumer {
         let expires_ms = self.pin_time(way.now);
         let pin = self.rare.as_ref().and_then(|rare| rare.pin.as_ref());
         let Some(request) = self.waiting.first() else {
-            return Pinned::IsOther;
+            return Pinned::Elsewhere;
         };
         let group = request.group.as_deref_mut();
         match (pin, group) {
-            (Some(pin), Some(group)) if group.id == pin.id => Pinned::IsThis,
-            (_, Some(group)) if !group.id.is_empty() => Pinned::IsWrong,
-            (Some(_), _) => Pinned::IsOther,
+            (Some(pin), Some(group)) if group.id == pin.id => Pinned::Here,
+            (_, Some(group)) if !group.id.is_empty() => Pinned::Unknown,
+            (Some(_), _) => Pinned::Elsewhere,
             // A request that names no group is served, but cannot hold the pin.
-            (None, None) => Pinned::IsThis,
+            (None, None) => Pinned::Here,
             (None, Some(group)) => {
                 let pin = Pin {
-                    id: text::id(|| way.outlet.random()),
+                    id: id::new(|| way.outlet.random()),
                     group: group.name.clone(),
                     since: way.now.unix,
                     expires_ms,
@@ -342,7 +343,7 @@ impl Consumer {
                 let event = Event::Pinned { group, id };
                 event.tell(&self.name, way.now, way.home, way.outlet);
                 self.rare().pin = Some(pin);
-                Pinned::IsNewlyThis
+                Pinned::NewlyHere
             }
         }
     }
@@ -387,9 +388,9 @@ enum Refused {
 
 /// Who has the pin.
 enum Pinned {
-    IsThis,
-    IsNewlyThis,
-    IsOther,
+    Here,
+    NewlyHere,
+    Elsewhere,
     /// The request names a pin that is not the one.
-    IsWrong,
+    Unknown,
 }

@@ -5,7 +5,7 @@
 
 use super::ack::number;
 use super::pending::NEVER;
-use super::{Around, Consumer, Status, millis, prefix, text};
+use super::{Around, Consumer, Status, id, millis, prefix};
 use crate::jetstream::config::AckPolicy;
 use crate::jetstream::{Now, Outlet};
 use crate::proto::headers;
@@ -130,7 +130,7 @@ impl Consumer {
 
     fn ask_flow<M, O: Outlet>(&mut self, around: &mut Around<'_, M, O>) {
         let mut last = String::new();
-        text::push_random(4, || around.outlet.random(), &mut last);
+        id::push_random(4, || around.outlet.random(), &mut last);
         let mut asked = prefix(PREFIX, &self.name, around.home).into_vec();
         asked.extend_from_slice(last.as_bytes());
         let subject = self.config.deliver_subject.as_bytes();

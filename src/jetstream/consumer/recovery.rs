@@ -1,6 +1,6 @@
 //! What is written down of a consumer, and how it is made again from that.
 
-use super::facts::{Fact, NoFact};
+use super::facts::{Fact, NoFact, add_to_runs};
 use super::settle::due_from_now;
 use super::{Around, Consumer, Position, facts::Run};
 use crate::jetstream::Outlet;
@@ -33,7 +33,7 @@ impl Consumer {
             ..Fact::default()
         };
         for entry in self.pending.iter() {
-            whole.add_delivered(entry.seq, entry.consumer_seq);
+            add_to_runs(&mut whole.runs, entry.seq, entry.consumer_seq);
             if entry.redeliveries > 0 {
                 whole.again.push((entry.seq, entry.redeliveries));
             }
@@ -143,7 +143,10 @@ impl Consumer {
         let (config, unix) = (&self.config, now.unix);
         self.pending
             .begin_again(unix, |redeliveries| due_from_now(config, redeliveries, now));
-        self.delivered.stream = self.delivered.stream.min(last);
+        // Where nothing was delivered yet, it is the place to begin, which may be still to come.
+        if self.delivered.consumer > 0 {
+            self.delivered.stream = self.delivered.stream.min(last);
+        }
         self.floor.stream = self.floor.stream.min(self.delivered.stream);
         match self.pending.first() {
             None if self.floor.stream < self.delivered.stream => self.floor = self.delivered,

@@ -1,5 +1,6 @@
 //! Tests of the whole consumer: a stage with a naive stream and an outlet that notes everything.
 
+mod cases;
 mod observed;
 mod random;
 
@@ -58,6 +59,7 @@ struct Notes {
     deaf: BTreeSet<String>,
     watched: BTreeSet<String>,
     full: bool,
+    refuses: bool,
     prng: Prng,
 }
 
@@ -76,7 +78,7 @@ fn note(message: &Outgoing<'_>, at_ms: Millis) -> Sent {
 impl Outlet for Notes {
     fn publish(&mut self, message: &Outgoing<'_>) -> Reached {
         let sent = note(message, self.now_ms);
-        if self.deaf.contains(&sent.to) {
+        if self.refuses || self.deaf.contains(&sent.to) {
             return Reached::Nobody;
         }
         self.sent.push(sent);
@@ -151,6 +153,7 @@ impl Stage {
                 deaf: BTreeSet::new(),
                 watched: BTreeSet::new(),
                 full: false,
+                refuses: false,
                 prng: Prng::new(1),
             },
             desk: Desk::default(),
@@ -300,7 +303,7 @@ impl Stage {
         self.messages.remove(seq, false);
         self.with(|consumer, around| {
             if consumer.hears_removals() {
-                consumer.removed(seq, &message.subject, around);
+                consumer.removed(seq, Some(&message.subject), around);
             }
         });
         self.settle();
@@ -311,12 +314,17 @@ impl Stage {
         let request: serde_json::Value = serde_json::from_str(request).unwrap_or_default();
         let filter = request["filter"].as_str().unwrap_or(">");
         let below = request["seq"].as_u64().unwrap_or(Seq::MAX);
-        let below = below.min(self.messages.state.last_seq + 1);
         let mut selection = Selection::of(&[filter]);
-        self.messages.purge(&mut selection, below, 0);
+        let keep = request["keep"].as_u64().unwrap_or(0);
+        self.messages.purge(&mut selection, below, keep);
         if self.consumer.is_some() {
             self.with(Consumer::purged);
             self.settle();
         }
     }
+}
+
+#[test]
+fn an_idle_consumer_is_small() {
+    assert!(size_of::<Consumer>() + size_of::<ConsumerConfig>() <= 1024);
 }

@@ -5,11 +5,11 @@
 
 use std::collections::VecDeque;
 
-use serde::Deserialize;
-
 use super::pending::NEVER;
 use super::status::Left;
 use crate::base::deadlines::Millis;
+use crate::jetstream::api::decode;
+use crate::jetstream::api::requests::NextRequest;
 
 /// What a request says about itself where clients have priorities (ADR-42).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,22 +40,6 @@ pub struct Asked {
     pub group: Option<Group>,
 }
 
-/// The JSON of a request.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Body {
-    expires: i64,
-    batch: i64,
-    max_bytes: i64,
-    no_wait: bool,
-    idle_heartbeat: i64,
-    group: String,
-    min_pending: i64,
-    min_ack_pending: i64,
-    id: String,
-    priority: i64,
-}
-
 impl Asked {
     /// Reads a payload: nothing and what is no number ask for one message, a number for so many.
     ///
@@ -70,7 +54,8 @@ impl Asked {
                 ..Self::default()
             });
         }
-        let body: Body = serde_json::from_slice(payload).map_err(|error| error.to_string())?;
+        let mut body = NextRequest::default();
+        decode::one_value(payload, &mut body)?;
         if body.idle_heartbeat > 0 && body.idle_heartbeat.saturating_mul(2) > body.expires {
             return Err("heartbeat value too large".to_owned());
         }
@@ -281,7 +266,15 @@ mod tests {
         for (payload, expected) in cases {
             assert_eq!(Asked::parse(payload.as_bytes()), expected, "{payload}");
         }
-        assert!(Asked::parse(b"{").is_err());
+        for (payload, why) in [
+            ("{", "unexpected end of JSON input"),
+            (
+                r#"{"batch":"x"}"#,
+                "json: cannot unmarshal string into Go struct field JSApiConsumerGetNextRequest.batch of type int",
+            ),
+        ] {
+            assert_eq!(Asked::parse(payload.as_bytes()), Err(why.to_owned()));
+        }
     }
 
     fn request(name: &str, priority: Option<i64>) -> Request {

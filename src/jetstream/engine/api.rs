@@ -81,10 +81,15 @@ impl Engine {
                     });
                 }
             }
-            Some(Special::SnapshotAck { stream, .. } | Special::RestoreChunk { stream, .. }) => {
-                // Chunks of a restore come before the stream is there: shard 0 takes them.
-                let _ = stream;
+            Some(Special::SnapshotAck { stream, id }) => {
+                if let Found::Here(place) = self.find(arrival, stream, is_forwarded, host) {
+                    self.snapshot_acknowledged(now, place, id, host);
+                }
             }
+            Some(Special::RestoreChunk { id, .. }) => match host.own() == DECIDES {
+                true => self.restore_chunk(now, id, arrival, host),
+                false => host.order(DECIDES, Order::Request(owned(arrival))),
+            },
             None => {}
         }
     }
@@ -165,7 +170,7 @@ impl Engine {
             Call::StreamUpdate(name) => self.update_stream(now, name, arrival, host),
             Call::StreamNames => self.names(arrival, host),
             Call::StreamList => self.list(now, arrival, host),
-            Call::StreamRestore(_) => Err(Code::StreamRestore.with(&["not supported yet"])),
+            Call::StreamRestore(name) => self.begin_restore(now, name, arrival, host),
             _ => Err(Code::BadRequest.into()),
         };
         if let Err(error) = done {

@@ -76,7 +76,7 @@ impl Engine {
             limits: &limits,
             server: ServerLimits {
                 max_ack_pending: self.options.max_ack_pending,
-                max_request_batch: 0,
+                max_request_batch: self.options.max_request_batch,
             },
         };
         let identity = headers::find(arrival.headers, IDENTITY);

@@ -160,6 +160,36 @@ impl Engine {
         Ok(())
     }
 
+    /// The configuration of a stream that is to be restored, if it may be.
+    pub(super) fn restorable(
+        &self,
+        name: &str,
+        config: StreamConfig,
+        account: AccountId,
+    ) -> Result<StreamConfig, ApiError> {
+        if self.directory.get(account, name).is_some() {
+            return Err(Code::StreamNameExistRestoreFailed.into());
+        }
+        let mut config = config;
+        if config.name.is_empty() {
+            config.name = name.to_owned();
+        } else if config.name != name {
+            return Err(Code::StreamMismatch.into());
+        }
+        let limits = self.accounts.limits(account).cloned();
+        let limits = limits.ok_or(Code::NotEnabledForAccount)?;
+        let others = Of(&self.directory, account);
+        let around = Around {
+            streams: &others,
+            limits: &limits,
+            server: self.server_limits(),
+        };
+        match check_stream::addition(config, false, &around)? {
+            Creation::New(config) => Ok(*config),
+            Creation::Same => Err(Code::StreamNameExistRestoreFailed.into()),
+        }
+    }
+
     /// `STREAM.UPDATE`, on the shard that decides.
     pub(super) fn update_stream<H: Host>(
         &mut self,
@@ -459,7 +489,7 @@ impl Engine {
         }
     }
 
-    fn recover_stream<H: Host>(
+    pub(super) fn recover_stream<H: Host>(
         &mut self,
         shelf: usize,
         number: StreamNumber,

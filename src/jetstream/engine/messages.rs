@@ -50,7 +50,7 @@ impl Engine {
             | Call::StreamEvacuatePeer(_)
             | Call::StreamCancelMove(_)
             | Call::StreamLeaderStepdown(_) => Err(Code::ClusterRequired.into()),
-            Call::StreamSnapshot(_) => Err(Code::StreamSnapshot.with(&["not supported yet"])),
+            Call::StreamSnapshot(_) => self.begin_snapshot(now, place, arrival, host),
             _ => Err(Code::BadRequest.into()),
         };
         if let Err(error) = done

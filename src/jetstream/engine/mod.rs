@@ -12,6 +12,7 @@ mod held;
 mod host;
 mod lifecycle;
 mod messages;
+mod snapshots;
 mod way_out;
 
 pub use accounts::AccountFacts;
@@ -34,6 +35,7 @@ use crate::store::{Handle, Messages, Severity, Store, StreamNumber};
 use accounts::Accounts;
 use directory::Directory;
 use held::Held;
+use snapshots::Snapshots;
 use way_out::{Watchers, WayOut};
 
 /// What is the same for all engines of a server.
@@ -55,6 +57,8 @@ pub struct Options {
     pub max_duplicate_window: i64,
     /// Consumers of the server may have at most so much unacknowledged; 0 for any.
     pub max_ack_pending: i64,
+    /// A pull request may ask for at most so many messages; 0 for any.
+    pub max_request_batch: i64,
 }
 
 /// A stream that lives here.
@@ -102,6 +106,9 @@ pub struct Engine {
     reading: Vec<u32>,
     deadlines: Deadlines<u32>,
     questions: api::Questions,
+    snapshots: Snapshots,
+    /// There is more to do at once.
+    is_busy: bool,
     /// Room for answers.
     answer: Vec<u8>,
     is_stopping: bool,
@@ -134,6 +141,8 @@ impl Engine {
             reading: Vec::new(),
             deadlines: Deadlines::default(),
             questions: api::Questions::default(),
+            snapshots: Snapshots::default(),
+            is_busy: false,
             answer: Vec::new(),
             is_stopping: false,
         }
@@ -252,6 +261,7 @@ impl Engine {
         is_heard: bool,
         host: &mut H,
     ) {
+        self.snapshot_interest(now, subject, is_heard);
         let places: SmallVec<[u32; 2]> = self.watchers.of(account, subject);
         for place in places {
             self.with(place, now, host, |asset, around| {
@@ -291,6 +301,7 @@ impl Engine {
             self.wake(now, host);
         }
         if news.reads || news.space {
+            self.send_snapshots(now, true, host);
             for place in std::mem::take(&mut self.reading) {
                 self.with(place, now, host, |asset, around| asset.resume(around));
             }
@@ -398,16 +409,20 @@ impl Engine {
                 self.drop_consumer(place, &name, now, host);
             }
         }
+        self.is_busy = false;
+        self.send_snapshots(now, false, host);
+        self.take_in_all(now, host);
         self.tell_usage(host);
     }
 
     /// When [`Self::tick`] is to be called.
     pub fn next_deadline(&self) -> Option<Millis> {
-        if !self.ready.is_empty() {
+        if !self.ready.is_empty() || self.is_busy {
             return Some(0);
         }
         let stores = self.shelves.iter().filter_map(|s| s.store.next_deadline());
-        stores.chain(self.deadlines.next()).min()
+        let others = [self.deadlines.next(), self.snapshots.next_deadline()];
+        stores.chain(others.into_iter().flatten()).min()
     }
 
     /// What another shard's engine has said.

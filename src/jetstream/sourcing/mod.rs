@@ -200,7 +200,7 @@ impl Feed {
 
     fn ask<F: Feeder>(&mut self, now: Now, start: Start, feeder: &mut F) {
         self.end(feeder);
-        let id = token(feeder);
+        let id = token(&mut || feeder.random());
         let external = self.source.external.as_ref();
         let kind = if self.is_mirror { "M" } else { "S" };
         let (name, deliver) = match &self.source.consumer {
@@ -217,7 +217,7 @@ impl Feed {
         };
         self.consumer = name;
         self.deliver = deliver.into_bytes();
-        self.reply = format!("$JS.{kind}.{}.R", token(feeder)).into_bytes();
+        self.reply = format!("$JS.{kind}.{}.R", token(&mut || feeder.random())).into_bytes();
         self.listens = vec![feeder.listen(&self.deliver), feeder.listen(&self.reply)];
         self.consumer_seq = 0;
         self.stream_seq = start.after;
@@ -441,9 +441,10 @@ fn or_all(text: &str) -> String {
     }
 }
 
-fn token<F: Feeder>(feeder: &mut F) -> String {
+/// Eight letters by chance, for names that nobody else has.
+pub fn token(random: &mut impl FnMut() -> u64) -> String {
     const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    let mut random = feeder.random();
+    let mut random = random();
     (0..8)
         .map(|_| {
             let letter = LETTERS[(random % 62) as usize];

@@ -425,7 +425,8 @@ mod tests {
 
     #[test]
     fn what_reply_subjects_say() {
-        let cases: &[(&str, Option<(&str, u16, bool, u64, Operation)>)] = &[
+        type What = (&'static str, u16, bool, u64, Operation);
+        let cases: &[(&str, Option<What>)] = &[
             (
                 "_INBOX.x.id.100.fail.1.0.$FI",
                 Some(("id", 100, false, 1, Operation::Start)),

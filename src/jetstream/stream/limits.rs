@@ -84,6 +84,11 @@ impl Stream {
         self.remove(world.messages, seq, false);
     }
 
+    /// Removes a message that was kept for consumers, and that none of them needs any more.
+    pub fn remove_settled(&mut self, seq: Seq, messages: &mut impl Messages) {
+        self.remove(messages, seq, false);
+    }
+
     /// Removes one, tells so, and says whether it was there.
     pub(super) fn remove(&mut self, messages: &mut impl Messages, seq: Seq, erase: bool) -> bool {
         if self.tells_removed

@@ -9,7 +9,7 @@ use crate::jetstream::Outlet;
 use crate::jetstream::api::errors::{ApiError, Code};
 use crate::jetstream::config::{Discard, Retention, Storage};
 use crate::store::{
-    Fetched, Messages, NewMessage, Selection, Seq, UnixNanos, counted_bytes, flags,
+    Fetched, Messages, NewMessage, Refused, Selection, Seq, UnixNanos, counted_bytes, flags,
 };
 
 use super::batch::Staged;
@@ -540,7 +540,10 @@ impl Stream {
         let subject = checked.subject;
         let time = time_of_next(world.messages, world.now.unix);
         if !checked.is_wanted {
-            let seq = world.messages.state().last_seq + 1;
+            let seq = world.messages.state().last_seq.saturating_add(1);
+            if seq == Seq::MAX {
+                return Err(storage_error(Refused::TooLarge).into());
+            }
             world.messages.skip_to(seq, time).map_err(storage_error)?;
             self.remember_id(checked.msg_id, seq, time);
             self.roll_up(world, checked, 0);

@@ -70,7 +70,7 @@ impl Index {
                     self.write_head(out);
                     At::Subjects(None)
                 }
-                At::Subjects(after) => match self.write_subjects(after, out) {
+                At::Subjects(after) => match self.write_subjects(after.as_deref(), out) {
                     Some(last) => At::Subjects(Some(last)),
                     None => At::Chunks(0),
                 },
@@ -97,8 +97,8 @@ impl Index {
     }
 
     /// Gives the last subject written; none when there was none.
-    fn write_subjects(&self, after: Option<Box<[u8]>>, out: &mut Vec<u8>) -> Option<Box<[u8]>> {
-        let subjects: Vec<(u32, &[u8])> = match &after {
+    fn write_subjects(&self, after: Option<&[u8]>, out: &mut Vec<u8>) -> Option<Box<[u8]>> {
+        let subjects: Vec<(u32, &[u8])> = match after {
             Some(after) => self.subjects.after(after).take(SUBJECTS_MAX).collect(),
             None => self.subjects.in_order().take(SUBJECTS_MAX).collect(),
         };
@@ -206,8 +206,8 @@ pub struct Loading {
     /// What the head says; `subjects` are the numbers there were.
     head: Option<State>,
     names: Vec<Name>,
-    /// From a number as it was written to one more than the place in `names`; 0 for none.
-    places: Vec<u32>,
+    /// By numbers as they were written: one more than the place in `names`, or 0; and messages.
+    places: Vec<[u32; 2]>,
     chunks: Chunks,
     /// No chunk that comes has anything up to that.
     up_to: Seq,
@@ -266,7 +266,7 @@ impl Loading {
             return Err(Invalid);
         }
         // Zeroed memory is not there before something else is written.
-        self.places = vec![0; state.subjects as usize];
+        self.places = vec![[0; 2]; state.subjects as usize];
         self.head = Some(state);
         Ok(())
     }
@@ -282,7 +282,7 @@ impl Loading {
                 return Err(Invalid);
             }
             // Numbers that are new since the head have no message of those that are written.
-            if let Some(place) = self.places.get_mut(number as usize) {
+            if let Some([place, _]) = self.places.get_mut(number as usize) {
                 self.names.push(text.into());
                 *place = u32::try_from(self.names.len()).map_err(|_| Invalid)?;
             }
@@ -300,7 +300,7 @@ impl Loading {
         let (time_shift, columns) = (reader.number()?, reader.number()?);
         let words = len.div_ceil(64);
         let mut live = reader.bits(words)?;
-        if len % 64 != 0 {
+        if !len.is_multiple_of(64) {
             live[words - 1] &= (1 << (len % 64)) - 1;
         }
         let mut flagged = None;
@@ -357,16 +357,14 @@ impl Loading {
             last_time: head.last_time,
             ..State::default()
         };
-        let mut ends = vec![0; self.names.len()];
         for chunk in self.chunks.iter_mut() {
             let mut place = 0;
             while let Some(found) = chunk.find(place, |_| true) {
                 let number = &mut chunk.subjects[found];
-                let named = self.places.get(*number as usize).copied();
-                *number = named
-                    .and_then(|named| named.checked_sub(1))
-                    .ok_or(Invalid)?;
-                ends[*number as usize] += 1;
+                let named = self.places.get_mut(*number as usize);
+                let [place_of_name, messages] = named.ok_or(Invalid)?;
+                *messages = messages.checked_add(1).ok_or(Invalid)?;
+                *number = place_of_name.checked_sub(1).ok_or(Invalid)?;
                 state.messages += 1;
                 let counted_bytes = weigh(chunk.seq(found), chunk.location(found));
                 state.bytes = state
@@ -376,21 +374,31 @@ impl Loading {
                 place = found + 1;
             }
         }
+        let mut counts = vec![0; self.names.len()];
+        for [place, messages] in std::mem::take(&mut self.places) {
+            if let Some(count) = counts.get_mut((place as usize).wrapping_sub(1)) {
+                *count = messages;
+            }
+        }
         let first = self.chunks.next(Default::default());
         let first_seq = first.map_or(0, |place| self.chunks.seq(place));
         let near = state.last_seq - first_seq <= u64::from(u32::MAX);
         let subjects = if near {
-            let pack = |seq: Seq| (seq - first_seq) as u32;
-            let grouped = group(&self.chunks, &mut ends, pack);
-            let unpack = |&near: &u32| first_seq + u64::from(near);
-            list(self.hash, self.names, &ends, |range| {
-                Seqs::of_sorted(grouped[range].iter().map(unpack))
-            })
+            let grouped = group(&self.chunks, &counts, |seq| (seq - first_seq) as u32);
+            let mut left = grouped.iter().map(|&near| first_seq + u64::from(near));
+            let seqs = |&count| Seqs::of_sorted(&mut left, count as usize);
+            Subjects::of_sorted(
+                self.hash,
+                self.names.into_iter().zip(counts.iter().map(seqs)),
+            )
         } else {
-            let grouped = group(&self.chunks, &mut ends, |seq| seq);
-            list(self.hash, self.names, &ends, |range| {
-                Seqs::of_sorted(grouped[range].iter().copied())
-            })
+            let grouped = group(&self.chunks, &counts, |seq| seq);
+            let mut left = grouped.iter().copied();
+            let seqs = |&count| Seqs::of_sorted(&mut left, count as usize);
+            Subjects::of_sorted(
+                self.hash,
+                self.names.into_iter().zip(counts.iter().map(seqs)),
+            )
         };
         let mut index = Index {
             state,
@@ -406,41 +414,25 @@ impl Loading {
     }
 }
 
-/// Sequences by subject: a counting sort, because it touches memory in a way that does not wait for it.
-/// `ends` are how many each subject has, and become where each one's end.
-fn group<T: Clone + Default>(
-    chunks: &Chunks,
-    ends: &mut [usize],
-    pack: impl Fn(Seq) -> T,
-) -> Vec<T> {
+/// Sequences by subject, of which each has so many: a counting sort, because that waits for memory
+/// less than lists do which grow in turn.
+fn group<T: Clone + Default>(chunks: &Chunks, counts: &[u32], pack: impl Fn(Seq) -> T) -> Vec<T> {
     let mut sum = 0;
-    for end in ends.iter_mut() {
-        sum += std::mem::replace(end, sum);
-    }
+    let starts = counts.iter().map(|&count| {
+        let start = sum;
+        sum += count as usize;
+        start
+    });
+    let mut next: Vec<usize> = starts.collect();
     let mut grouped = vec![T::default(); sum];
     for chunk in chunks.iter() {
         let mut place = 0;
         while let Some(found) = chunk.find(place, |_| true) {
-            let end = &mut ends[chunk.subject(found) as usize];
-            grouped[*end] = pack(chunk.seq(found));
-            *end += 1;
+            let next = &mut next[chunk.subject(found) as usize];
+            grouped[*next] = pack(chunk.seq(found));
+            *next += 1;
             place = found + 1;
         }
     }
     grouped
-}
-
-fn list(
-    hash: SubjectHash,
-    names: Vec<Name>,
-    ends: &[usize],
-    seqs: impl Fn(std::ops::Range<usize>) -> Seqs,
-) -> Subjects {
-    let mut start = 0;
-    let seqs = ends.iter().map(|&end| {
-        let range = start..end;
-        start = end;
-        seqs(range)
-    });
-    Subjects::of_sorted(hash, names.into_iter().zip(seqs))
 }

@@ -233,8 +233,12 @@ impl Chunks {
         self.chunks[place.chunk].relocate(place.entry, location);
     }
 
-    /// Takes the first chunk out, whole.
-    pub fn pop_front(&mut self) -> Option<Box<Chunk>> {
+    /// Takes the first chunk out, if all in it are below a sequence.
+    pub fn pop_below(&mut self, below: Seq) -> Option<Box<Chunk>> {
+        let first = self.chunks.front()?;
+        if first.seq(first.len() - 1) >= below {
+            return None;
+        }
         self.bases.pop_front();
         self.lives.pop_front();
         self.chunks.pop_front()

@@ -186,6 +186,11 @@ impl Memo {
         self.counted = Some(counted);
     }
 
+    /// Whether it was found out that few subjects are taken.
+    pub fn knows_few(&self) -> bool {
+        matches!(self.plan, Plan::Few(_))
+    }
+
     /// The subjects taken, if they are few.
     pub fn few(
         &mut self,

@@ -273,16 +273,7 @@ impl Index {
     /// Takes out everything below a sequence.
     fn remove_below(&mut self, below: Seq, gone: Gone<'_>) {
         let all = below > self.state.last_seq;
-        loop {
-            let Some(chunk) = self.chunks.get(0) else {
-                break;
-            };
-            if chunk.seq(chunk.len() - 1) >= below {
-                break;
-            }
-            let Some(chunk) = self.chunks.pop_front() else {
-                break;
-            };
+        while let Some(chunk) = self.chunks.pop_below(below) {
             for (seq, entry) in chunk.entries() {
                 self.forget(seq, &entry, gone);
                 if !all {

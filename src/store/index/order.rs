@@ -242,3 +242,57 @@ impl Iterator for Walk<'_> {
         Some(at & !SUBJECT)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::base::prng::Prng;
+
+    #[test]
+    fn against_an_ordered_map() {
+        for seed in 0..25 {
+            let prng = &mut Prng::new(seed);
+            let mut order = Order::default();
+            let mut model: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
+            let mut names: Vec<Vec<u8>> = Vec::new();
+            for _ in 0..400 {
+                let len = prng.below(6);
+                let name: Vec<u8> = (0..len)
+                    .map(|_| [0, b'.', b'a', 0xff][prng.below(4) as usize])
+                    .collect();
+                let name_of = |subject: u32| names[subject as usize].as_slice();
+                let after = order.after(&name, name_of);
+                let expected = model
+                    .range(name.clone()..)
+                    .filter(|(other, _)| **other != name);
+                assert!(after.eq(expected.map(|(_, &subject)| subject)));
+                let with_prefix = order.with_prefix(&name, name_of);
+                let expected = model.iter().filter(|(other, _)| other.starts_with(&name));
+                assert!(with_prefix.eq(expected.map(|(_, &subject)| subject)));
+                if let Some(subject) = model.remove(&name) {
+                    order.remove(subject, &name);
+                } else {
+                    let subject = names.len() as u32;
+                    model.insert(name.clone(), subject);
+                    order.insert(subject, &name, name_of);
+                    names.push(name);
+                }
+                let name_of = |subject: u32| names[subject as usize].as_slice();
+                let sorted = model
+                    .iter()
+                    .map(|(name, &subject)| (subject, name.as_slice()));
+                let again = Order::of_sorted(sorted);
+                for order in [&order, &again] {
+                    assert!(order.with_prefix(b"", name_of).eq(model.values().copied()));
+                    assert!(order.nodes.len() >= model.len().saturating_sub(1));
+                    assert_eq!(
+                        order.nodes.len() - order.free.len(),
+                        model.len().saturating_sub(1)
+                    );
+                }
+            }
+        }
+    }
+}

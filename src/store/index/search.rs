@@ -8,12 +8,16 @@ use super::chunks::Place;
 use super::memo::{Counted, Judge};
 use super::{Index, Selection, Seq, SubjectState};
 
-/// Chunks looked at before it is asked whether few subjects are selected.
+/// Messages looked at before the lists of few subjects are asked.
+const LOOKED_AT_FIRST: u32 = 64;
+/// Chunks looked at before it is found out whether there are few subjects.
 const CHUNKS_AT_ONCE: usize = 2;
 /// What asking a subject's list costs, in messages looked at.
-const LIST_COST: u64 = 32;
+const LIST_COST: u64 = 64;
 /// What a subject's number costs, in messages looked at.
 const NUMBER_COST: u64 = 2;
+/// What is cheaper than so many messages is not worth finding out whether there are few subjects.
+const CHEAP: u64 = 8192;
 
 impl Index {
     /// As [`crate::store::Messages::next`].
@@ -39,23 +43,38 @@ impl Index {
     }
 
     fn next_selected(&self, selection: &mut Selection, from: Seq, end: Seq) -> Option<Seq> {
-        let place = self.chunks.place_from(from);
-        let soon = (place.chunk + CHUNKS_AT_ONCE).min(self.chunks.len());
+        let mut place = self.chunks.place_from(from);
+        let known_few = selection.memo.knows_few();
         let judge = &mut selection.memo.judge(&selection.compiled, self);
-        if let Some(found) = self.look(judge, place, soon) {
-            return Some(found);
+        if known_few {
+            let mut left = LOOKED_AT_FIRST;
+            let chunk = self.chunks.chunk(place.chunk);
+            let stopped = chunk.find(place.entry, |subject| {
+                left -= 1;
+                left == 0 || judge.takes(subject)
+            });
+            if let Some(entry) = stopped
+                && judge.takes(chunk.subject(entry))
+            {
+                return Some(chunk.seq(entry));
+            }
+        } else {
+            let soon = (place.chunk + CHUNKS_AT_ONCE).min(self.chunks.len());
+            if let Some(found) = self.look(judge, place, soon) {
+                return Some(found);
+            }
+            place = Place {
+                chunk: soon,
+                entry: 0,
+            };
         }
-        if soon == self.chunks.len() {
+        if place.chunk == self.chunks.len() {
             return None;
         }
         if let Some(few) = selection.few(self) {
             return few.next(&self.subjects, from, end);
         }
         let judge = &mut selection.memo.judge(&selection.compiled, self);
-        let place = Place {
-            chunk: soon,
-            entry: 0,
-        };
         self.look(judge, place, self.chunks.len())
     }
 
@@ -111,40 +130,28 @@ impl Index {
         self.removed_wanted.set(true);
         selection.memo.refresh(self);
         let up_to = self.state.last_seq;
-        let count = self
-            .count_from_before(selection, from)
-            .unwrap_or_else(|| self.count_anew(selection, from));
+        let count = self.count(selection, from);
         selection.memo.set_counted(Counted { from, up_to, count });
         count
     }
 
-    /// What was counted before, corrected; none when that is no gain.
-    fn count_from_before(&self, selection: &mut Selection, from: Seq) -> Option<u64> {
-        let before = selection.memo.counted()?;
+    fn count(&self, selection: &mut Selection, from: Seq) -> u64 {
         let last = self.state.last_seq;
-        let distance = before.from.abs_diff(from) + (last - before.up_to);
-        if distance > last - from {
-            return None;
+        let counted = selection.memo.counted();
+        let distance = counted.map_or(u64::MAX, |counted| {
+            counted.from.abs_diff(from) + (last - counted.up_to)
+        });
+        // The usual case must not look at what is far away.
+        let (mut after, mut by_number) = (u64::MAX, u64::MAX);
+        if distance > CHEAP {
+            let all = self.state.messages;
+            after = self.chunks.count_from(self.chunks.place_from(from), all);
+            by_number = all - after + u64::from(self.subjects.numbers()) * NUMBER_COST;
         }
-        let judge = &mut selection.memo.judge(&selection.compiled, self);
-        let mut between = |from, end| self.count_between(judge, from, end);
-        let newer = between(before.up_to + 1, last + 1);
-        let count = if from > before.from {
-            (before.count + newer).checked_sub(between(before.from, from))?
-        } else {
-            before.count + newer + between(from, before.from)
-        };
-        Some(count)
-    }
-
-    fn count_anew(&self, selection: &mut Selection, from: Seq) -> u64 {
-        let all = self.state.messages;
-        let after = self.chunks.count_from(self.chunks.place_from(from), all);
-        let before = all - after;
-        let numbers = u64::from(self.subjects.numbers()) * NUMBER_COST;
-        if after > LIST_COST
+        let cheapest = distance.min(after).min(by_number);
+        if cheapest > CHEAP
             && let Some(few) = selection.few(self)
-            && few.subjects.len() as u64 * LIST_COST < after.min(before + numbers)
+            && few.subjects.len() as u64 * LIST_COST < cheapest
         {
             let lists = few
                 .subjects
@@ -153,16 +160,23 @@ impl Index {
             return lists.map(|seqs| seqs.len() - seqs.rank(from)).sum();
         }
         let judge = &mut selection.memo.judge(&selection.compiled, self);
-        if before + numbers < after {
+        if let Some(counted) = counted
+            && distance == cheapest
+        {
+            let newer = self.count_between(judge, counted.up_to + 1, last + 1);
+            let further = self.count_between(judge, from, counted.from);
+            let passed = self.count_between(judge, counted.from, from);
+            return (counted.count + newer + further).saturating_sub(passed);
+        }
+        if by_number < after {
             // All of the subjects selected, less what is before.
             let selected = self.subjects.all().filter(|&subject| judge.takes(subject));
             let total: u64 = selected
                 .map(|subject| self.subjects.seqs(subject).len())
                 .sum();
-            total.saturating_sub(self.count_between(judge, 0, from))
-        } else {
-            self.count_between(judge, from, self.state.last_seq + 1)
+            return total.saturating_sub(self.count_between(judge, 0, from));
         }
+        self.count_between(judge, from, last + 1)
     }
 
     /// Selected messages from a sequence to before another.

@@ -117,7 +117,15 @@ impl Run {
     }
 
     /// Puts one in. False when it cannot: too many, or too far from the first.
+    #[inline]
     fn insert(&mut self, seq: Seq) -> bool {
+        match self.last() {
+            Some(last) if seq > last => self.push(seq),
+            _ => self.insert_between(seq),
+        }
+    }
+
+    fn insert_between(&mut self, seq: Seq) -> bool {
         if self.len() >= RUN_MAX {
             return false;
         }
@@ -190,7 +198,12 @@ impl Child {
 }
 
 /// The child that has `seq`, if any has.
+#[inline]
 fn child_of(children: &[Child], seq: Seq) -> usize {
+    // Most come at the end.
+    if children.last().is_some_and(|last| last.base <= seq) {
+        return children.len() - 1;
+    }
     let later = children.partition_point(|child| child.base <= seq);
     later.saturating_sub(1)
 }
@@ -262,7 +275,7 @@ impl Node {
                 }
                 // Most come at the end, and so runs are full rather than half full.
                 if run.last().is_none_or(|last| last < seq) {
-                    return Some(Node::Leaf(Run::new(seq)));
+                    return Some(Node::Leaf(Run::with_room(seq, RUN_MAX)));
                 }
                 if run.at(0).is_some_and(|first| seq < first) {
                     let others = mem::replace(run, Run::new(seq));
@@ -351,20 +364,19 @@ fn join(children: &mut Vec<Child>, at: usize) -> bool {
 }
 
 impl Seqs {
-    /// Of these, which are in order.
-    pub fn of_sorted(mut sorted: impl ExactSizeIterator<Item = Seq>) -> Self {
-        let mut nodes = Vec::new();
-        match (sorted.len(), sorted.next()) {
-            (1, Some(only)) => return Self::One(only),
-            (_, Some(first)) => nodes.push(Node::Leaf(Run::with_room(first, sorted.len() + 1))),
-            (_, None) => return Self::None,
-        }
-        while let Some(seq) = sorted.next() {
-            let Some(Node::Leaf(run)) = nodes.last_mut() else {
-                break;
+    /// Of the next `count`, which are in order.
+    pub fn of_sorted(sorted: &mut impl Iterator<Item = Seq>, count: usize) -> Self {
+        let mut nodes: Vec<Node> = Vec::new();
+        for (place, seq) in sorted.take(count).enumerate() {
+            if count == 1 {
+                return Self::One(seq);
+            }
+            let pushed = match nodes.last_mut() {
+                Some(Node::Leaf(run)) => run.push(seq),
+                _ => false,
             };
-            if !run.push(seq) {
-                nodes.push(Node::Leaf(Run::with_room(seq, sorted.len() + 1)));
+            if !pushed {
+                nodes.push(Node::Leaf(Run::with_room(seq, count - place)));
             }
         }
         while nodes.len() > 1 {
@@ -544,5 +556,122 @@ impl Seqs {
             Seqs::Few(run) => run.each(each),
             Seqs::Many(node) => node.each(each),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::base::prng::Prng;
+
+    /// Counts, bases and depths of a tree are right; gives the depth.
+    fn check_node(node: &Node) -> u32 {
+        match node {
+            Node::Leaf(run) => {
+                assert!(run.len() > 0 && run.len() <= RUN_MAX);
+                assert!(run.offsets().is_sorted_by(|a, b| a < b));
+                1
+            }
+            Node::Inner(children) => {
+                assert!(!children.is_empty() && children.len() <= NODE_MAX);
+                let mut depths = BTreeSet::new();
+                for (place, child) in children.iter().enumerate() {
+                    assert_eq!(child.count, child.node.count());
+                    assert!(child.node.first().is_some_and(|first| first >= child.base));
+                    let next = children.get(place + 1);
+                    assert!(next.is_none_or(|next| child.node.last() < Some(next.base)));
+                    depths.insert(check_node(&child.node));
+                }
+                assert_eq!(depths.len(), 1);
+                depths.first().unwrap() + 1
+            }
+        }
+    }
+
+    fn compare(seqs: &Seqs, model: &BTreeSet<Seq>, prng: &mut Prng) {
+        assert_eq!(seqs.len(), model.len() as u64);
+        assert_eq!(seqs.is_empty(), model.is_empty());
+        assert_eq!(seqs.first(), model.first().copied());
+        assert_eq!(seqs.last(), model.last().copied());
+        let span = model
+            .last()
+            .map_or(1, |last| last - model.first().unwrap() + 3);
+        let at = model.first().map_or(5, |first| first.saturating_sub(1)) + prng.next_u64() % span;
+        assert_eq!(seqs.at_or_after(at), model.range(at..).next().copied());
+        assert_eq!(
+            seqs.at_or_before(at),
+            model.range(..=at).next_back().copied()
+        );
+        if model.len() < 300 || prng.one_in(500) {
+            assert_eq!(seqs.rank(at), model.range(..at).count() as u64);
+        }
+    }
+
+    #[test]
+    fn against_an_ordered_set() {
+        // Steps between those that come, one of so many comes between, and chances of going.
+        let cases: &[(u64, u32, u32)] = &[
+            (1, u32::MAX, 3),
+            (3, 10, 3),
+            (1 << 20, 2, 3),
+            (1 << 33, 5, 3),
+            (1, u32::MAX, 1000),
+            (2, 3, 100),
+        ];
+        for (number, &(step, between, removes_one_in)) in cases.iter().enumerate() {
+            let prng = &mut Prng::new(number as u64);
+            let (mut seqs, mut model) = (Seqs::None, BTreeSet::new());
+            let mut next = 1 << 40;
+            // Once to fill it, once to empty it.
+            for operation in 0..100_000 {
+                let emptying = operation > 60_000;
+                if prng.one_in(removes_one_in) || emptying && !prng.one_in(5) {
+                    let at = match prng.below(3) {
+                        0 => model.first().copied(),
+                        1 => model.last().copied(),
+                        _ => {
+                            let low = model.first().copied().unwrap_or(0);
+                            let span = next - low + 1;
+                            seqs.at_or_after(low + prng.next_u64() % span)
+                        }
+                    };
+                    let at = at.unwrap_or(7);
+                    assert_eq!(seqs.remove(at), model.remove(&at));
+                } else {
+                    let seq = if prng.one_in(between) {
+                        let low = model.first().map_or(1 << 40, |first| first - 10);
+                        low + prng.next_u64() % (next - low + 1)
+                    } else {
+                        next += 1 + prng.next_u64() % step;
+                        next
+                    };
+                    if model.insert(seq) {
+                        seqs.insert(seq);
+                    }
+                }
+                if operation % 7 == 0 {
+                    compare(&seqs, &model, prng);
+                }
+                if operation % 5000 == 0 {
+                    let mut all = Vec::new();
+                    seqs.each(&mut |seq| all.push(seq));
+                    assert!(all.iter().eq(model.iter()));
+                    let again = Seqs::of_sorted(&mut all.iter().copied(), all.len());
+                    compare(&again, &model, prng);
+                    for seqs in [&seqs, &again] {
+                        if let Seqs::Many(node) = seqs {
+                            check_node(node);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_few_are_small() {
+        assert_eq!(size_of::<Seqs>(), 24);
     }
 }

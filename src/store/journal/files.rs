@@ -62,6 +62,8 @@ pub(crate) struct Files {
     files: Vec<File>,
     spares: Vec<FileNumber>,
     creating: usize,
+    /// Segments that wait for a file.
+    claimed: usize,
     /// What new ones should have.
     wanted_bytes: u64,
     /// What the next one is tried with.
@@ -81,6 +83,7 @@ impl Files {
             files: Vec::new(),
             spares: Vec::new(),
             creating: 0,
+            claimed: 0,
             wanted_bytes,
             next_bytes: wanted_bytes,
             least_bytes: SEGMENT_BYTES_MIN,
@@ -135,17 +138,22 @@ impl Files {
     /// Nothing in it is needed any more.
     pub fn recycle(&mut self, number: FileNumber, requests: &mut Requests) {
         let at = self.at(number);
-        if self.spares.len() >= SPARES_MAX || self.files[at].bytes < SEGMENT_BYTES_MIN {
-            self.files[at].status = Status::Closing;
-            requests.submit(
-                Work::Close { file: number.id() },
-                Purpose::CloseSegment(number),
-            );
+        let bytes = self.files[at].bytes;
+        if bytes < SEGMENT_BYTES_MIN {
+            self.discard(number, requests);
             return;
+        }
+        if self.spares.len() >= SPARES_MAX + self.claimed {
+            let smallest = self.spares[0];
+            if self.bytes(smallest) >= bytes {
+                self.discard(number, requests);
+                return;
+            }
+            self.spares.remove(0);
+            self.discard(smallest, requests);
         }
         self.files[at].status = Status::Spare;
         // The largest is used first, the smallest kept in reserve.
-        let bytes = self.files[at].bytes;
         let place = self
             .spares
             .partition_point(|spare| self.files[spare.0 as usize].bytes <= bytes);
@@ -154,6 +162,15 @@ impl Files {
             self.full = false;
             self.retry_at = None;
         }
+    }
+
+    fn discard(&mut self, number: FileNumber, requests: &mut Requests) {
+        let at = self.at(number);
+        self.files[at].status = Status::Closing;
+        requests.submit(
+            Work::Close { file: number.id() },
+            Purpose::CloseSegment(number),
+        );
     }
 
     pub fn bytes(&self, number: FileNumber) -> u64 {
@@ -218,6 +235,7 @@ impl Files {
         if claimed > 0 && enough == 0 {
             missing = missing.max(1);
         }
+        self.claimed = claimed;
         if self.retry_at.is_some() {
             return;
         }

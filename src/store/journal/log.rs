@@ -71,6 +71,15 @@ pub(crate) struct Spot {
     pub bytes: usize,
 }
 
+/// A place between two frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Boundary {
+    pub generation: u64,
+    pub offset: usize,
+    /// Number of the frame behind it.
+    pub next_number: u64,
+}
+
 /// Whose record it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
@@ -176,6 +185,26 @@ impl Log {
         self.active
     }
 
+    /// Whether all of a segment is in its file.
+    pub fn is_written(&self, slot: Slot) -> bool {
+        let mut waiting = self.queue.iter().chain(&self.flight);
+        !waiting.any(|frame| frame.slot == slot)
+    }
+
+    /// Whether no segment is older.
+    pub fn is_oldest(&self, slot: Slot) -> bool {
+        let oldest = self
+            .segments()
+            .min_by_key(|(_, segment)| segment.generation);
+        oldest.is_some_and(|(oldest, _)| oldest == slot)
+    }
+
+    /// Bytes left in the active segment.
+    pub fn room(&self) -> usize {
+        let active = self.active.and_then(|slot| self.segment(slot));
+        active.map_or(0, |segment| segment.bytes - segment.end)
+    }
+
     /// A record of that weight in the segment is needed.
     #[inline]
     pub fn enliven(&mut self, slot: Slot, bytes: usize) {
@@ -213,6 +242,10 @@ impl Log {
         self.open
             .as_ref()
             .map_or(self.next_number, |open| open.number)
+    }
+
+    pub fn next_generation(&self) -> u64 {
+        self.next_generation
     }
 
     pub fn durable(&self) -> u64 {
@@ -348,14 +381,16 @@ impl Log {
             return Err(Refused::TooLarge);
         }
         self.close_frame();
-        let mut salt = [0; 16];
-        salt[..8].copy_from_slice(&self.random.next_u64().to_le_bytes());
-        salt[8..].copy_from_slice(&self.random.next_u64().to_le_bytes());
+        let salt = self.random_salt();
         let key = self.keys.current();
         let seal = self.keys.seal(key, &salt).ok().flatten();
         let mut body = std::mem::take(&mut self.scratch);
         body.clear();
         for (slot, segment) in self.segments() {
+            if self.is_freeing(slot) {
+                // That is said in an earlier frame.
+                continue;
+            }
             let mark = SegmentMark {
                 generation: segment.generation,
                 slot,
@@ -517,6 +552,40 @@ impl Log {
     /// Whether a frame is under way.
     pub fn is_flushing(&self) -> bool {
         self.flight.is_some()
+    }
+
+    /// Closes the open frame: gives where the next one will begin.
+    pub fn boundary(&mut self) -> Boundary {
+        self.close_frame();
+        let (generation, offset) = match self.active.and_then(|slot| self.segment(slot)) {
+            Some(segment) => (segment.generation, segment.end),
+            None => (self.next_generation, 0),
+        };
+        Boundary {
+            generation,
+            offset,
+            next_number: self.next_number,
+        }
+    }
+
+    /// For keys that are used once.
+    pub fn random_salt(&mut self) -> [u8; 16] {
+        let mut salt = [0; 16];
+        salt[..8].copy_from_slice(&self.random.next_u64().to_le_bytes());
+        salt[8..].copy_from_slice(&self.random.next_u64().to_le_bytes());
+        salt
+    }
+
+    pub fn random_id(&mut self) -> u64 {
+        self.random.next_u64()
+    }
+
+    /// What a checkpoint says of a segment that is not replayed from its beginning.
+    pub fn restored(&mut self, slot: Slot, live_bytes: u64, logged_bytes: u64) {
+        if let Some(segment) = self.segments.get_mut(slot as usize) {
+            segment.live_bytes = live_bytes;
+            segment.logged_bytes = logged_bytes.max(live_bytes);
+        }
     }
 
     /// What a segment's records are sealed with, while it is replayed.

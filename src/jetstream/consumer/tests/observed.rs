@@ -35,6 +35,11 @@ fn priorities() {
     play(include_str!("observed/priorities.txt"));
 }
 
+#[test]
+fn more() {
+    play(include_str!("observed/more.txt"));
+}
+
 /// Plays each script of a file, and compares.
 fn play(text: &str) {
     let mut differences = String::new();

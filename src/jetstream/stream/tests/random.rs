@@ -274,3 +274,138 @@ fn agrees_with_the_model() {
         }
     }
 }
+
+/// Pieces of which headers and reply subjects are made that mean something, or nearly so.
+const PIECES: &[&str] = &[
+    "Nats-Msg-Id",
+    "Nats-Rollup",
+    "Nats-TTL",
+    "Nats-Incr",
+    "Nats-Batch-Id",
+    "Nats-Batch-Sequence",
+    "Nats-Batch-Commit",
+    "Nats-Schedule",
+    "Nats-Schedule-Target",
+    "Nats-Schedule-TTL",
+    "Nats-Schedule-Source",
+    "Nats-Schedule-Time-Zone",
+    "Nats-Schedule-Next",
+    "Nats-Scheduler",
+    "Nats-Expected-Last-Sequence",
+    "Nats-Expected-Last-Subject-Sequence",
+    "Nats-Expected-Last-Subject-Sequence-Subject",
+    "Nats-Expected-Last-Msg-Id",
+    "Nats-Counter-Sources",
+    "Nats-Stream-Source",
+    "Nats-Required-Api-Level",
+    "Nats-Request-Info",
+    ": ",
+    ":",
+    "\r\n",
+    "\r\n",
+    "\r\n",
+    "\r",
+    "\n",
+    " ",
+    "sub",
+    "all",
+    "a",
+    "b",
+    "c.d",
+    "*",
+    ">",
+    "1",
+    "2",
+    "3",
+    "0",
+    "-1",
+    "18446744073709551615",
+    "99999999999999999999999",
+    "never",
+    "5s",
+    "1h",
+    "@every 1s",
+    "@every 999999h",
+    "@at 2026-11-21T10:00:01Z",
+    "@at 9999-12-31T23:59:59Z",
+    "* * * * * *",
+    "0 0 0 1 1 *",
+    "@yearly",
+    "Europe/Berlin",
+    "purge",
+    "eob",
+    "{}",
+    "{\"val\":\"5\"}",
+    "i",
+    ".",
+    "NATS/1.0",
+    "\0",
+    "\u{e9}",
+];
+
+#[test]
+fn no_input_panics() {
+    for seed in 0..30 {
+        let mut prng = Prng::new(seed);
+        let mut config = random_config(&mut prng);
+        config.allow_atomic = true;
+        config.allow_batched = true;
+        config.allow_msg_schedules = prng.one_in(2);
+        config.allow_msg_counter = prng.one_in(4);
+        config.subject_delete_marker_ttl = i64::from(prng.below(2)) * SECOND;
+        config.first_seq = if prng.one_in(4) { u64::MAX - 20 } else { 0 };
+        let mut scene = Scene::of(config);
+        for _ in 0..400 {
+            let mut text = |pieces: u32| -> String {
+                let count = prng.below(pieces);
+                let pieces = PIECES.len() as u32;
+                (0..count)
+                    .map(|_| PIECES[prng.below(pieces) as usize])
+                    .collect()
+            };
+            let headers = format!("NATS/1.0\r\n{}\r\n\r\n", text(14));
+            let payload = text(3);
+            let request = text(8);
+            let origin = [Origin::Client, Origin::Client, Origin::Source][prng.below(3) as usize];
+            let operation = prng.below(5);
+            let sequence = prng.below(4);
+            let reply = match prng.below(3) {
+                0 => format!(
+                    "p.i.2.{}.{sequence}.{operation}.$FI",
+                    ["ok", "fail"][(seed % 2) as usize]
+                ),
+                _ => "r".to_owned(),
+            };
+            let subject = SUBJECTS[prng.below(4) as usize];
+            scene.arrive(&Arrival {
+                subject: subject.as_bytes(),
+                reply: reply.as_bytes(),
+                headers: headers.as_bytes(),
+                payload: payload.as_bytes(),
+                origin,
+            });
+            if prng.one_in(8) {
+                let seqs = scene.messages.messages.keys().copied();
+                scene.messages.later = seqs.filter(|_| prng.one_in(3)).collect();
+                scene.with(|s, w| s.resume(w));
+            }
+            if prng.one_in(8) {
+                let payload = format!("{{\"seq\":{},\"batch\":{}}}", prng.below(9), prng.below(9));
+                let asked = if prng.one_in(2) {
+                    request.as_bytes()
+                } else {
+                    payload.as_bytes()
+                };
+                scene.with(|s, w| s.direct_get(w, b"", b"r", headers.as_bytes(), asked));
+                let request = PurgeRequest {
+                    seq: [0, 3, u64::MAX - 15][prng.below(3) as usize],
+                    ..PurgeRequest::default()
+                };
+                let _ = scene.with(|s, w| s.purge(w, &request));
+            }
+            if prng.one_in(8) {
+                scene.run_until(scene.now + SECOND);
+            }
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! Snapshots of streams that live here, on their way to clients, and streams on their way back.
+//!
+//! A stream that is being restored belongs to nobody until all of it is there: it has a place in
+//! a store, but no subjects and no name. Restores live on the shard that decides about streams.
+
+use super::host::{Arrival, Host};
+use super::lifecycle::{key, stored_form};
+use super::way_out::WayOut;
+use super::{Engine, owned};
+use crate::base::deadlines::Millis;
+use crate::base::ids::AccountId;
+use crate::jetstream::adopted::{consumer_fact, message_flags};
+use crate::jetstream::api::errors::{ApiError, Code};
+use crate::jetstream::api::requests::{self, ConsumerRequest, RestoreRequest, SnapshotRequest};
+use crate::jetstream::api::responses::{self, Kind, StreamState};
+use crate::jetstream::config::StreamConfig;
+use crate::jetstream::snapshot::{self, Item, Received, Receiving, Sending, Sent, Writer};
+use crate::jetstream::sourcing::token;
+use crate::jetstream::stream::storage_error;
+use crate::jetstream::{Now, Request};
+use crate::store::{Messages, NewMessage, StreamNumber, UnixNanos};
+
+/// Snapshots and restores under way, on a shard.
+const UNDER_WAY_MAX: usize = 64;
+
+/// A snapshot that is being sent.
+struct Outgoing {
+    place: u32,
+    id: String,
+    sending: Sending,
+    /// It waits for the store.
+    is_reading: bool,
+}
+
+/// A stream that is being restored.
+struct Incoming {
+    account: AccountId,
+    config: StreamConfig,
+    id: String,
+    receiving: Receiving,
+    number: StreamNumber,
+    created: UnixNanos,
+    consumers: u32,
+    request: Box<Request>,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Snapshots {
+    outgoing: Vec<Outgoing>,
+    incoming: Vec<Incoming>,
+}
+
+impl std::fmt::Debug for Snapshots {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (outgoing, incoming) = (self.outgoing.len(), self.incoming.len());
+        write!(f, "Snapshots({outgoing} out, {incoming} in)")
+    }
+}
+
+impl Snapshots {
+    /// When one of them is due.
+    pub fn next_deadline(&self) -> Option<Millis> {
+        let outgoing = self.outgoing.iter().map(|one| one.sending.deadline());
+        let incoming = self.incoming.iter().map(|one| one.receiving.deadline());
+        outgoing.chain(incoming).min()
+    }
+}
+
+impl Engine {
+    /// `STREAM.SNAPSHOT`.
+    pub(super) fn begin_snapshot<H: Host>(
+        &mut self,
+        now: Now,
+        place: u32,
+        arrival: &Arrival<'_>,
+        host: &mut H,
+    ) -> Result<(), ApiError> {
+        let request: SnapshotRequest = requests::parse(arrival.payload, self.options.strict)?;
+        let deliver = request.deliver_subject.as_bytes();
+        if !crate::subject::is_valid_literal(deliver) {
+            return Err(Code::SnapshotDeliverSubjectInvalid.into());
+        }
+        if self.snapshots.outgoing.len() >= UNDER_WAY_MAX {
+            return Err(Code::StreamSnapshot.with(&["too many snapshots are under way"]));
+        }
+        let id = token(&mut || host.random());
+        let mut answer = Vec::new();
+        let sending = self.with(place, now, host, |asset, around| {
+            let config = asset.config().clone();
+            let state = *around.messages.state();
+            let consumers = match request.no_consumers {
+                true => Vec::new(),
+                false => asset.snapshots(now.unix),
+            };
+            let shown = StreamState {
+                state,
+                consumers: asset.consumers().count(),
+                ..StreamState::default()
+            };
+            responses::snapshot(&mut answer, &config, &shown);
+            let state = snapshot::StreamState {
+                messages: state.messages,
+                bytes: state.bytes,
+                first_seq: state.first_seq,
+                first_time: state.first_time,
+                last_seq: state.last_seq,
+                last_time: state.last_time,
+                subjects: state.subjects,
+                deleted: state.deleted,
+                consumers: 0,
+            };
+            let writer = Writer::new(state, consumers, now.unix);
+            Sending::begin(&request, &config.name, &id, writer, now, around.outlet)
+        });
+        let sending = sending.ok_or(Code::StreamNotFound)?;
+        self.respond(arrival, host, |to| to.extend_from_slice(&answer));
+        self.snapshots.outgoing.push(Outgoing {
+            place,
+            id,
+            sending,
+            is_reading: false,
+        });
+        self.send_snapshots(now, false, host);
+        Ok(())
+    }
+
+    /// A chunk of a snapshot was acknowledged.
+    pub(super) fn snapshot_acknowledged<H: Host>(
+        &mut self,
+        now: Now,
+        place: u32,
+        id: &[u8],
+        host: &mut H,
+    ) {
+        let id = id.split(|&byte| byte == b'.').next().unwrap_or_default();
+        for one in &mut self.snapshots.outgoing {
+            if one.place == place && one.id.as_bytes() == id {
+                one.sending.acknowledged();
+            }
+        }
+        self.send_snapshots(now, false, host);
+    }
+
+    /// Somebody listens to a subject of snapshots now, or nobody does.
+    pub(super) fn snapshot_interest(&mut self, now: Now, subject: &[u8], is_heard: bool) {
+        for one in &mut self.snapshots.outgoing {
+            if one.sending.deliver_subject() == subject {
+                one.sending.interest_changed(now, is_heard);
+            }
+        }
+    }
+
+    /// Sends what may be sent; `has_read` after the store has read something.
+    pub(super) fn send_snapshots<H: Host>(&mut self, now: Now, has_read: bool, host: &mut H) {
+        let mut at = 0;
+        while at < self.snapshots.outgoing.len() {
+            let one = &mut self.snapshots.outgoing[at];
+            if one.is_reading && !has_read {
+                at += 1;
+                continue;
+            }
+            let place = one.place;
+            let mut one = self.snapshots.outgoing.swap_remove(at);
+            let sent = self.with(place, now, host, |_, around| {
+                one.sending.poll(now, around.messages, around.outlet)
+            });
+            match sent {
+                // The stream is gone, or all was sent.
+                None | Some(Sent::Ended(_)) => continue,
+                Some(Sent::Waiting) => one.is_reading = false,
+                Some(Sent::Again) => {
+                    one.is_reading = false;
+                    self.is_busy = true;
+                }
+                Some(Sent::Reading) => one.is_reading = true,
+            }
+            self.snapshots.outgoing.push(one);
+            let last = self.snapshots.outgoing.len() - 1;
+            self.snapshots.outgoing.swap(at, last);
+            at += 1;
+        }
+    }
+
+    /// `STREAM.RESTORE`.
+    pub(super) fn begin_restore<H: Host>(
+        &mut self,
+        now: Now,
+        name: &str,
+        arrival: &Arrival<'_>,
+        host: &mut H,
+    ) -> Result<(), ApiError> {
+        let request: RestoreRequest = requests::parse(arrival.payload, self.options.strict)?;
+        let account = arrival.account;
+        let config = self.restorable(name, request.config, account)?;
+        if self.snapshots.incoming.len() >= UNDER_WAY_MAX {
+            return Err(Code::StreamRestore.with(&["too many restores are under way"]));
+        }
+        let account_name = self.accounts.name(account).to_owned();
+        let (meta, options) = stored_form(now.unix, &config);
+        let key = key(&account_name, &config.name);
+        let made = self.shelves[0].store.create_stream(&key, &meta, options);
+        let number = made.map_err(storage_error)?;
+        let id = token(&mut || host.random());
+        let receiving = Receiving::begin(&account_name, name, &id, now);
+        let subject = receiving.subject().to_owned();
+        self.respond(arrival, host, |to| responses::restore(to, &subject));
+        self.snapshots.incoming.push(Incoming {
+            account,
+            config,
+            id,
+            receiving,
+            number,
+            created: now.unix,
+            consumers: 0,
+            request: owned(arrival),
+        });
+        Ok(())
+    }
+
+    /// A chunk of a stream that is being restored has come.
+    pub(super) fn restore_chunk<H: Host>(
+        &mut self,
+        now: Now,
+        id: &[u8],
+        arrival: &Arrival<'_>,
+        host: &mut H,
+    ) {
+        let place = self
+            .snapshots
+            .incoming
+            .iter()
+            .position(|one| one.account == arrival.account && one.id.as_bytes() == id);
+        if let Some(place) = place {
+            let one = &mut self.snapshots.incoming[place];
+            one.receiving.arrived(now, arrival.reply, arrival.payload);
+            self.take_in(now, place, host);
+        }
+    }
+
+    /// Takes in what has come of restored streams, and gives up what does not come.
+    pub(super) fn take_in_all<H: Host>(&mut self, now: Now, host: &mut H) {
+        for place in (0..self.snapshots.incoming.len()).rev() {
+            self.take_in(now, place, host);
+        }
+    }
+
+    fn take_in<H: Host>(&mut self, now: Now, place: usize, host: &mut H) {
+        let mut one = self.snapshots.incoming.swap_remove(place);
+        let shelf = &mut self.shelves[0];
+        let mut outlet = WayOut {
+            host,
+            account: one.account,
+            held: &mut shelf.held,
+            place: u32::MAX,
+            watchers: &mut self.watchers,
+        };
+        let Some(mut messages) = shelf.store.stream(one.number) else {
+            return;
+        };
+        let Incoming {
+            receiving,
+            consumers,
+            created,
+            ..
+        } = &mut one;
+        let received = receiving.poll(now, &mut outlet, &mut |item| {
+            keep(item, &mut messages, consumers, created)
+        });
+        match received {
+            Received::Waiting => self.snapshots.incoming.push(one),
+            Received::Again => {
+                self.is_busy = true;
+                self.snapshots.incoming.push(one);
+            }
+            Received::Complete { reply } => self.restored(now, one, reply, host),
+            Received::Failed { reply, why } => {
+                shelf.store.delete_stream(one.number);
+                one.request.reply = reply;
+                let error = Code::StreamRestore.with(&[&why]);
+                let arrival = super::borrowed(&one.request);
+                self.refuse(&arrival, Kind::StreamCreate, &error, host);
+            }
+        }
+    }
+
+    /// All of a stream is there.
+    fn restored<H: Host>(&mut self, now: Now, mut one: Incoming, reply: Box<[u8]>, host: &mut H) {
+        one.request.reply = reply;
+        let name = one.config.name.clone();
+        let arrival = super::borrowed(&one.request);
+        // Another of that name or with those subjects may have come meanwhile.
+        let checked = self.restorable(&name, one.config.clone(), one.account);
+        let (meta, options) = stored_form(one.created, &one.config);
+        let store = &mut self.shelves[0].store;
+        let done = checked.and_then(|_| {
+            store
+                .set_meta(one.number, &meta, options.compress)
+                .map_err(storage_error)
+        });
+        let done = done.and_then(|()| {
+            self.recover_stream(0, one.number, now, host)
+                .map_err(|why| Code::StreamRestore.with(&[&why]))
+        });
+        if let Err(error) = done {
+            self.shelves[0].store.delete_stream(one.number);
+            self.refuse(&arrival, Kind::StreamCreate, &error, host);
+            return;
+        }
+        let Some(place) = self.place(one.account, &name) else {
+            return;
+        };
+        let interest = host.interest_number();
+        let mut json = Vec::new();
+        self.show_stream(place, now, host, |info, _| info.created(&mut json));
+        self.respond_durable(&arrival, 0, interest, host, |to| {
+            to.extend_from_slice(&json)
+        });
+    }
+}
+
+/// Stores an item of a snapshot.
+fn keep<M: Messages>(
+    item: Item<'_>,
+    messages: &mut M,
+    consumers: &mut u32,
+    created: &mut UnixNanos,
+) -> Result<(), String> {
+    let stored = match item {
+        Item::State(_) => Ok(()),
+        Item::Meta(meta) => {
+            *created = meta.created;
+            Ok(())
+        }
+        Item::Consumer(consumer) => {
+            let json = format!(
+                "{{\"stream_name\":\"\",\"config\":{}}}",
+                consumer.config_json
+            );
+            let request: ConsumerRequest = requests::parse(json.as_bytes(), false)
+                .map_err(|error| format!("consumer {}: {}", consumer.name, error.description))?;
+            let (note, fact) = consumer_fact(
+                *consumers,
+                &consumer.name,
+                *created,
+                &request.config,
+                &consumer.state,
+            );
+            *consumers += 1;
+            messages.rewrite_note(note, &fact)
+        }
+        Item::Message {
+            seq,
+            time,
+            subject,
+            headers,
+            payload,
+        } => messages
+            .skip_to(seq.saturating_sub(1), time)
+            .and_then(|()| {
+                messages
+                    .append(&NewMessage {
+                        subject,
+                        headers,
+                        payload,
+                        time,
+                        flags: message_flags(headers),
+                    })
+                    .map(drop)
+            }),
+        Item::Removed(ranges) => {
+            for (first, last) in ranges {
+                for seq in first..=last {
+                    messages.remove(seq, false);
+                }
+            }
+            Ok(())
+        }
+        Item::End {
+            last_seq,
+            last_time,
+        } => messages.skip_to(last_seq, last_time),
+    };
+    stored.map_err(|refused| storage_error(refused).description.to_string())
+}
