@@ -273,7 +273,7 @@ impl One<'_> {
                 ));
             }
         }
-        let reordered = moving.reordered;
+        let reordered = moving.reordered();
         let (last, consumers) = (stream.last(), &definitions.consumers);
         let sum = self
             .targets
