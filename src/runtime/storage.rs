@@ -40,8 +40,6 @@ pub fn directories(store_dir: &Path, shards: usize) -> io::Result<(PathBuf, usiz
     }
     Ok((directory, count))
 }
-<<<<<<< HEAD
-=======
 
 /// What stores are encrypted with, and were before.
 pub fn keys(options: &JetStreamOptions) -> (Option<store::Key>, Option<store::Key>) {
@@ -55,7 +53,6 @@ pub fn keys(options: &JetStreamOptions) -> (Option<store::Key>, Option<store::Ke
     let previous = options.previous_key.as_ref();
     (options.key.as_ref().map(key), previous.map(key))
 }
->>>>>>> import
 
 /// Where streams are kept.
 pub struct Storage {
