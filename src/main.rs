@@ -4,9 +4,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use skein::config::{
-    self, CommandLineError, Config, ImportOptions, Invocation, Surroundings,
-};
+use skein::config::{self, CommandLineError, Config, ImportOptions, Invocation, Surroundings};
 use skein::runtime;
 use skein::runtime::import::{Import, Outcome};
 use skein::runtime::log::Log;

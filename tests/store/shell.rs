@@ -47,6 +47,11 @@ impl Shell {
         }
     }
 
+    pub fn reopen_after_power_cut(&mut self) {
+        self.disk.cut_power();
+        self.reopen();
+    }
+
     /// One thing happens; false when nothing can but time.
     pub fn turn(&mut self) -> bool {
         self.store.submit(&mut self.out);

@@ -406,10 +406,15 @@ impl StreamInfo<'_> {
         object.time("ts", self.now);
     }
 
-    /// The answer to its creation. nats-server says of an equal one that it created it, too.
+    /// The answer to its creation, which goes without a domain. nats-server says of an equal one that
+    /// it created it, too.
     pub fn created(&self, out: &mut Vec<u8>) {
         let mut object = Kind::StreamCreate.begin(out);
-        self.fields(&mut object);
+        let info = StreamInfo {
+            domain: "",
+            ..self.clone()
+        };
+        info.fields(&mut object);
         object.boolean("did_create", true);
         object.end();
     }
@@ -785,3 +790,6 @@ impl AccountInfo<'_> {
         object.end();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,6 +54,7 @@ impl Engine {
         is_forwarded: bool,
         host: &mut H,
     ) {
+        self.now = now;
         let domain = self.options.stream.domain.clone();
         match Special::of(arrival.to, domain.as_bytes()) {
             Some(Special::Api(call)) => self.called(now, &call, arrival, is_forwarded, host),
@@ -344,6 +345,7 @@ impl Engine {
         write(&mut answer);
         self.accounts.count_request(arrival.account, false);
         self.send(arrival.account, arrival.reply, &answer, host);
+        self.audit(arrival, &answer, self.now, host);
         self.answer = answer;
     }
 
@@ -354,7 +356,7 @@ impl Engine {
         arrival: &Arrival<'_>,
         shelf: usize,
         interest: u64,
-        _host: &mut H,
+        host: &mut H,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
         let mut answer = std::mem::take(&mut self.answer);
@@ -371,6 +373,7 @@ impl Engine {
             let held = &mut self.shelves[shelf].held;
             held.push(arrival.account, &message, interest);
         }
+        self.audit(arrival, &answer, self.now, host);
         self.answer = answer;
     }
 
@@ -387,6 +390,7 @@ impl Engine {
         kind.error(&mut answer, error);
         self.accounts.count_request(arrival.account, true);
         self.send(arrival.account, arrival.reply, &answer, host);
+        self.audit(arrival, &answer, self.now, host);
         self.answer = answer;
     }
 

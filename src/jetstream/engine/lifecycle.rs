@@ -8,6 +8,7 @@ use super::directory::{Directory, Located};
 use super::host::{Arrival, Host, Sink};
 use super::{Engine, Hosted, owned};
 use crate::base::ids::{AccountId, ShardId};
+use crate::jetstream::api::advisories::Action;
 use crate::jetstream::api::check_stream::{self, Around, Creation, ServerLimits, Streams};
 use crate::jetstream::api::decode::{self, Decode};
 use crate::jetstream::api::encode::Object;
@@ -233,7 +234,10 @@ impl Engine {
         let place = match self.place(account, &name) {
             Some(place) => place,
             None => match self.begin(account, config, now, host) {
-                Ok(place) => place,
+                Ok(place) => {
+                    self.tell_stream(account, &name, Action::Create, now, host);
+                    place
+                }
                 Err(error) => {
                     self.gone(account, &name, host);
                     self.refuse(&arrival, Kind::StreamCreate, &error, host);
@@ -386,10 +390,12 @@ impl Engine {
         host: &mut H,
     ) {
         let arrival = super::borrowed(request);
+        let name = config.name.clone();
         let changed = self.changed(account, config, now, host);
         match changed {
             Err(error) => self.refuse(&arrival, Kind::StreamUpdate, &error, host),
             Ok(place) => {
+                self.tell_stream(account, &name, Action::Modify, now, host);
                 let shelf = self.hosted(place).map_or(0, |hosted| hosted.shelf);
                 let interest = host.interest_number();
                 let mut json = Vec::new();
@@ -470,6 +476,7 @@ impl Engine {
         let name = hosted.asset.config().name.clone();
         self.names.remove(&super::Key(hosted.account, &name));
         self.gone(hosted.account, &name, host);
+        self.tell_stream(hosted.account, &name, Action::Delete, now, host);
         self.respond_durable(arrival, hosted.shelf, 0, host, |to| {
             Kind::StreamDelete.success(to);
         });

@@ -13,6 +13,7 @@ mod host;
 mod lifecycle;
 mod messages;
 mod snapshots;
+mod tells;
 mod way_out;
 
 pub use accounts::AccountFacts;
@@ -107,6 +108,8 @@ pub struct Engine {
     deadlines: Deadlines<u32>,
     questions: api::Questions,
     snapshots: Snapshots,
+    /// The moment of the call that is under way.
+    now: Now,
     /// There is more to do at once.
     is_busy: bool,
     /// Room for answers.
@@ -142,6 +145,10 @@ impl Engine {
             deadlines: Deadlines::default(),
             questions: api::Questions::default(),
             snapshots: Snapshots::default(),
+            now: Now {
+                mono_ms: 0,
+                unix: 0,
+            },
             is_busy: false,
             answer: Vec::new(),
             is_stopping: false,
