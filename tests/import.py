@@ -151,7 +151,7 @@ async def show(client):
             continue
         state = info["state"]
         messages = []
-        for seq in range(state["first_seq"], state["last_seq"] + 1):
+        for seq in range(max(state["first_seq"], 1), state["last_seq"] + 1):
             if seq in (state.get("deleted") or []):
                 continue
             message = (await api(client, f"STREAM.MSG.GET.{name}", {"seq": seq}))["message"]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::api::decode;
 use super::asset::{feeds, notes};
 use super::config::{ConsumerConfig, StreamConfig};
-use super::consumer::facts::{Fact, NoFact};
+use super::consumer::facts::{Fact, NoFact, add_to_runs};
 use super::consumer::{Consumer, Position};
 use super::snapshot::{self, ConsumerState, Delivered, Item};
 use super::sourcing::SourcedFrom;
@@ -226,7 +226,7 @@ fn whole(state: &ConsumerState, config: &ConsumerConfig) -> Fact {
     for (&seq, delivered) in &state.pending {
         // They go up with the stream's; what says otherwise does not say it well.
         last = delivered.consumer_seq.max(last + 1);
-        fact.add_delivered(seq, last);
+        add_to_runs(&mut fact.runs, seq, last);
         if let Some(&redelivered) = state.redelivered.get(&seq) {
             fact.again.push((seq, count(redelivered)));
         }
