@@ -348,6 +348,10 @@ impl Host for Out<'_> {
         !router.plans.get(plan).is_empty()
     }
 
+    fn has_literal_interest(&mut self, account: AccountId, subject: &[u8]) -> bool {
+        self.shard.router.has_literal(account, subject)
+    }
+
     fn watch(&mut self, account: AccountId, subject: &[u8]) {
         let watched = &mut self.shard.streams.watched;
         *watched.entry((account, subject.into())).or_default() += 1;

@@ -327,10 +327,7 @@ impl Engine {
         &self,
         payload: &[u8],
     ) -> Result<T, ApiError> {
-        match payload.trim_ascii() {
-            b"" => Ok(T::default()),
-            _ => requests::parse(payload, self.options.strict),
-        }
+        requests::optional(payload, self.options.strict)
     }
 
     /// Answers what has changed nothing.

@@ -12,7 +12,7 @@ use crate::jetstream::api::check_stream::{self, Around, Creation, ServerLimits, 
 use crate::jetstream::api::decode::{self, Decode};
 use crate::jetstream::api::encode::Object;
 use crate::jetstream::api::errors::{ApiError, Code};
-use crate::jetstream::api::requests::StreamRequest;
+use crate::jetstream::api::requests::{self, StreamRequest};
 use crate::jetstream::api::responses::Kind;
 use crate::jetstream::asset::Asset;
 use crate::jetstream::config::{Compression, Storage, StreamConfig};
@@ -125,7 +125,7 @@ impl Engine {
         arrival: &Arrival<'_>,
         host: &mut H,
     ) -> Result<(), ApiError> {
-        let request: StreamRequest = self.read(arrival.payload)?;
+        let request: StreamRequest = requests::parse(arrival.payload, self.options.strict)?;
         let limits = self.accounts.limits(arrival.account).cloned();
         let limits = limits.ok_or(Code::NotEnabledForAccount)?;
         let others = Of(&self.directory, arrival.account);
@@ -167,15 +167,6 @@ impl Engine {
         config: StreamConfig,
         account: AccountId,
     ) -> Result<StreamConfig, ApiError> {
-        if self.directory.get(account, name).is_some() {
-            return Err(Code::StreamNameExistRestoreFailed.into());
-        }
-        let mut config = config;
-        if config.name.is_empty() {
-            config.name = name.to_owned();
-        } else if config.name != name {
-            return Err(Code::StreamMismatch.into());
-        }
         let limits = self.accounts.limits(account).cloned();
         let limits = limits.ok_or(Code::NotEnabledForAccount)?;
         let others = Of(&self.directory, account);
@@ -184,10 +175,7 @@ impl Engine {
             limits: &limits,
             server: self.server_limits(),
         };
-        match check_stream::addition(config, false, &around)? {
-            Creation::New(config) => Ok(*config),
-            Creation::Same => Err(Code::StreamNameExistRestoreFailed.into()),
-        }
+        check_stream::restoration(name, config, &around)
     }
 
     /// `STREAM.UPDATE`, on the shard that decides.
@@ -198,7 +186,7 @@ impl Engine {
         arrival: &Arrival<'_>,
         host: &mut H,
     ) -> Result<(), ApiError> {
-        let request: StreamRequest = self.read(arrival.payload)?;
+        let request: StreamRequest = requests::parse(arrival.payload, self.options.strict)?;
         let limits = self.accounts.limits(arrival.account).cloned();
         let limits = limits.ok_or(Code::NotEnabledForAccount)?;
         let others = Of(&self.directory, arrival.account);

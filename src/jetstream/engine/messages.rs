@@ -26,13 +26,8 @@ impl Engine {
     ) {
         let done = match *call {
             Call::StreamInfo(_) => self.stream_info(now, place, arrival, host),
-            Call::StreamDelete(_) => match arrival.payload.trim_ascii() {
-                b"" => {
-                    self.delete_stream(now, place, arrival, host);
-                    Ok(())
-                }
-                _ => Err(Code::NotEmptyRequest.into()),
-            },
+            Call::StreamDelete(_) => requests::none(arrival.payload)
+                .map(|()| self.delete_stream(now, place, arrival, host)),
             Call::StreamPurge(_) => self.purge(now, place, arrival, host),
             Call::MsgDelete(_) => self.delete_message(now, place, arrival, host),
             Call::MsgGet(_) => self.get_message(now, place, arrival, host),
@@ -155,10 +150,7 @@ impl Engine {
         arrival: &Arrival<'_>,
         host: &mut H,
     ) -> Result<(), ApiError> {
-        if arrival.payload.trim_ascii().is_empty() {
-            return Err(Code::BadRequest.into());
-        }
-        let request: MsgDeleteRequest = requests::parse(arrival.payload, self.options.strict)?;
+        let request: MsgDeleteRequest = requests::required(arrival.payload, self.options.strict)?;
         let deleted = self.with(place, now, host, |asset, around| {
             asset.delete_message(&request, around)
         });
@@ -175,10 +167,7 @@ impl Engine {
         arrival: &Arrival<'_>,
         host: &mut H,
     ) -> Result<(), ApiError> {
-        if arrival.payload.trim_ascii().is_empty() {
-            return Err(Code::BadRequest.into());
-        }
-        let request: MsgGetRequest = requests::parse(arrival.payload, self.options.strict)?;
+        let request: MsgGetRequest = requests::required(arrival.payload, self.options.strict)?;
         let done = self.with(place, now, host, |asset, around| {
             asset.with_stream(around, |stream, world| {
                 stream.message_get(world, &request, arrival.reply)

@@ -81,7 +81,7 @@ impl Engine {
         arrival: &Arrival<'_>,
         host: &mut H,
     ) -> Result<(), ApiError> {
-        let request: SnapshotRequest = requests::parse(arrival.payload, self.options.strict)?;
+        let request: SnapshotRequest = requests::required(arrival.payload, self.options.strict)?;
         let deliver = request.deliver_subject.as_bytes();
         if !crate::subject::is_valid_literal(deliver) {
             return Err(Code::SnapshotDeliverSubjectInvalid.into());
@@ -241,7 +241,7 @@ impl Engine {
         arrival: &Arrival<'_>,
         host: &mut H,
     ) -> Result<(), ApiError> {
-        let request: RestoreRequest = requests::parse(arrival.payload, self.options.strict)?;
+        let request: RestoreRequest = requests::required(arrival.payload, self.options.strict)?;
         let account = arrival.account;
         let config = self.restorable(name, request.config, account)?;
         if self.snapshots.incoming.len() >= UNDER_WAY_MAX {
