@@ -212,10 +212,10 @@ impl Engine {
             }
             ConsumerCall::Unpin => {
                 let request: UnpinRequest = self.read(arrival.payload)?;
-                if config.priority_policy != PriorityPolicy::PinnedClient {
-                    return Err(Code::BadRequest.into());
-                }
                 if request.group.is_empty() {
+                    return Err(Code::InvalidJson.with(&["consumer group not specified"]));
+                }
+                if !check_consumer::is_group_name(&request.group) {
                     return Err(Code::ConsumerInvalidGroupName.into());
                 }
                 if !config.priority_groups.contains(&request.group) {

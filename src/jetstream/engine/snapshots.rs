@@ -72,6 +72,13 @@ impl Snapshots {
     }
 }
 
+/// Whether a request has nothing in it.
+fn says_nothing(payload: &[u8]) -> bool {
+    let payload = payload.trim_ascii();
+    let inside = payload.strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}"));
+    payload.is_empty() || inside.is_some_and(|inside| inside.trim_ascii().is_empty())
+}
+
 impl Engine {
     /// `STREAM.SNAPSHOT`.
     pub(super) fn begin_snapshot<H: Host>(
@@ -81,6 +88,9 @@ impl Engine {
         arrival: &Arrival<'_>,
         host: &mut H,
     ) -> Result<(), ApiError> {
+        if says_nothing(arrival.payload) {
+            return Err(Code::BadRequest.into());
+        }
         let request: SnapshotRequest = requests::parse(arrival.payload, self.options.strict)?;
         let deliver = request.deliver_subject.as_bytes();
         if !crate::subject::is_valid_literal(deliver) {
@@ -238,7 +248,13 @@ impl Engine {
         arrival: &Arrival<'_>,
         host: &mut H,
     ) -> Result<(), ApiError> {
+        if says_nothing(arrival.payload) {
+            return Err(Code::BadRequest.into());
+        }
         let request: RestoreRequest = requests::parse(arrival.payload, self.options.strict)?;
+        if name.contains(['\\', '/']) && [name, ""].contains(&request.config.name.as_str()) {
+            return Err(Code::StreamNameContainsPathSeparators.into());
+        }
         let account = arrival.account;
         let config = self.restorable(name, request.config, account)?;
         if self.snapshots.incoming.len() >= UNDER_WAY_MAX {
@@ -376,7 +392,7 @@ impl Engine {
         };
         let interest = host.interest_number();
         let mut json = Vec::new();
-        self.show_stream(place, now, host, |info, _| info.created(&mut json));
+        self.show_stream(place, now, host, |info, _| info.restored(&mut json));
         self.respond_durable(&arrival, 0, interest, host, |to| {
             to.extend_from_slice(&json)
         });
