@@ -165,7 +165,7 @@ pub fn parse(
 ) -> Result<Invocation, CommandLineError> {
     let mut args = args.peekable();
     if args.next_if(|first| first == "import").is_some() {
-        return import::parse(args);
+        return import::parse(args, surroundings);
     }
     let mut definitions = definitions();
     definitions.build();

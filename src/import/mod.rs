@@ -11,7 +11,7 @@ mod stream;
 
 pub use keys::Keys;
 pub use moving::{Checked, Checking, Definitions, Moving};
-pub use stream::{Consumer, Message, Stream, Tally};
+pub use stream::{Consumer, Stream, Tally};
 
 use std::fmt;
 

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use highway::{HighwayHash, HighwayHasher, Key};
 
-use super::{Consumer, Fault, Message, Source, Stream};
-use crate::jetstream::adopted;
+use super::{Consumer, Fault, Source, Stream};
+use crate::jetstream::adopted::Adopting;
 use crate::jetstream::api::decode;
 use crate::jetstream::config::{ConsumerConfig, StreamConfig};
-use crate::store::{Fetched, Messages, NewMessage, Refused, Selection, Seq, Stored, UnixNanos};
+use crate::store::{Fetched, Messages, Refused, Selection, Seq, Stored, UnixNanos};
 
 /// A running sum over messages: equal for equal ones in equal order.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +19,7 @@ impl Fingerprint {
         Self(HighwayHasher::new(Key::default()))
     }
 
-    fn add(&mut self, message: &Message<'_>) {
+    fn add(&mut self, message: &Stored<'_>) {
         let parts = [message.subject, message.headers, message.payload];
         for number in [message.seq, message.time as u64] {
             self.0.append(&number.to_le_bytes());
@@ -38,25 +38,22 @@ impl Fingerprint {
 
 /// A stream on its way.
 pub struct Moving {
+    adopting: Adopting,
     fingerprint: Fingerprint,
-    last_time: UnixNanos,
-    /// Messages that were stored before the one before them.
-    pub reordered: u64,
-    has_sources: bool,
-    /// What came last from each source.
-    sources: BTreeMap<String, Seq>,
 }
 
 impl Moving {
     /// Of a stream with this configuration, about which this is known of its sources.
     pub fn new(config: &StreamConfig, sources: BTreeMap<String, Seq>) -> Self {
         Self {
+            adopting: Adopting::new(config, sources),
             fingerprint: Fingerprint::new(),
-            last_time: UnixNanos::MIN,
-            reordered: 0,
-            has_sources: !config.sources.is_empty(),
-            sources,
         }
+    }
+
+    /// Messages that were stored before the one before them, by the clock of their server.
+    pub fn reordered(&self) -> u64 {
+        self.adopting.reordered
     }
 
     /// Appends a message.
@@ -65,62 +62,29 @@ impl Moving {
     /// When the store does not take it.
     pub fn append(
         &mut self,
-        message: &Message<'_>,
+        message: &Stored<'_>,
         messages: &mut impl Messages,
     ) -> Result<(), Refused> {
-        // A clock was set back: times in a stream do not.
-        let mut message = *message;
-        if message.time < self.last_time {
-            self.reordered += 1;
-            message.time = self.last_time;
-        }
-        self.last_time = message.time;
-        if messages.state().last_seq + 1 < message.seq {
-            messages.skip_to(message.seq - 1, message.time)?;
-        }
-        messages.append(&NewMessage {
-            subject: message.subject,
-            headers: message.headers,
-            payload: message.payload,
-            time: message.time,
-            flags: adopted::message_flags(message.headers),
-        })?;
-        self.fingerprint.add(&message);
-        if self.has_sources
-            && let Some((source, seq)) = adopted::sourced_from(message.headers)
-        {
-            let last = self.sources.entry(source).or_default();
-            *last = seq.max(*last);
-        }
+        let time = self.adopting.append(message, messages)?;
+        self.fingerprint.add(&Stored { time, ..*message });
         Ok(())
     }
 
-    /// Ends the stream where it ended, and notes its consumers and how far its sources were
-    /// followed. Gives the sum over its messages.
+    /// Ends the stream where it ended, and notes its consumers. Gives the sum over its messages.
     ///
     /// # Errors
     /// When the store does not take it.
     pub fn finish(
-        self,
+        mut self,
         last: (Seq, UnixNanos),
         consumers: &[(Consumer, ConsumerConfig)],
         messages: &mut impl Messages,
     ) -> Result<u64, Refused> {
-        if messages.state().last_seq < last.0 {
-            messages.skip_to(last.0, last.1.max(self.last_time))?;
+        for (Consumer { meta, state }, config) in consumers {
+            let (name, created) = (&meta.name, meta.created);
+            (self.adopting).consumer(name, created, config, state, messages)?;
         }
-        for (place, (consumer, config)) in consumers.iter().enumerate() {
-            let meta = &consumer.meta;
-            let state = &consumer.state;
-            let place = place as u32;
-            let (note, fact) =
-                adopted::consumer_fact(place, &meta.name, meta.created, config, state);
-            messages.rewrite_note(note, &fact)?;
-        }
-        if !self.sources.is_empty() {
-            let (note, fact) = adopted::sources_fact(&self.sources);
-            messages.rewrite_note(note, &fact)?;
-        }
+        self.adopting.finish(last, messages)?;
         Ok(self.fingerprint.finish())
     }
 }
@@ -160,19 +124,7 @@ impl Checking {
             match messages.get(seq) {
                 Fetched::Later => return Checked::Later,
                 Fetched::Gone | Fetched::Damaged => return Checked::Damaged(seq),
-                Fetched::Here(Stored {
-                    seq,
-                    time,
-                    subject,
-                    headers,
-                    payload,
-                }) => self.fingerprint.add(&Message {
-                    seq,
-                    time,
-                    subject,
-                    headers,
-                    payload,
-                }),
+                Fetched::Here(stored) => self.fingerprint.add(&stored),
             }
             self.next = seq + 1;
         }

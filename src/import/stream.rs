@@ -13,7 +13,7 @@ use crate::jetstream::snapshot::filestore::{
     read_consumer_state, read_meta, read_sources, unpack, verify_meta,
 };
 use crate::jetstream::snapshot::{ConsumerState, Damage};
-use crate::store::{Seq, UnixNanos, counted_bytes};
+use crate::store::{Seq, Stored, UnixNanos, counted_bytes};
 
 const MESSAGES: &str = "msgs";
 /// Where a purge prepares what replaces them; it counts as soon as there is a block in it.
@@ -24,21 +24,6 @@ const KEY_BYTES_MAX: usize = 4096;
 const STATE_BYTES_MAX: usize = 4 << 30;
 /// Tombstones are sorted into ranges when there are so many.
 const TOMBSTONES_AT_ONCE: usize = 1 << 20;
-
-/// A message of the stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Message<'a> {
-    /// Its sequence.
-    pub seq: Seq,
-    /// When it was stored.
-    pub time: UnixNanos,
-    /// Its subject.
-    pub subject: &'a [u8],
-    /// The whole header block, or nothing.
-    pub headers: &'a [u8],
-    /// What follows it.
-    pub payload: &'a [u8],
-}
 
 /// A consumer of the stream.
 #[derive(Clone, Debug, PartialEq)]
@@ -185,7 +170,7 @@ impl<'s, S: Source> Stream<'s, S> {
     /// The first that `each` gives. What is wrong with the block is a fault.
     pub fn next_block<E>(
         &mut self,
-        each: &mut dyn FnMut(&Message<'_>) -> Result<(), E>,
+        each: &mut dyn FnMut(&Stored<'_>) -> Result<(), E>,
     ) -> Result<bool, E> {
         let Some(number) = self.blocks.next() else {
             return Ok(false);
@@ -223,7 +208,7 @@ impl<'s, S: Source> Stream<'s, S> {
             self.tally.messages += 1;
             self.tally.bytes += counted_bytes(subject.len(), headers.len(), payload.len(), true);
             (self.tally.last_seq, self.tally.last_time) = (seq, time);
-            each(&Message {
+            each(&Stored {
                 seq,
                 time,
                 subject,

@@ -17,7 +17,7 @@ use crate::import::{
     Checked, Checking, Definitions, Fault, Keys, Moving, Place, Stream, Tally, streams,
 };
 use crate::jetstream::adopted;
-use crate::runtime::host;
+use crate::runtime::{host, storage};
 use crate::store::{Messages, Refused};
 use files::Files;
 use target::{Home, Targets};
@@ -88,12 +88,14 @@ enum Moved {
 impl Import {
     /// What the command line asks for.
     pub fn of(options: &ImportOptions) -> Self {
+        let jetstream = &options.config.jetstream;
+        let (key, previous_key) = storage::keys(jetstream);
         Self {
             source: options.source.clone(),
             keys: options.keys.iter().map(|key| key.0.clone()).collect(),
-            target: options.store_dir.clone(),
-            encryption: Encryption::default(),
-            shards: (options.shards).unwrap_or_else(|| host::usable_cpus().len()),
+            target: jetstream.store_dir.clone().unwrap_or_default(),
+            encryption: Encryption { key, previous_key },
+            shards: (options.config.shards).unwrap_or_else(|| host::usable_cpus().len()),
             salvage: options.salvage,
         }
     }
@@ -271,7 +273,7 @@ impl One<'_> {
                 ));
             }
         }
-        let reordered = moving.reordered;
+        let reordered = moving.reordered();
         let (last, consumers) = (stream.last(), &definitions.consumers);
         let sum = self
             .targets

@@ -11,7 +11,7 @@ use super::commands::Address;
 use super::disk::Disk;
 use super::host;
 use crate::auth::definition::Secret;
-use crate::config::{Cipher, Config, Sync};
+use crate::config::{Cipher, Config, JetStreamOptions, Sync};
 use crate::jetstream::engine::{Engine, Options};
 use crate::jetstream::stream;
 use crate::store::{self, Store};
@@ -39,6 +39,19 @@ pub fn directories(store_dir: &Path, shards: usize) -> io::Result<(PathBuf, usiz
         }
     }
     Ok((directory, count))
+}
+
+/// What stores are encrypted with, and were before.
+pub fn keys(options: &JetStreamOptions) -> (Option<store::Key>, Option<store::Key>) {
+    let key = |secret: &Secret| store::Key {
+        cipher: match options.cipher {
+            Cipher::ChaCha => store::Cipher::ChaCha,
+            Cipher::Aes => store::Cipher::Aes,
+        },
+        secret: secret.0.clone().into_bytes(),
+    };
+    let previous = options.previous_key.as_ref();
+    (options.key.as_ref().map(key), previous.map(key))
 }
 
 /// Where streams are kept.
@@ -72,15 +85,7 @@ impl Storage {
             Sync::Always => store::Sync::Always,
             Sync::Every(time) => store::Sync::Interval(time.as_millis().max(1) as u64),
         };
-        let key = |secret: &Secret| store::Key {
-            cipher: match options.cipher {
-                Cipher::ChaCha => store::Cipher::ChaCha,
-                Cipher::Aes => store::Cipher::Aes,
-            },
-            secret: secret.0.clone().into_bytes(),
-        };
-        store.key = options.key.as_ref().map(key);
-        store.previous_key = options.previous_key.as_ref().map(key);
+        (store.key, store.previous_key) = keys(options);
         let said = |bytes: Option<i64>| bytes.and_then(|bytes| u64::try_from(bytes).ok());
         let max_memory = match said(options.max_memory_bytes) {
             Some(bytes) => bytes,

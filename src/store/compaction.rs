@@ -94,6 +94,13 @@ impl Compaction {
         self.budget = more.min(BUDGET_BYTES_MAX);
     }
 
+    /// Whether it is at work on a segment.
+    pub fn is_of(&self, slot: Slot) -> bool {
+        self.victim
+            .as_ref()
+            .is_some_and(|victim| victim.slot == slot)
+    }
+
     pub fn next_deadline(&self) -> Option<Millis> {
         self.wake_at
     }
@@ -139,6 +146,7 @@ impl Store {
             if Some(slot) == log.active()
                 || segment.file.is_none()
                 || log.is_freeing(slot)
+                || self.core.erasure.wants(slot)
                 || !log.is_written(slot)
                 || self.compaction.unmovable.contains(&segment.generation)
             {

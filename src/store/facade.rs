@@ -402,7 +402,9 @@ impl Store {
     pub fn is_shut_down(&self) -> bool {
         let log = &self.core.log;
         let stuck = log.is_poisoned() || self.retry_at.is_some() || log.files.is_full();
-        let rested = !log.is_flushing() && self.checkpoints.is_idle();
+        let rested = !log.is_flushing()
+            && self.checkpoints.is_idle()
+            && (stuck || self.core.erasure.is_idle());
         self.is_closing && rested && (stuck || log.is_idle() && !self.is_checkpoint_wanted())
     }
 
@@ -419,6 +421,9 @@ impl Store {
             return;
         }
         let complete = core.log_deferred().is_ok() & self.log_removed();
+        if complete {
+            self.erase();
+        }
         let core = &mut self.core;
         if complete {
             core.cover();
@@ -538,6 +543,7 @@ impl Store {
                 };
                 core.requests.submit(work, Purpose::Forgotten);
             }
+            Purpose::Erase => self.erase_step(result, buffer),
             Purpose::Forgotten => {}
             Purpose::OpenSegment(file) => {
                 self.segment_opened(file, result);

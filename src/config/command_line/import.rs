@@ -8,22 +8,21 @@ use std::path::PathBuf;
 use clap::Command;
 
 use super::{
-    CommandLineError, Invocation, path, path_flag, read_flags, shards, switch, switch_flag, text,
-    text_flag, value_error,
+    CommandLineError, Config, Invocation, Surroundings, or_else, path, path_flag, read_flags,
+    shards, switch, switch_flag, text, text_flag, value_error,
 };
 use crate::auth::definition::Secret;
+use crate::config::file;
 
 /// What is to be moved in, and where to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImportOptions {
     /// The folder of a nats-server.
     pub source: PathBuf,
-    /// What it is encrypted with.
+    /// What it is encrypted with; what the configuration says, too.
     pub keys: Vec<Secret>,
-    /// Where to.
-    pub store_dir: PathBuf,
-    /// For how many shards, if that is said.
-    pub shards: Option<usize>,
+    /// Where to, how encrypted, and for how many shards, if that is said.
+    pub config: Box<Config>,
     /// Whether streams are moved of which something is missing or damaged.
     pub salvage: bool,
 }
@@ -47,6 +46,7 @@ fn definitions() -> Command {
             path_flag("store_dir", "Where to: the `store_dir` of the Skein server")
                 .value_name("DIR")
                 .visible_alias("sd"),
+            path_flag("config", "Its configuration file, for where to and keys").short('c'),
             text_flag("key", "KEY", "What DIR is encrypted with"),
             text_flag("prev_key", "KEY", "What it was encrypted with before"),
             text_flag(
@@ -61,7 +61,10 @@ fn definitions() -> Command {
 }
 
 /// Reads the arguments behind `import`.
-pub fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Invocation, CommandLineError> {
+pub fn parse(
+    mut args: impl Iterator<Item = OsString>,
+    surroundings: &dyn Surroundings,
+) -> Result<Invocation, CommandLineError> {
     let mut definitions = definitions();
     definitions.build();
     let (mut flags, mut source) = (Vec::new(), None);
@@ -88,14 +91,28 @@ pub fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Invocation, Com
     }
     let contradiction = |text: &str| CommandLineError::Contradiction(text.to_owned());
     let source = source.ok_or_else(|| contradiction("import needs a folder to import from"))?;
-    let missing = "import needs a store to import into: -sd DIR";
-    let store_dir = path(&matches, "store_dir").ok_or_else(|| contradiction(missing))?;
-    let keys = [text(&matches, "key"), text(&matches, "prev_key")];
+    let mut config = match path(&matches, "config") {
+        Some(path) => {
+            let reading = file::read(&path, surroundings).map_err(CommandLineError::File)?;
+            reading.config
+        }
+        None => Config::default(),
+    };
+    or_else(&mut config.jetstream.store_dir, path(&matches, "store_dir"));
+    or_else(&mut config.shards, matches.get_one("shards").copied());
+    if config.jetstream.store_dir.is_none() {
+        let text =
+            "import needs a store to import into: -sd DIR, or a configuration with store_dir";
+        return Err(contradiction(text));
+    }
+    let given = [text(&matches, "key"), text(&matches, "prev_key")].into_iter();
+    let jetstream = &config.jetstream;
+    let configured = [jetstream.key.clone(), jetstream.previous_key.clone()];
+    let keys = given.map(|key| key.map(Secret)).chain(configured);
     Ok(Invocation::Import(ImportOptions {
         source: source.into(),
-        keys: keys.into_iter().flatten().map(Secret).collect(),
-        store_dir,
-        shards: matches.get_one("shards").copied(),
+        keys: keys.flatten().collect(),
+        config: Box::new(config),
         salvage: switch(&matches, "salvage") == Some(true),
     }))
 }

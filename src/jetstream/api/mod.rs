@@ -8,6 +8,7 @@ pub mod configs;
 pub mod decode;
 pub mod encode;
 pub mod errors;
+mod overlap;
 pub mod requests;
 pub mod responses;
 mod scan;

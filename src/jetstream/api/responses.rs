@@ -406,6 +406,7 @@ impl StreamInfo<'_> {
         object.time("ts", self.now);
     }
 
+<<<<<<< HEAD
     /// The answer to its creation, without its domain and who leads it. nats-server says of an equal one that it
     /// created it, too.
     pub fn created(&self, out: &mut Vec<u8>) {
@@ -416,6 +417,17 @@ impl StreamInfo<'_> {
             ..self.clone()
         };
         brief.fields(&mut object);
+=======
+    /// The answer to its creation, which goes without a domain. nats-server says of an equal one that
+    /// it created it, too.
+    pub fn created(&self, out: &mut Vec<u8>) {
+        let mut object = Kind::StreamCreate.begin(out);
+        let info = StreamInfo {
+            domain: "",
+            ..self.clone()
+        };
+        info.fields(&mut object);
+>>>>>>> main
         object.boolean("did_create", true);
         object.end();
     }
@@ -807,3 +819,6 @@ impl AccountInfo<'_> {
         object.end();
     }
 }
+
+#[cfg(test)]
+mod tests;

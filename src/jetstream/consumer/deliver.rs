@@ -176,7 +176,7 @@ impl Consumer {
             Fetched::Later => return Step::Later,
             Fetched::Gone => return Step::Skipped,
             Fetched::Damaged => {
-                damaged.push(seq);
+                *damaged += 1;
                 return Step::Skipped;
             }
         };

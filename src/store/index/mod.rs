@@ -28,7 +28,7 @@ pub use memo::Memo;
 use subjects::Subjects;
 
 /// How many of the latest deletions are remembered, for selections that have counted.
-const REMOVED_MAX: usize = 4096;
+const REMOVED_MAX: usize = if cfg!(test) { 64 } else { 4096 };
 /// Keeping up to this many, a purge walks back over them.
 const WALKED_BACK_MAX: u64 = 1024;
 

@@ -110,6 +110,8 @@ pub(crate) struct Log {
     freeing: VecDeque<(u64, Slot)>,
     /// The active segment is what was kept in reserve.
     in_reserve: bool,
+    /// Since the disk is full, a message was refused.
+    has_refused: bool,
     /// Files that were written to since they were synced.
     unsynced: Vec<FileNumber>,
     poisoned: bool,
@@ -135,6 +137,7 @@ impl Log {
             durable: 0,
             freeing: VecDeque::new(),
             in_reserve: false,
+            has_refused: false,
             unsynced: Vec::new(),
             poisoned: false,
             pool: Vec::new(),
@@ -237,13 +240,6 @@ impl Log {
         }
     }
 
-    /// Number of the frame in which the next record will be, if it fits.
-    pub fn next_position(&self) -> u64 {
-        self.open
-            .as_ref()
-            .map_or(self.next_number, |open| open.number)
-    }
-
     pub fn next_generation(&self) -> u64 {
         self.next_generation
     }
@@ -280,7 +276,7 @@ impl Log {
     pub fn refusal(&self) -> Option<Refused> {
         if self.poisoned {
             Some(Refused::Poisoned)
-        } else if self.files.is_full() && self.in_reserve {
+        } else if self.files.is_full() && (self.in_reserve || self.has_refused) {
             Some(Refused::Full)
         } else {
             None
@@ -333,6 +329,7 @@ impl Log {
             return Err(Refused::Full);
         }
         if !self.files.is_full() {
+            self.has_refused = false;
             self.in_reserve = false;
         }
         if self.queued_bytes > BACKLOG_BYTES_MAX {
@@ -371,6 +368,7 @@ impl Log {
         let claimed = self.claimed();
         let full = self.files.is_full();
         if full && (content || self.files.ready() <= claimed) {
+            self.has_refused |= content;
             return Err(Refused::Full);
         }
         let marks = self.segments().count() + 1;
@@ -581,8 +579,9 @@ impl Log {
     }
 
     /// What a checkpoint says of a segment that is not replayed from its beginning.
-    pub fn restored(&mut self, slot: Slot, live_bytes: u64, logged_bytes: u64) {
+    pub fn restored(&mut self, slot: Slot, end: usize, live_bytes: u64, logged_bytes: u64) {
         if let Some(segment) = self.segments.get_mut(slot as usize) {
+            segment.end = end;
             segment.live_bytes = live_bytes;
             segment.logged_bytes = logged_bytes.max(live_bytes);
         }
