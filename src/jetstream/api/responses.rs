@@ -406,7 +406,6 @@ impl StreamInfo<'_> {
         object.time("ts", self.now);
     }
 
-<<<<<<< HEAD
     /// The answer to its creation, without its domain and who leads it. nats-server says of an equal one that it
     /// created it, too.
     pub fn created(&self, out: &mut Vec<u8>) {
@@ -417,17 +416,6 @@ impl StreamInfo<'_> {
             ..self.clone()
         };
         brief.fields(&mut object);
-=======
-    /// The answer to its creation, which goes without a domain. nats-server says of an equal one that
-    /// it created it, too.
-    pub fn created(&self, out: &mut Vec<u8>) {
-        let mut object = Kind::StreamCreate.begin(out);
-        let info = StreamInfo {
-            domain: "",
-            ..self.clone()
-        };
-        info.fields(&mut object);
->>>>>>> main
         object.boolean("did_create", true);
         object.end();
     }

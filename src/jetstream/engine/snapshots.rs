@@ -75,7 +75,9 @@ impl Snapshots {
 /// Whether a request has nothing in it.
 fn says_nothing(payload: &[u8]) -> bool {
     let payload = payload.trim_ascii();
-    let inside = payload.strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}"));
+    let inside = payload
+        .strip_prefix(b"{")
+        .and_then(|rest| rest.strip_suffix(b"}"));
     payload.is_empty() || inside.is_some_and(|inside| inside.trim_ascii().is_empty())
 }
 
