@@ -43,6 +43,12 @@ const SHORTEST_HEARTBEAT: i64 = 100 * MILLISECOND;
 /// Bytes of a priority group's name.
 const GROUP_BYTES_MAX: usize = 16;
 
+/// Whether a priority group may be called that.
+pub fn is_group_name(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"/_=-".contains(&b);
+    !name.is_empty() && name.len() <= GROUP_BYTES_MAX && name.bytes().all(allowed)
+}
+
 /// The consumers of a stream.
 pub trait Consumers {
     /// One of them.
@@ -740,8 +746,7 @@ fn check_priorities(config: &ConsumerConfig) -> Result<(), ApiError> {
         if group.is_empty() {
             return Err(Code::ConsumerEmptyGroupName.into());
         }
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"/_=-".contains(&b);
-        if group.len() > GROUP_BYTES_MAX || !group.bytes().all(allowed) {
+        if !is_group_name(group) {
             return Err(Code::ConsumerInvalidGroupName.into());
         }
     }

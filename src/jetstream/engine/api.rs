@@ -142,6 +142,10 @@ impl Engine {
             self.refuse(arrival, kind, &Code::RequiredApiLevel.into(), host);
             return;
         }
+        if is_of_clusters(call) {
+            self.refuse(arrival, kind, &Code::ClusterRequired.into(), host);
+            return;
+        }
         if let Some(stream) = stream_of(call) {
             match self.find(arrival, stream, is_forwarded, host) {
                 Found::Here(place) => self.called_of_stream(now, place, call, arrival, host),
@@ -193,9 +197,15 @@ impl Engine {
                 stream,
                 last_by_subject,
             } => {
-                let found = self.find(arrival, stream, is_forwarded, host);
-                if let Found::Here(place) = found {
-                    self.direct_get(now, place, last_by_subject, arrival, host);
+                let served = match self.find(arrival, stream, is_forwarded, host) {
+                    Found::Here(place) => {
+                        self.direct_get(now, place, last_by_subject, arrival, host)
+                    }
+                    Found::Elsewhere => true,
+                    Found::Nowhere => false,
+                };
+                if !served {
+                    self.nobody_responds(arrival, host);
                 }
             }
             Call::Consumer {
@@ -203,20 +213,46 @@ impl Engine {
                 consumer,
                 call: ConsumerCall::Next,
             } => {
-                if let Found::Here(place) = self.find(arrival, stream, is_forwarded, host) {
-                    let Arrival {
-                        reply,
-                        headers,
-                        payload,
-                        ..
-                    } = *arrival;
-                    self.with(place, now, host, |asset, around| {
-                        asset.next(consumer, reply, headers, payload, around);
-                    });
+                let served = match self.find(arrival, stream, is_forwarded, host) {
+                    Found::Here(place) => {
+                        let Arrival {
+                            reply,
+                            headers,
+                            payload,
+                            ..
+                        } = *arrival;
+                        let known = self.with(place, now, host, |asset, around| {
+                            asset.next(consumer, reply, headers, payload, around)
+                        });
+                        known.unwrap_or(false)
+                    }
+                    Found::Elsewhere => true,
+                    Found::Nowhere => false,
+                };
+                if !served {
+                    self.nobody_responds(arrival, host);
                 }
             }
             _ => {}
         }
+    }
+
+    /// Says what a client hears when nobody listens: nats-server subscribes for each consumer, and for each stream
+    /// with direct gets.
+    fn nobody_responds<H: Host>(&mut self, arrival: &Arrival<'_>, host: &mut H) {
+        if arrival.reply.is_empty() {
+            return;
+        }
+        let mut headers = b"NATS/1.0 503\r\nNats-Subject: ".to_vec();
+        headers.extend_from_slice(arrival.subject);
+        headers.extend_from_slice(b"\r\n\r\n");
+        let message = Outgoing {
+            to: arrival.reply,
+            subject: arrival.reply,
+            headers: &headers,
+            ..Outgoing::default()
+        };
+        host.publish(arrival.account, &message);
     }
 
     fn names<H: Host>(&mut self, arrival: &Arrival<'_>, host: &mut H) -> Result<(), ApiError> {
@@ -402,6 +438,21 @@ impl Engine {
             host.publish(account, &message);
         }
     }
+}
+
+/// Whether only a cluster can do it, whatever the stream.
+const fn is_of_clusters(call: &Call<'_>) -> bool {
+    matches!(
+        call,
+        Call::StreamRemovePeer(_)
+            | Call::StreamEvacuatePeer(_)
+            | Call::StreamCancelMove(_)
+            | Call::StreamLeaderStepdown(_)
+            | Call::Consumer {
+                call: ConsumerCall::LeaderStepdown,
+                ..
+            }
+    )
 }
 
 /// The kind of a call's answer; `None` where it is none, or no JSON.

@@ -17,7 +17,7 @@ use crate::jetstream::api::subjects::{Call, ConsumerCall};
 use crate::jetstream::api::time::NEVER;
 use crate::jetstream::api::versions;
 use crate::jetstream::asset::Asset;
-use crate::jetstream::config::{ConsumerConfig, PriorityPolicy};
+use crate::jetstream::config::ConsumerConfig;
 use crate::jetstream::consumer::{Info, Position};
 use crate::proto::headers;
 use crate::store::UnixNanos;
@@ -207,10 +207,10 @@ impl Engine {
             }
             ConsumerCall::Unpin => {
                 let request: UnpinRequest = requests::loose(arrival.payload)?;
-                if config.priority_policy != PriorityPolicy::PinnedClient {
-                    return Err(Code::BadRequest.into());
-                }
                 if request.group.is_empty() {
+                    return Err(Code::InvalidJson.with(&["consumer group not specified"]));
+                }
+                if !check_consumer::is_group_name(&request.group) {
                     return Err(Code::ConsumerInvalidGroupName.into());
                 }
                 if !config.priority_groups.contains(&request.group) {

@@ -178,7 +178,7 @@ impl Engine {
         Ok(())
     }
 
-    /// `DIRECT.GET`.
+    /// `DIRECT.GET`; whether the stream answers such.
     pub(super) fn direct_get<H: Host>(
         &mut self,
         now: Now,
@@ -186,11 +186,11 @@ impl Engine {
         last_by_subject: Option<&[u8]>,
         arrival: &Arrival<'_>,
         host: &mut H,
-    ) {
-        self.with(place, now, host, |asset, around| {
+    ) -> bool {
+        let served = self.with(place, now, host, |asset, around| {
             let config = asset.config();
             if !config.allow_direct && !config.mirror_direct {
-                return;
+                return false;
             }
             asset.with_stream(around, |stream, world| {
                 stream.direct_get(
@@ -201,7 +201,9 @@ impl Engine {
                     arrival.payload,
                 );
             });
+            true
         });
+        served.unwrap_or(false)
     }
 }
 

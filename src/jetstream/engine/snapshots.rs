@@ -379,7 +379,7 @@ impl Engine {
         };
         let interest = host.interest_number();
         let mut json = Vec::new();
-        self.show_stream(place, now, host, |info, _| info.created(&mut json));
+        self.show_stream(place, now, host, |info, _| info.restored(&mut json));
         self.respond_durable(&arrival, 0, interest, host, |to| {
             to.extend_from_slice(&json)
         });
