@@ -73,6 +73,9 @@ pub(crate) struct Compaction {
     budget: u64,
     budget_at: Millis,
     wake_at: Option<Millis>,
+    /// Segments may have become worth it since they were looked at, which is not done before then.
+    is_stale: bool,
+    look_at: Millis,
     /// Generations of segments that cannot be compacted.
     unmovable: Vec<u64>,
 }
@@ -101,8 +104,14 @@ impl Compaction {
             .is_some_and(|victim| victim.slot == slot)
     }
 
+    /// Something has become durable: there may be more to give back.
+    pub fn hint(&mut self) {
+        self.is_stale = true;
+    }
+
     pub fn next_deadline(&self) -> Option<Millis> {
-        self.wake_at
+        let idle = self.victim.is_none() && self.is_stale;
+        self.wake_at.or(idle.then_some(self.look_at))
     }
 
     fn earn(&mut self, now: Millis) {
@@ -122,7 +131,14 @@ impl Store {
         }
         self.compaction.wake_at = None;
         if self.compaction.victim.is_none() {
+            if !self.compaction.is_stale || now < self.compaction.look_at {
+                return;
+            }
             self.compaction.victim = self.choose().map(Box::new);
+            if self.compaction.victim.is_none() {
+                self.compaction.is_stale = false;
+                self.compaction.look_at = now + PAUSE_MS;
+            }
         }
         let Some(mut victim) = self.compaction.victim.take() else {
             return;

@@ -603,6 +603,7 @@ impl Store {
         let core = &mut self.core;
         core.settle();
         core.news.durable = true;
+        self.compaction.hint();
         let durable = core.log.durable();
         while let Some((frame, _)) = core.touched.front()
             && *frame <= durable

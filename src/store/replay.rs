@@ -580,6 +580,7 @@ impl Store {
             let text = "store: opened in spite of damage; what is not damaged is served".to_owned();
             self.core.say(Severity::Warning, text);
         }
+        self.compaction.hint();
         self.core.changes = 0;
         self.core.news.ready = true;
     }

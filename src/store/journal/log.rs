@@ -97,6 +97,8 @@ pub(crate) struct Log {
     keys: Keys,
     random: Prng,
     active: Option<Slot>,
+    /// Segments that have records but no file yet.
+    claimed: usize,
     open: Option<OpenFrame>,
     queue: VecDeque<SealedFrame>,
     queued_bytes: usize,
@@ -127,6 +129,7 @@ impl Log {
             keys,
             random,
             active: None,
+            claimed: 0,
             open: None,
             queue: VecDeque::new(),
             queued_bytes: 0,
@@ -365,7 +368,7 @@ impl Log {
 
     /// Goes on in another segment.
     fn roll(&mut self, span: usize, content: bool) -> Result<(), Refused> {
-        let claimed = self.claimed();
+        let claimed = self.claimed;
         let full = self.files.is_full();
         if full && (content || self.files.ready() <= claimed) {
             self.has_refused |= content;
@@ -425,6 +428,7 @@ impl Log {
             ..Segment::none()
         };
         self.active = Some(slot as Slot);
+        self.claimed += 1;
         self.in_reserve = full;
         self.begin_frame(slot as Slot, 0, least);
         let open = self.open.as_mut().expect("it was begun");
@@ -433,12 +437,6 @@ impl Log {
         Ok(())
     }
 
-    /// Segments that have records but no file yet.
-    fn claimed(&self) -> usize {
-        self.segments()
-            .filter(|(_, segment)| segment.file.is_none())
-            .count()
-    }
 
     fn begin_frame(&mut self, slot: Slot, start: usize, span: usize) {
         let segment = &self.segments[slot as usize];
@@ -501,10 +499,11 @@ impl Log {
             if let Some(file) = self.files.take(planned).or_else(|| self.files.take(least)) {
                 self.segments[slot].bytes = self.files.bytes(file) as usize;
                 self.segments[slot].file = Some(file);
+                self.claimed -= 1;
                 least = 0;
             }
         }
-        self.files.provide(self.claimed(), least, requests);
+        self.files.provide(self.claimed, least, requests);
         let Some(file) = self.segments[slot].file else {
             return;
         };
