@@ -51,7 +51,11 @@ impl Stream {
             // Nothing hangs on it but memory.
             mono(at, now).saturating_add(RETRY_MS)
         });
-        let batches = [self.atomic.next_expiry(), self.fast.next_expiry()];
+        let batches = [
+            self.atomic.next_expiry(),
+            self.fast.next_expiry(),
+            self.reads.again(),
+        ];
         let all = [ends, forgets].into_iter().chain(batches);
         all.flatten().min()
     }

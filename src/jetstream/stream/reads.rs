@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 
+use crate::base::deadlines::Millis;
 use crate::jetstream::api::decode;
 use crate::jetstream::api::errors::{ApiError, Code};
 use crate::jetstream::api::requests::MsgGetRequest;
@@ -25,6 +26,9 @@ const MULTI_MAX: usize = 1024;
 const READS_MAX: usize = 16 * 1024;
 /// Messages that are sent in one turn.
 const SENT_AT_ONCE: usize = 256;
+
+/// A client that has too much unsent is left alone for so long.
+const PAUSE_MS: Millis = 2;
 
 /// A request under way.
 #[derive(Debug)]
@@ -89,12 +93,19 @@ pub(super) struct Reads {
     list: VecDeque<Read>,
     /// All of them wait for the store or for a slow client.
     are_blocked: bool,
+    /// When those that wait for a client are tried again.
+    again_ms: Option<Millis>,
 }
 
 impl Reads {
     /// Whether there is something to do at once.
     pub fn is_ready(&self) -> bool {
         !self.are_blocked && !self.list.is_empty()
+    }
+
+    /// When to try those again that wait for a slow client.
+    pub fn again(&self) -> Option<Millis> {
+        self.again_ms.filter(|_| !self.list.is_empty())
     }
 
     /// Whether somebody waits.
@@ -247,7 +258,11 @@ impl Stream {
         let mut budget = SENT_AT_ONCE;
         match self.read_on(world, &mut read, &mut budget) {
             Step::Ended => {}
-            Step::Later | Step::SentLast => self.reads.list.push_back(read),
+            Step::Later => self.reads.list.push_back(read),
+            Step::SentLast => {
+                self.reads.list.push_back(read);
+                self.reads.again_ms = Some(world.now.mono_ms + PAUSE_MS);
+            }
             Step::Sent => {
                 self.reads.list.push_back(read);
                 self.reads.are_blocked = false;
@@ -262,6 +277,7 @@ impl Stream {
     ) -> bool {
         let mut budget = SENT_AT_ONCE;
         let mut is_any_ready = false;
+        self.reads.again_ms = None;
         for _ in 0..self.reads.list.len() {
             if budget == 0 {
                 is_any_ready = true;
@@ -272,6 +288,9 @@ impl Stream {
             };
             let step = self.read_on(world, &mut read, &mut budget);
             is_any_ready |= step == Step::Sent;
+            if step == Step::SentLast {
+                self.reads.again_ms = Some(world.now.mono_ms + PAUSE_MS);
+            }
             if step != Step::Ended {
                 self.reads.list.push_back(read);
             }
