@@ -165,6 +165,8 @@ impl Asset {
     pub fn begin<M: Messages, O: Outlet + Feeder>(&mut self, around: &mut Surroundings<'_, M, O>) {
         self.sweep_if_interest();
         self.tick_feeds(around);
+        // What was found is aged from now on, even if nothing else happens.
+        self.with_stream(around, |_, _| {});
     }
 
     /// Whether its messages are on disk.

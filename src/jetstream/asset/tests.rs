@@ -6,6 +6,7 @@ use crate::jetstream::config::{
     AckPolicy, ConsumerConfig, DeliverPolicy, Retention, Storage, StreamConfig,
 };
 use crate::jetstream::consumer::{Desk, Info};
+use crate::jetstream::sourcing::Feeder;
 use crate::jetstream::stream::{Arrival, Origin, Outcome, Room, Settings};
 use crate::jetstream::{Now, Outgoing, Outlet, Reached};
 use crate::store::naive::Naive;
@@ -60,6 +61,20 @@ impl Outlet for Recorder {
     fn random(&mut self) -> u64 {
         self.random += 1;
         self.random
+    }
+}
+
+impl Feeder for Recorder {
+    fn publish(&mut self, _: &Outgoing<'_>) {}
+
+    fn listen(&mut self, _: &[u8]) -> u32 {
+        0
+    }
+
+    fn unlisten(&mut self, _: u32) {}
+
+    fn random(&mut self) -> u64 {
+        0
     }
 }
 
@@ -208,6 +223,7 @@ impl Scene {
             self.with(|asset, around| asset.recover_consumer(note, &facts, around))
                 .unwrap();
         }
+        self.with(|asset, around| asset.begin(around));
     }
 }
 
@@ -421,6 +437,19 @@ fn consumers_come_back() {
     assert!(scene.asset.consumer("a").is_none());
     scene.consumer("c", "");
     assert_eq!(scene.publish("a"), Outcome::Stored(5));
+}
+
+#[test]
+fn a_stream_that_comes_back_ages() {
+    let mut scene = Scene::new(|c| c.max_age = 5_000_000_000);
+    scene.publish("a");
+    scene.now_ms = 1000;
+    scene.restart();
+    while let Some(due) = scene.asset.next_deadline().filter(|&due| due < 6000) {
+        scene.now_ms = due.max(scene.now_ms);
+        scene.with(|asset, around| asset.tick(around));
+    }
+    assert_eq!(scene.sequences(), Vec::<Seq>::new());
 }
 
 /// Random publishes, deliveries, answers, removals, new and deleted consumers, restarts.

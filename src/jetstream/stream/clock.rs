@@ -54,7 +54,7 @@ impl Stream {
         let batches = [
             self.atomic.next_expiry(),
             self.fast.next_expiry(),
-            self.reads.next_deadline(),
+            self.reads.again(),
         ];
         let all = [ends, forgets].into_iter().chain(batches);
         all.flatten().min()

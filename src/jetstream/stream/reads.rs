@@ -26,8 +26,9 @@ const MULTI_MAX: usize = 1024;
 const READS_MAX: usize = 16 * 1024;
 /// Messages that are sent in one turn.
 const SENT_AT_ONCE: usize = 256;
-/// How long a client that has too much unsent is left alone.
-const SLOW_PAUSE_MS: Millis = 1;
+
+/// A client that has too much unsent is left alone for so long.
+const PAUSE_MS: Millis = 2;
 
 /// A request under way.
 #[derive(Debug)]
@@ -92,7 +93,7 @@ pub(super) struct Reads {
     list: VecDeque<Read>,
     /// All of them wait for the store or for a slow client.
     are_blocked: bool,
-    /// When a slow client is tried again: nobody tells when it has room.
+    /// When those that wait for a client are tried again.
     again_ms: Option<Millis>,
 }
 
@@ -102,9 +103,9 @@ impl Reads {
         !self.are_blocked && !self.list.is_empty()
     }
 
-    /// When a slow client is tried again.
-    pub fn next_deadline(&self) -> Option<Millis> {
-        self.again_ms
+    /// When to try those again that wait for a slow client.
+    pub fn again(&self) -> Option<Millis> {
+        self.again_ms.filter(|_| !self.list.is_empty())
     }
 
     /// Whether somebody waits.
@@ -260,7 +261,7 @@ impl Stream {
             Step::Later => self.reads.list.push_back(read),
             Step::SentLast => {
                 self.reads.list.push_back(read);
-                self.reads.again_ms = Some(world.now.mono_ms + SLOW_PAUSE_MS);
+                self.reads.again_ms = Some(world.now.mono_ms + PAUSE_MS);
             }
             Step::Sent => {
                 self.reads.list.push_back(read);
@@ -288,7 +289,7 @@ impl Stream {
             let step = self.read_on(world, &mut read, &mut budget);
             is_any_ready |= step == Step::Sent;
             if step == Step::SentLast {
-                self.reads.again_ms = Some(world.now.mono_ms + SLOW_PAUSE_MS);
+                self.reads.again_ms = Some(world.now.mono_ms + PAUSE_MS);
             }
             if step != Step::Ended {
                 self.reads.list.push_back(read);

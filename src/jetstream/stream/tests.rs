@@ -33,6 +33,7 @@ pub(super) struct Left {
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
     pub left: Vec<Left>,
+    pub is_full: bool,
     random: u64,
 }
 
@@ -51,7 +52,10 @@ impl Recorder {
 impl Outlet for Recorder {
     fn publish(&mut self, message: &Outgoing<'_>) -> Reached {
         self.record(message.to, message.headers, message.payload, "now");
-        Reached::Somebody
+        match self.is_full {
+            true => Reached::Full,
+            false => Reached::Somebody,
+        }
     }
 
     fn publish_durable(&mut self, message: &Outgoing<'_>) {

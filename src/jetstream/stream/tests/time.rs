@@ -364,6 +364,24 @@ fn reads_wait_too() {
 }
 
 #[test]
+fn a_slow_reader_is_not_forgotten() {
+    let mut scene = Scene::new(|_| {});
+    for payload in ["1", "2", "3"] {
+        scene.ask("a", &[], payload);
+    }
+    scene.outlet.left.clear();
+    scene.outlet.is_full = true;
+    let batch = br#"{"seq":1,"batch":10}"#;
+    scene.with(|stream, world| stream.direct_get(world, b"", b"x", b"", batch));
+    assert_eq!(scene.outlet.left.len(), 1);
+    scene.run_until(scene.now + SECOND / 250);
+    assert_eq!(scene.outlet.left.len(), 3);
+    scene.outlet.is_full = false;
+    scene.run_until(scene.now + SECOND);
+    assert_eq!(scene.outlet.left.len(), 4);
+}
+
+#[test]
 fn what_is_read_is_on_the_disk_before() {
     let mut scene = Scene::new(|_| {});
     scene.ask("a", &[], "1");
