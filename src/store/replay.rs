@@ -283,7 +283,7 @@ impl Store {
             for &(slot, bytes) in notes.chain(&shelf.meta_at) {
                 log.enliven(slot, bytes);
             }
-            self.shelves.insert(shelf.number, shelf);
+            self.shelves.insert(shelf.number, Box::new(shelf));
         }
         for (generation, saved) in restore.segments {
             let Some(segment) = self.core.log.segment(saved.slot) else {

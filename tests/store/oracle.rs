@@ -192,6 +192,17 @@ impl Oracle {
         for message in going {
             message.removed_at = Some(at);
         }
+        if self.is_lenient {
+            // Damaged messages, which are not known here, count among those that are kept.
+            let stream = shell.store.stream(number).expect("known");
+            for (&seq, message) in &mut model.messages {
+                match (stream.time_of(seq), message.removed_at) {
+                    (None, None) => message.removed_at = Some(at),
+                    (Some(_), Some(removed)) if removed == at => message.removed_at = None,
+                    _ => {}
+                }
+            }
+        }
         let is_empty = model
             .messages
             .values()

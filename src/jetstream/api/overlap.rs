@@ -42,14 +42,14 @@ pub fn among<S: AsRef<str>>(subjects: &[S], related: impl Fn(&[u8], &[u8]) -> bo
     }
     // Of the wildcards, how many have been passed.
     let mut passed = 0;
-    for at in 0..subjects.len() {
+    for (at, again) in again.into_iter().enumerate() {
         let found = if wildcards.get(passed) == Some(&at) {
             passed += 1;
             (at + 1..subjects.len()).find(|&other| related(bytes(at), bytes(other)))
         } else {
             let mut rest = wildcards[passed..].iter().copied();
             let wild = rest.find(|&other| related(bytes(at), bytes(other)));
-            [wild, again[at]].into_iter().flatten().min()
+            [wild, again].into_iter().flatten().min()
         };
         if let Some(other) = found {
             return Among::Two(at, other);

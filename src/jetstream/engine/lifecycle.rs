@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use super::api::DECIDES;
 use super::directory::{Directory, Located};
 use super::host::{Arrival, Host, Sink};
 use super::{Engine, Hosted, owned};
@@ -556,9 +555,4 @@ impl Engine {
         });
         Ok(())
     }
-}
-
-/// The shard that decides about streams.
-pub const fn decides(shard: ShardId) -> bool {
-    shard.0 == DECIDES.0
 }

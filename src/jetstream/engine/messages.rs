@@ -8,7 +8,7 @@ use crate::jetstream::api::errors::{ApiError, Code};
 use crate::jetstream::api::requests::{
     MsgDeleteRequest, MsgGetRequest, PurgeRequest, StreamInfoRequest,
 };
-use crate::jetstream::api::responses::{self, Kind, Page, StreamInfo, StreamState};
+use crate::jetstream::api::responses::{self, Kind, StreamInfo, StreamState};
 use crate::jetstream::api::subjects::Call;
 use crate::jetstream::api::{requests, versions};
 use crate::jetstream::asset::Asset;
@@ -241,10 +241,3 @@ fn stream_info<'a>(
         now: now.unix,
     }
 }
-
-/// No page, for what has none.
-pub const WHOLE: Page = Page {
-    total: 0,
-    offset: 0,
-    limit: 0,
-};

@@ -268,7 +268,9 @@ impl Engine {
         is_heard: bool,
         host: &mut H,
     ) {
-        self.snapshot_interest(now, subject, is_heard);
+        if self.snapshot_interest(now, subject, is_heard) {
+            self.send_snapshots(now, false, host);
+        }
         let places: SmallVec<[u32; 2]> = self.watchers.of(account, subject);
         for place in places {
             self.with(place, now, host, |asset, around| {

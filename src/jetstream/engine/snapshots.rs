@@ -165,13 +165,16 @@ impl Engine {
         self.send_snapshots(now, false, host);
     }
 
-    /// Somebody listens to a subject of snapshots now, or nobody does.
-    pub(super) fn snapshot_interest(&mut self, now: Now, subject: &[u8], is_heard: bool) {
+    /// Somebody listens to a subject of snapshots now, or nobody does; whether it is one.
+    pub(super) fn snapshot_interest(&mut self, now: Now, subject: &[u8], is_heard: bool) -> bool {
+        let mut is_one = false;
         for one in &mut self.snapshots.outgoing {
             if one.sending.deliver_subject() == subject {
                 one.sending.interest_changed(now, is_heard);
+                is_one = true;
             }
         }
+        is_one
     }
 
     /// Sends what may be sent; `has_read` after the store has read something.
