@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 
 use super::api::decode;
 use super::asset::{feeds, notes};
-use super::config::{ConsumerConfig, StreamConfig};
+use super::config::{ConsumerConfig, Discard, StreamConfig};
 use super::consumer::facts::{Fact, NoFact, add_to_runs};
 use super::consumer::{Consumer, Position};
 use super::snapshot::{self, ConsumerState, Delivered, Item};
 use super::sourcing::SourcedFrom;
 use super::stream::headers::Asked;
-use crate::store::{Messages, NewMessage, Refused, Seq, Stored, UnixNanos, flags};
+use crate::store::{Messages, NewMessage, Refused, Selection, Seq, Stored, UnixNanos, flags};
 
 pub use super::engine::{key, names, stored_form};
 
@@ -147,6 +147,36 @@ impl Adopting {
             messages.rewrite_note(note, &fact)?;
         }
         Ok(())
+    }
+
+    /// Removes what is beyond the limits of the stream: what they had removed where it comes from may
+    /// have come back. Ages are seen to when the stream begins.
+    pub fn apply_limits(config: &StreamConfig, messages: &mut impl Messages) {
+        let end = messages.state().last_seq + 1;
+        if let Ok(keep @ 1..) = u64::try_from(config.max_msgs_per_subject) {
+            let mut over = Vec::new();
+            let mut all = Selection::everything();
+            messages.each_subject(&mut all, &mut |subject, state| {
+                if state.messages > keep {
+                    over.push(subject.to_vec());
+                }
+            });
+            for subject in over {
+                messages.purge(&mut Selection::of(&[subject]), end, keep);
+            }
+        }
+        if config.discard != Discard::Old {
+            return;
+        }
+        if let Ok(keep @ 1..) = u64::try_from(config.max_msgs) {
+            messages.purge(&mut Selection::everything(), end, keep);
+        }
+        if let Ok(most @ 1..) = u64::try_from(config.max_bytes) {
+            while messages.state().bytes > most && messages.state().messages > 0 {
+                let first = messages.state().first_seq;
+                messages.remove(first, false);
+            }
+        }
     }
 
     /// Takes over an item of a snapshot. A consumer was made `now`.
@@ -380,6 +410,52 @@ mod tests {
             adopting
                 .take(bad, 50, &mut messages)
                 .is_err_and(|why| why.starts_with("consumer"))
+        );
+    }
+
+    #[test]
+    fn limits_are_applied_again() {
+        let left = |config: StreamConfig| {
+            let mut messages = Naive::new(true);
+            for i in 0..10 {
+                // 33 bytes each.
+                messages.put(["s.1", "s.2"][i % 2], b"", 1);
+            }
+            Adopting::apply_limits(&config, &mut messages);
+            messages.messages.into_keys().collect::<Vec<Seq>>()
+        };
+        let config = StreamConfig::default;
+        let no_limits = StreamConfig::unsaid();
+        assert_eq!(left(config()).len(), 10);
+        assert_eq!(left(no_limits).len(), 10);
+        let max_msgs_per_subject = 2;
+        let per_subject = StreamConfig {
+            max_msgs_per_subject,
+            ..config()
+        };
+        assert_eq!(left(per_subject), [7, 8, 9, 10]);
+        let max_msgs = 3;
+        let by_count = StreamConfig {
+            max_msgs,
+            ..config()
+        };
+        assert_eq!(left(by_count.clone()), [8, 9, 10]);
+        let discard = Discard::New;
+        assert_eq!(
+            left(StreamConfig {
+                discard,
+                ..by_count
+            })
+            .len(),
+            10
+        );
+        let max_bytes = 70;
+        assert_eq!(
+            left(StreamConfig {
+                max_bytes,
+                ..config()
+            }),
+            [9, 10]
         );
     }
 

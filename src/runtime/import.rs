@@ -16,7 +16,7 @@ use crate::config::ImportOptions;
 use crate::import::{
     Checked, Checking, Definitions, Fault, Keys, Moving, Place, Stream, Tally, streams,
 };
-use crate::jetstream::adopted;
+use crate::jetstream::adopted::{self, Adopting};
 use crate::runtime::{host, storage};
 use crate::store::{Messages, Refused};
 use files::Files;
@@ -229,9 +229,10 @@ impl One<'_> {
                 "{name}: had {replicas} replicas, has one now"
             ));
         }
-        if !stream.is_index_valid() {
+        let is_index_valid = stream.is_index_valid();
+        if !is_index_valid {
             (self.say)(&format_args!(
-                "{name}: its server was not stopped in order; limits are applied again when Skein starts"
+                "{name}: its server was not stopped in order: its limits are applied again"
             ));
         }
         if let Some(torn) = stream.torn() {
@@ -299,11 +300,22 @@ impl One<'_> {
             let file = self.targets.path(&home).display().to_string();
             faults.push(Fault { file, what });
         }
+        if !is_index_valid {
+            let state = self.targets.with(&home, |messages| {
+                Adopting::apply_limits(config, messages);
+                *messages.state()
+            });
+            self.targets.settle(&home)?;
+            (self.tally.messages, self.tally.bytes) = (state.messages, state.bytes);
+        }
         for fault in &faults {
             (self.say)(&format_args!("{name}: {fault}"));
         }
         if faults.is_empty() {
-            (self.say)(&format_args!("{name}: {} messages moved", tally.messages));
+            (self.say)(&format_args!(
+                "{name}: {} messages moved",
+                self.tally.messages
+            ));
             return Ok(Moved::Verified);
         }
         if self.salvage {

@@ -116,3 +116,84 @@ pub fn parse(
         salvage: switch(&matches, "salvage") == Some(true),
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    /// One file, `a.conf`.
+    struct Files;
+
+    impl Surroundings for Files {
+        fn read(&self, path: &Path) -> Result<Vec<u8>, String> {
+            match path.to_str() {
+                Some("a.conf") => Ok(b"jetstream { store_dir: \"/a\", key: \"k\" }".to_vec()),
+                _ => Err(format!(
+                    "open {}: no such file or directory",
+                    path.display()
+                )),
+            }
+        }
+
+        fn variable(&self, _: &str) -> Option<String> {
+            None
+        }
+    }
+
+    fn parsed(arguments: &str) -> Result<ImportOptions, String> {
+        let arguments = std::iter::once("import").chain(arguments.split_whitespace());
+        match super::super::parse(arguments.map(OsString::from), &Files) {
+            Ok(Invocation::Import(options)) => Ok(options),
+            Ok(other) => Err(format!("{other:?}")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn the_folder_and_the_flags_stand_in_any_order() {
+        for arguments in [
+            "/from -sd /to --key one -prev_key=two --shards 3 --salvage",
+            "--salvage -store_dir=/to --key one /from --prev_key two -shards=3",
+        ] {
+            let options = parsed(arguments).expect("it is right");
+            assert_eq!(options.source, Path::new("/from"));
+            assert_eq!(
+                options.config.jetstream.store_dir.as_deref(),
+                Some(Path::new("/to"))
+            );
+            assert_eq!(options.config.shards, Some(3));
+            assert_eq!(options.keys, [Secret("one".into()), Secret("two".into())]);
+            assert!(options.salvage);
+        }
+        let options = parsed("-c a.conf /from --key one").expect("it is right");
+        assert_eq!(
+            options.config.jetstream.store_dir.as_deref(),
+            Some(Path::new("/a"))
+        );
+        assert_eq!(options.keys, [Secret("one".into()), Secret("k".into())]);
+        assert!(!options.salvage);
+        let options = parsed("-c a.conf /from -sd /b").expect("it is right");
+        assert_eq!(
+            options.config.jetstream.store_dir.as_deref(),
+            Some(Path::new("/b"))
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (arguments, expected) in [
+            ("", "import needs a folder to import from"),
+            ("/from", "import needs a store to import into"),
+            ("/from /other -sd /to", "unrecognized command: \"/other\""),
+            ("/from -sd", "flag needs a value: -sd"),
+            ("/from -sd /to -p 1", "flag provided but not defined: -p"),
+            ("/from -sd /to --shards 0", "expected a number from 1"),
+            ("/from -c b.conf", "no such file"),
+        ] {
+            let error = parsed(arguments).expect_err("it is wrong");
+            assert!(error.contains(expected), "{arguments}: {error}");
+        }
+        assert!(parsed("-h").is_err_and(|help| help.contains("Exit codes")));
+    }
+}
