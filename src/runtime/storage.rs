@@ -15,7 +15,6 @@ use crate::config::{Cipher, Config, JetStreamOptions, Sync};
 use crate::jetstream::engine::{Engine, Options};
 use crate::jetstream::stream;
 use crate::store::{self, Store};
-use crate::subject::SubjectHash;
 
 /// Below the configured store directory; nats-server's accounts lie beside it.
 const DIRECTORY: &str = "jetstream/skein";
@@ -80,7 +79,7 @@ impl Storage {
         let (directory, count) = directories(&base, shards)?;
         let random = || host::random_u64().map_err(|e| io::Error::other(e.to_string()));
         let mut store = store::Options::new(random()?);
-        store.hash = SubjectHash::new(random()?);
+        store.seed_hash(random()?);
         store.sync = match options.sync {
             Sync::Always => store::Sync::Always,
             Sync::Every(time) => store::Sync::Interval(time.as_millis().max(1) as u64),

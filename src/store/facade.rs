@@ -77,6 +77,13 @@ impl Options {
     }
 }
 
+impl Options {
+    /// Has subjects hashed with this secret, which is another at each start.
+    pub fn seed_hash(&mut self, seed: u64) {
+        self.hash = SubjectHash::new(seed);
+    }
+}
+
 /// What a store takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
