@@ -174,7 +174,7 @@ impl Store {
                 logged => used * segment.live_bytes.min(logged) / logged,
             };
             let is_worth = needed * 100 < segment.bytes as u64 * most;
-            let has_room = !full || needed * 2 < room;
+            let has_room = !full || needed * 2 <= room;
             (is_worth && has_room).then_some((needed, slot, segment))
         });
         let (_, slot, segment) =

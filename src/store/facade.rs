@@ -376,6 +376,10 @@ impl Store {
     pub fn tick(&mut self, now: Millis) {
         self.core.now = now;
         self.core.log.files.tick(now);
+        if self.core.log.files.is_full() {
+            // Less is worth it then.
+            self.compaction.hint();
+        }
         if self.retry_at.is_some_and(|at| at <= now) {
             self.retry_at = None;
         }

@@ -47,6 +47,9 @@ pub(crate) enum Stage {
     Search,
     /// The newest segments are read for which others there are.
     Marks,
+    /// What seems to be spare is read as a whole: if the first frame of the newest segment was lost,
+    /// nothing else shows that there are more.
+    Spares,
     /// What is still to come of the checkpoint is awaited.
     Restore,
     /// Segments are read and replayed.
@@ -74,6 +77,9 @@ pub(crate) struct Recovery {
     /// What the newest segments say of others, and what is said to be gone.
     pub marks: BTreeMap<u64, SegmentMark>,
     pub has_marks: bool,
+    /// Whether spares were looked through, and one was none.
+    pub has_searched_spares: bool,
+    pub has_lost_head: bool,
     pub freed: BTreeSet<u64>,
     /// The highest generation of what was never a segment.
     pub highest: u64,
@@ -107,6 +113,8 @@ impl Recovery {
             order: VecDeque::new(),
             marks: BTreeMap::new(),
             has_marks: false,
+            has_searched_spares: false,
+            has_lost_head: false,
             freed: BTreeSet::new(),
             highest: 0,
             searched: BTreeSet::new(),

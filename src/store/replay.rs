@@ -90,6 +90,30 @@ impl Store {
                 if !recovery.is_satisfied() {
                     return false;
                 }
+                recovery.stage = Stage::Spares;
+                if !recovery.has_searched_spares {
+                    recovery.wanted = spares(recovery);
+                }
+                true
+            }
+            Stage::Spares => {
+                if let Some(whole) = recovery.next_whole() {
+                    look_through(recovery, &whole);
+                    return true;
+                }
+                if !recovery.is_satisfied() {
+                    return false;
+                }
+                recovery.has_searched_spares = true;
+                if std::mem::take(&mut recovery.has_lost_head) {
+                    // It is the newest, and asked first.
+                    recovery.stage = Stage::Marks;
+                    recovery.has_marks = false;
+                    recovery.marks.clear();
+                    recovery.searched.clear();
+                    recovery.wanted = newest(recovery).into_iter().collect();
+                    return true;
+                }
                 self.take_stock(recovery);
                 recovery.stage = Stage::Restore;
                 true
@@ -591,6 +615,32 @@ fn note_damage(recovery: &mut Recovery, whole: &Whole, generation: u64, damage: 
     recovery
         .found
         .push((whole.file, generation, damage, whole.unreadable > 0));
+}
+
+/// Files that are not among the segments.
+fn spares(recovery: &Recovery) -> std::collections::VecDeque<(FileNumber, u64)> {
+    let is_spare = |survey: &&Survey| match survey.head {
+        Some(head) => recovery.has_marks && !recovery.marks.contains_key(&head.generation),
+        None => true,
+    };
+    let found = recovery.surveys.iter().filter(is_spare);
+    found.map(|survey| (survey.file, survey.bytes)).collect()
+}
+
+/// Looks for frames of a later generation than any that is known, in what seems to be a spare.
+fn look_through(recovery: &mut Recovery, whole: &Whole) {
+    let heads = recovery.surveys.iter().filter_map(|survey| survey.head);
+    let known = heads.map(|head| head.generation).max().unwrap_or(0);
+    if let Some(head) = newest_generation(&whole.buffer)
+        && head.generation > known.max(recovery.highest)
+        && let Some(survey) = recovery
+            .surveys
+            .iter_mut()
+            .find(|survey| survey.file == whole.file)
+    {
+        survey.head = Some(head);
+        recovery.has_lost_head = true;
+    }
 }
 
 /// The newest file whose records were not searched for marks.
