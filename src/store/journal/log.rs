@@ -437,7 +437,6 @@ impl Log {
         Ok(())
     }
 
-
     fn begin_frame(&mut self, slot: Slot, start: usize, span: usize) {
         let segment = &self.segments[slot as usize];
         let limit = (segment.bytes - start).min(FRAME_BYTES_MAX.max(span));
