@@ -57,7 +57,9 @@ impl Consumer {
         around: &mut Around<'_, M, O>,
     ) {
         self.used(around.now);
-        let is_answered = match Ack::parse(payload) {
+        let ack = Ack::parse(payload);
+        let is_kept = matches!(ack, Ack::Done | Ack::Never(_));
+        let is_answered = match ack {
             Ack::Done => self.done(subject, true, around),
             Ack::Next(request) => {
                 self.done(subject, true, around);
@@ -95,7 +97,10 @@ impl Consumer {
                 subject: reply,
                 ..Outgoing::default()
             };
-            if around.home.is_durable && !self.config.mem_storage {
+            // What changes nothing is not waited for: there may be no flush for it. An acknowledgement
+            // that was given before may still be on its way to the disk.
+            if is_kept && around.home.is_durable && !self.config.mem_storage {
+                self.changed();
                 around.outlet.publish_durable(&answer);
             } else {
                 around.outlet.publish(&answer);

@@ -159,6 +159,18 @@ fn acknowledgements_are_answered_when_they_are_durable() {
         let now: Vec<_> = stage.outlet.sent.iter().filter(|s| s.to == "R").collect();
         assert_eq!(stage.outlet.durable.len(), usize::from(is_durable));
         assert_eq!(now.len(), usize::from(!is_durable));
+        // A second time nothing changes, but the first may not be on disk yet: there is a flush.
+        stage.consumer.as_mut().unwrap().take_delta();
+        stage.answer(1, "");
+        assert_eq!(stage.outlet.durable.len(), 2 * usize::from(is_durable));
+        assert!(stage.consumer.as_ref().unwrap().is_dirty() || !is_durable);
+        // What is not kept is answered at once.
+        stage.outlet.sent.retain(|sent| sent.to != "R");
+        for what in ["-NAK", "+WPI", "what"] {
+            stage.answer(1, what);
+        }
+        let now = stage.outlet.sent.iter().filter(|s| s.to == "R").count();
+        assert_eq!(now, 3);
     }
 }
 
