@@ -4,8 +4,9 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use skein::config::{self, CommandLineError, Config, Invocation, Surroundings};
+use skein::config::{self, CommandLineError, Config, ImportOptions, Invocation, Surroundings};
 use skein::runtime;
+use skein::runtime::import::{Import, Outcome};
 use skein::runtime::log::Log;
 
 fn main() -> ExitCode {
@@ -16,6 +17,7 @@ fn main() -> ExitCode {
             }
             run(&config)
         }
+        Ok(Invocation::Import(options)) => import(&options),
         Ok(Invocation::Tested(text)) => {
             eprintln!("{text}");
             ExitCode::SUCCESS
@@ -56,6 +58,19 @@ impl Surroundings for System {
         match name.is_empty() || name.contains(['=', '\0']) {
             true => None,
             false => std::env::var(name).ok(),
+        }
+    }
+}
+
+/// Moves streams in. Nobody is left to be told of a page that cannot be written.
+fn import(options: &ImportOptions) -> ExitCode {
+    let moved = Import::of(options).go(&mut io::stderr(), &mut io::stdout());
+    match moved {
+        Ok(Outcome::Whole) => ExitCode::SUCCESS,
+        Ok(Outcome::Partial) => ExitCode::from(2),
+        Err(refusal) => {
+            eprintln!("skein: {refusal}");
+            ExitCode::FAILURE
         }
     }
 }

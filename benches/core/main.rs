@@ -5,6 +5,7 @@
 //! result below its floor means that the compiler removed the work.
 
 mod encode;
+mod index;
 mod matching;
 mod mesh;
 mod parse;
@@ -20,6 +21,7 @@ criterion_group!(
     permit::benches,
     route::benches,
     encode::benches,
-    mesh::benches
+    mesh::benches,
+    index::benches
 );
 criterion_main!(benches);

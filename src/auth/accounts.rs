@@ -614,3 +614,33 @@ fn service_import(
         allow_trace: false,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_other_accounts_the_global_one_may_store_everything() {
+        let global_of = |names: &[&str], system: &str| {
+            let definition = |name: &&str| {
+                Arc::new(AccountDefinition {
+                    name: (*name).to_owned(),
+                    ..AccountDefinition::default()
+                })
+            };
+            let definitions: Vec<_> = names.iter().map(definition).collect();
+            let directory = Directory::new(&definitions, system, Imports::MustFit, None)
+                .expect("nothing is imported");
+            directory.jetstream(AccountId::GLOBAL).clone()
+        };
+        let everything = JetStreamAccess::Limits(JetStreamLimits::UNLIMITED);
+        assert_eq!(global_of(&[], SYSTEM_NAME), everything);
+        assert_eq!(global_of(&[], ""), everything);
+        assert_eq!(global_of(&["S"], "S"), everything);
+        assert_eq!(global_of(&["A"], SYSTEM_NAME), JetStreamAccess::None);
+        let directory = Directory::bare();
+        let system = directory.system.expect("there is one");
+        assert_eq!(directory.jetstream(system), &JetStreamAccess::None);
+        assert_eq!(directory.jetstream(AccountId(99)), &JetStreamAccess::None);
+    }
+}

@@ -30,6 +30,10 @@ use super::{
 };
 use crate::auth::definition::Secret;
 
+mod import;
+
+pub use import::ImportOptions;
+
 /// What the command line asks for.
 #[derive(Debug, PartialEq)]
 pub enum Invocation {
@@ -38,6 +42,8 @@ pub enum Invocation {
         config: Box<Config>,
         warnings: Vec<String>,
     },
+    /// Move the streams of a nats-server in.
+    Import(ImportOptions),
     /// Print this line on stderr and exit with 0: the configuration file is valid.
     Tested(String),
     /// Print this on stdout and exit with 0.
@@ -157,6 +163,10 @@ pub fn parse(
     args: impl Iterator<Item = OsString>,
     surroundings: &dyn Surroundings,
 ) -> Result<Invocation, CommandLineError> {
+    let mut args = args.peekable();
+    if args.next_if(|first| first == "import").is_some() {
+        return import::parse(args, surroundings);
+    }
     let mut definitions = definitions();
     definitions.build();
     let given = read_flags(&definitions, args)?;
@@ -274,7 +284,7 @@ fn definitions() -> Command {
         .args_override_self(true)
         .disable_help_flag(true)
         .disable_version_flag(true)
-        .override_usage("skein [options]")
+        .override_usage("skein [options]\n       skein import [options] DIR")
         .after_help("Flags take one dash or two, and values as `-p 4222` or `-p=4222`.")
         .next_help_heading("Server options")
         .args([

@@ -13,7 +13,7 @@ mod jetstream;
 mod limits;
 mod tls;
 
-pub use command_line::{CommandLineError, Invocation, parse};
+pub use command_line::{CommandLineError, ImportOptions, Invocation, parse};
 pub use conf::Surroundings;
 pub use cpu_list::{CPU_NUMBER_MAX, CpuListError, parse_cpu_list};
 pub use file::{FileError, split_advertise};

@@ -124,6 +124,7 @@ fn server() -> Arc<ServerFacts> {
             auth_required: true,
             tls: Default::default(),
             xkey: Default::default(),
+            jetstream: None,
         },
         limits: Limits::DEFAULT,
         started: START,

@@ -4,12 +4,14 @@
 //! know files, or where what it reads goes to.
 
 mod keys;
+mod moving;
 #[cfg(test)]
 mod samples;
 mod stream;
 
 pub use keys::Keys;
-pub use stream::{Consumer, Message, Stream, Tally};
+pub use moving::{Checked, Checking, Definitions, Moving};
+pub use stream::{Consumer, Stream, Tally};
 
 use std::fmt;
 
@@ -68,7 +70,7 @@ pub struct Place {
 }
 
 impl Place {
-    fn folder(&self) -> String {
+    pub(crate) fn folder(&self) -> String {
         format!("{}/streams/{}", self.account, self.stream)
     }
 }

@@ -5,13 +5,15 @@
 //! a crash, and by what an older index knew to be gone. nats-server then applies the limits anew, and so
 //! must who takes the messages over.
 
+use std::collections::BTreeMap;
+
 use super::{Fault, Keys, Place, Source};
 use crate::jetstream::snapshot::filestore::{
     BLOCK_BYTES_MAX, Checksum, Index, Meta, Ranges, Record, Records, last_checksum,
-    read_consumer_state, read_meta, unpack, verify_meta,
+    read_consumer_state, read_meta, read_sources, unpack, verify_meta,
 };
 use crate::jetstream::snapshot::{ConsumerState, Damage};
-use crate::store::{Seq, UnixNanos, counted_bytes};
+use crate::store::{Seq, Stored, UnixNanos, counted_bytes};
 
 const MESSAGES: &str = "msgs";
 /// Where a purge prepares what replaces them; it counts as soon as there is a block in it.
@@ -22,21 +24,6 @@ const KEY_BYTES_MAX: usize = 4096;
 const STATE_BYTES_MAX: usize = 4 << 30;
 /// Tombstones are sorted into ranges when there are so many.
 const TOMBSTONES_AT_ONCE: usize = 1 << 20;
-
-/// A message of the stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Message<'a> {
-    /// Its sequence.
-    pub seq: Seq,
-    /// When it was stored.
-    pub time: UnixNanos,
-    /// Its subject.
-    pub subject: &'a [u8],
-    /// The whole header block, or nothing.
-    pub headers: &'a [u8],
-    /// What follows it.
-    pub payload: &'a [u8],
-}
 
 /// A consumer of the stream.
 #[derive(Clone, Debug, PartialEq)]
@@ -136,6 +123,26 @@ impl<'s, S: Source> Stream<'s, S> {
         Ok(stream)
     }
 
+    /// Which it is.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Messages and bytes that are to come, if the index tells.
+    pub fn expected(&self) -> Option<(u64, u64)> {
+        let index = self.index.as_ref()?;
+        Some((index.messages, index.bytes))
+    }
+
+    /// How far the sources of the stream were followed when that was written down last.
+    pub fn sources(&mut self) -> BTreeMap<String, Seq> {
+        let file = format!("{}/sources.db", self.place.folder());
+        let read = self.source.read(&file, META_BYTES_MAX);
+        let file = read.ok().flatten().unwrap_or_default();
+        // What is missing is found in the messages.
+        read_sources(&file).unwrap_or_default()
+    }
+
     /// When it was made, its name, and its configuration.
     pub fn meta(&self) -> &Meta {
         &self.meta
@@ -163,7 +170,7 @@ impl<'s, S: Source> Stream<'s, S> {
     /// The first that `each` gives. What is wrong with the block is a fault.
     pub fn next_block<E>(
         &mut self,
-        each: &mut dyn FnMut(&Message<'_>) -> Result<(), E>,
+        each: &mut dyn FnMut(&Stored<'_>) -> Result<(), E>,
     ) -> Result<bool, E> {
         let Some(number) = self.blocks.next() else {
             return Ok(false);
@@ -201,7 +208,7 @@ impl<'s, S: Source> Stream<'s, S> {
             self.tally.messages += 1;
             self.tally.bytes += counted_bytes(subject.len(), headers.len(), payload.len(), true);
             (self.tally.last_seq, self.tally.last_time) = (seq, time);
-            each(&Message {
+            each(&Stored {
                 seq,
                 time,
                 subject,
@@ -210,6 +217,11 @@ impl<'s, S: Source> Stream<'s, S> {
             })?;
         }
         Ok(true)
+    }
+
+    /// What was read so far.
+    pub fn tally(&self) -> Tally {
+        self.tally
     }
 
     /// Ends the reading of messages: what there was, and everything that was wrong.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::base::prng::Prng;
 use crate::jetstream::snapshot::samples as plain;
+use crate::store::Stored;
 
 /// Files by path.
 #[derive(Clone, Default)]
@@ -122,7 +123,7 @@ fn see(files: &Files, keys: &[&str]) -> Result<Seen, String> {
         last_seq: stream.last().0,
         ..Seen::default()
     };
-    let mut note = |message: &Message<'_>| {
+    let mut note = |message: &Stored<'_>| {
         let text = String::from_utf8_lossy(message.payload).into_owned();
         seen.messages.push((message.seq, text));
         Ok::<_, ()>(())

@@ -4,13 +4,15 @@
 
 use std::collections::BTreeMap;
 
+use super::api::decode;
 use super::asset::{feeds, notes};
-use super::config::ConsumerConfig;
-use super::consumer::facts::{Fact, NoFact};
+use super::config::{ConsumerConfig, Discard, StreamConfig};
+use super::consumer::facts::{Fact, NoFact, add_to_runs};
 use super::consumer::{Consumer, Position};
-use super::snapshot::{self, ConsumerState, Delivered};
+use super::snapshot::{self, ConsumerState, Delivered, Item};
+use super::sourcing::SourcedFrom;
 use super::stream::headers::Asked;
-use crate::store::{Seq, UnixNanos, flags};
+use crate::store::{Messages, NewMessage, Refused, Selection, Seq, Stored, UnixNanos, flags};
 
 pub use super::engine::{key, names, stored_form};
 
@@ -31,6 +33,15 @@ pub fn message_flags(headers: &[u8]) -> u8 {
     .fold(0, |flags, (_, flag)| flags | flag)
 }
 
+/// Which source a message with these headers was taken from, and which message of it that was.
+pub fn sourced_from(headers: &[u8]) -> Option<(String, Seq)> {
+    if headers.is_empty() {
+        return None;
+    }
+    let from = SourcedFrom::read(headers)?;
+    Some((from.index_name, from.seq))
+}
+
 /// Number and content of the fact of a stream's consumer, of which there are `place` before.
 pub fn consumer_fact(
     place: u32,
@@ -49,6 +60,186 @@ pub fn sources_fact(taken: &BTreeMap<String, Seq>) -> (u32, Vec<u8>) {
     feeds::fact(taken)
 }
 
+/// A stream that is being taken over: its messages, then how it ends.
+#[derive(Debug, Default)]
+pub struct Adopting {
+    last_time: UnixNanos,
+    /// Messages that were stored before the one before them, by the clock of where they come from.
+    pub reordered: u64,
+    consumers: u32,
+    has_sources: bool,
+    /// What came last from each source.
+    sources: BTreeMap<String, Seq>,
+}
+
+impl Adopting {
+    /// One of this configuration, about which this is known of its sources. Its `messages` are empty.
+    pub fn new(config: &StreamConfig, sources: BTreeMap<String, Seq>) -> Self {
+        Self {
+            has_sources: !config.sources.is_empty(),
+            sources,
+            ..Self::default()
+        }
+    }
+
+    /// Appends a message. Gives the time that it has now: times of a stream do not go back.
+    ///
+    /// # Errors
+    /// When the store does not take it.
+    pub fn append(
+        &mut self,
+        message: &Stored<'_>,
+        messages: &mut impl Messages,
+    ) -> Result<UnixNanos, Refused> {
+        self.reordered += u64::from(message.time < self.last_time);
+        let time = message.time.max(self.last_time);
+        if messages.state().last_seq + 1 < message.seq {
+            messages.skip_to(message.seq - 1, time)?;
+        }
+        messages.append(&NewMessage {
+            subject: message.subject,
+            headers: message.headers,
+            payload: message.payload,
+            time,
+            flags: message_flags(message.headers),
+        })?;
+        self.last_time = time;
+        if self.has_sources
+            && let Some((source, seq)) = sourced_from(message.headers)
+        {
+            let last = self.sources.entry(source).or_default();
+            *last = seq.max(*last);
+        }
+        Ok(time)
+    }
+
+    /// Notes a consumer.
+    ///
+    /// # Errors
+    /// When the store does not take it.
+    pub fn consumer(
+        &mut self,
+        name: &str,
+        created: UnixNanos,
+        config: &ConsumerConfig,
+        state: &ConsumerState,
+        messages: &mut impl Messages,
+    ) -> Result<(), Refused> {
+        let (note, fact) = consumer_fact(self.consumers, name, created, config, state);
+        self.consumers += 1;
+        messages.rewrite_note(note, &fact)
+    }
+
+    /// Ends the stream where it ended: at this sequence, which was given out then.
+    ///
+    /// # Errors
+    /// When the store does not take it.
+    pub fn finish(
+        &mut self,
+        last: (Seq, UnixNanos),
+        messages: &mut impl Messages,
+    ) -> Result<(), Refused> {
+        if messages.state().last_seq < last.0 {
+            messages.skip_to(last.0, last.1.max(self.last_time))?;
+        }
+        if !self.sources.is_empty() {
+            let (note, fact) = sources_fact(&self.sources);
+            messages.rewrite_note(note, &fact)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what is beyond the limits of the stream: what they had removed where it comes from may
+    /// have come back. Ages are seen to when the stream begins.
+    pub fn apply_limits(config: &StreamConfig, messages: &mut impl Messages) {
+        let end = messages.state().last_seq + 1;
+        if let Ok(keep @ 1..) = u64::try_from(config.max_msgs_per_subject) {
+            let mut over = Vec::new();
+            let mut all = Selection::everything();
+            messages.each_subject(&mut all, &mut |subject, state| {
+                if state.messages > keep {
+                    over.push(subject.to_vec());
+                }
+            });
+            for subject in over {
+                messages.purge(&mut Selection::of(&[subject]), end, keep);
+            }
+        }
+        if config.discard != Discard::Old {
+            return;
+        }
+        if let Ok(keep @ 1..) = u64::try_from(config.max_msgs) {
+            messages.purge(&mut Selection::everything(), end, keep);
+        }
+        if let Ok(most @ 1..) = u64::try_from(config.max_bytes) {
+            while messages.state().bytes > most && messages.state().messages > 0 {
+                let first = messages.state().first_seq;
+                messages.remove(first, false);
+            }
+        }
+    }
+
+    /// Takes over an item of a snapshot. A consumer was made `now`.
+    ///
+    /// # Errors
+    /// Why it cannot be.
+    pub fn take(
+        &mut self,
+        item: Item<'_>,
+        now: UnixNanos,
+        messages: &mut impl Messages,
+    ) -> Result<(), String> {
+        let taken = match item {
+            Item::Meta(_) => Ok(()),
+            Item::State(state) => match state.first_seq.checked_sub(1) {
+                Some(last @ 1..) => messages.skip_to(last, 0),
+                Some(0) | None => Ok(()),
+            },
+            Item::Message {
+                seq,
+                time,
+                subject,
+                headers,
+                payload,
+            } => {
+                let message = Stored {
+                    seq,
+                    time,
+                    subject,
+                    headers,
+                    payload,
+                };
+                self.append(&message, messages).map(|_| ())
+            }
+            Item::Removed(ranges) => {
+                for (first, last) in ranges {
+                    for seq in first..=last {
+                        messages.remove(seq, false);
+                    }
+                }
+                Ok(())
+            }
+            Item::Consumer(consumer) => {
+                let config = decode::request(consumer.config_json.as_bytes(), false);
+                let mut config: ConsumerConfig = config.map_err(|error| {
+                    format!("consumer {:?}: {}", consumer.name, error.description)
+                })?;
+                config.num_replicas = config.num_replicas.min(1);
+                self.consumer(&consumer.name, now, &config, &consumer.state, messages)
+            }
+            Item::End {
+                last_seq,
+                last_time,
+            } => self.finish((last_seq, last_time), messages),
+        };
+        taken.map_err(|refused| match refused {
+            Refused::Full => "no space left".to_owned(),
+            Refused::Poisoned => "the store cannot be written to".to_owned(),
+            Refused::TooLarge => "a message is too large".to_owned(),
+        })
+    }
+}
+
 fn whole(state: &ConsumerState, config: &ConsumerConfig) -> Fact {
     let position = |at: snapshot::Position| Position {
         consumer: at.consumer_seq,
@@ -65,7 +256,7 @@ fn whole(state: &ConsumerState, config: &ConsumerConfig) -> Fact {
     for (&seq, delivered) in &state.pending {
         // They go up with the stream's; what says otherwise does not say it well.
         last = delivered.consumer_seq.max(last + 1);
-        fact.add_delivered(seq, last);
+        add_to_runs(&mut fact.runs, seq, last);
         if let Some(&redelivered) = state.redelivered.get(&seq) {
             fact.again.push((seq, count(redelivered)));
         }
@@ -130,6 +321,9 @@ pub fn snapshot_of(consumer: &Consumer, now: UnixNanos) -> Option<snapshot::Cons
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jetstream::config::StreamSource;
+    use crate::jetstream::snapshot::{ConsumerSnapshot, StreamState};
+    use crate::store::naive::Naive;
 
     #[test]
     fn headers_say_what_is_remembered() {
@@ -149,6 +343,120 @@ mod tests {
         ] {
             assert_eq!(message_flags(headers.as_bytes()), expected, "{headers}");
         }
+    }
+
+    #[test]
+    fn a_snapshot_is_taken_over() {
+        let mut messages = Naive::new(true);
+        let mut config = StreamConfig::default();
+        config.sources.push(StreamSource::default());
+        let mut adopting = Adopting::new(&config, [("A > >".to_owned(), 7)].into());
+        let message = |seq, time, headers| Item::Message {
+            seq,
+            time,
+            subject: b"s",
+            headers,
+            payload: b"p",
+        };
+        let state = StreamState {
+            first_seq: 5,
+            ..StreamState::default()
+        };
+        let consumer = ConsumerSnapshot {
+            name: "c".to_owned(),
+            config_json: r#"{"durable_name":"c","num_replicas":3}"#.to_owned(),
+            state: ConsumerState::default(),
+        };
+        let sourced = b"NATS/1.0\r\nNats-Stream-Source: B 9 > > s\r\n\r\n";
+        for item in [
+            Item::State(state),
+            Item::Consumer(consumer),
+            message(5, 100, b""),
+            message(8, 90, sourced),
+            message(9, 110, b"NATS/1.0\r\nNats-Msg-Id: x\r\n\r\n"),
+            Item::Removed(vec![(5, 5)]),
+            Item::End {
+                last_seq: 12,
+                last_time: 0,
+            },
+        ] {
+            assert_eq!(adopting.take(item, 50, &mut messages), Ok(()));
+        }
+        let state = messages.state();
+        assert_eq!(
+            (state.first_seq, state.last_seq, state.messages),
+            (8, 12, 2)
+        );
+        assert_eq!(
+            (state.first_time, state.last_time, adopting.reordered),
+            (100, 110, 1)
+        );
+        assert_eq!(messages.messages[&8].flags, flags::SOURCED);
+        assert_eq!(messages.messages[&9].flags, flags::MSG_ID);
+        let (note, _) = sources_fact(&BTreeMap::new());
+        assert_eq!(messages.facts(note), [b"7 A > >\n9 B > >\n".to_vec()]);
+        let fact = &messages.facts(notes::number(0))[0];
+        assert!(String::from_utf8_lossy(fact).contains(r#""created":50"#));
+
+        messages.refuses = Some(Refused::Full);
+        let refused = adopting.take(message(20, 200, b""), 50, &mut messages);
+        assert_eq!(refused, Err("no space left".to_owned()));
+        let bad = Item::Consumer(ConsumerSnapshot {
+            name: "d".to_owned(),
+            config_json: "[]".to_owned(),
+            state: ConsumerState::default(),
+        });
+        assert!(
+            adopting
+                .take(bad, 50, &mut messages)
+                .is_err_and(|why| why.starts_with("consumer"))
+        );
+    }
+
+    #[test]
+    fn limits_are_applied_again() {
+        let left = |config: StreamConfig| {
+            let mut messages = Naive::new(true);
+            for i in 0..10 {
+                // 33 bytes each.
+                messages.put(["s.1", "s.2"][i % 2], b"", 1);
+            }
+            Adopting::apply_limits(&config, &mut messages);
+            messages.messages.into_keys().collect::<Vec<Seq>>()
+        };
+        let config = StreamConfig::default;
+        let no_limits = StreamConfig::unsaid();
+        assert_eq!(left(config()).len(), 10);
+        assert_eq!(left(no_limits).len(), 10);
+        let max_msgs_per_subject = 2;
+        let per_subject = StreamConfig {
+            max_msgs_per_subject,
+            ..config()
+        };
+        assert_eq!(left(per_subject), [7, 8, 9, 10]);
+        let max_msgs = 3;
+        let by_count = StreamConfig {
+            max_msgs,
+            ..config()
+        };
+        assert_eq!(left(by_count.clone()), [8, 9, 10]);
+        let discard = Discard::New;
+        assert_eq!(
+            left(StreamConfig {
+                discard,
+                ..by_count
+            })
+            .len(),
+            10
+        );
+        let max_bytes = 70;
+        assert_eq!(
+            left(StreamConfig {
+                max_bytes,
+                ..config()
+            }),
+            [9, 10]
+        );
     }
 
     #[test]

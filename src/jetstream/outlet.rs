@@ -56,6 +56,11 @@ pub trait Outlet {
     /// Whether somebody listens to a subject.
     fn has_interest(&mut self, subject: &[u8]) -> bool;
 
+    /// Whether somebody has subscribed to just that subject, and not only to more.
+    fn has_literal_interest(&mut self, subject: &[u8]) -> bool {
+        self.has_interest(subject)
+    }
+
     /// Begins to hear when interest in this subject comes or goes (`interest_changed`): what push
     /// consumers and waiting pulls hang on. The answer is whether there is some now.
     fn watch_interest(&mut self, subject: &[u8]) -> bool;

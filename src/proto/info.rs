@@ -27,6 +27,8 @@ pub struct ServerIdentity {
     pub tls: Option<TlsOffer>,
     /// Public curve key, where clients may encrypt for the server.
     pub xkey: Option<String>,
+    /// The domain of its JetStream, or nothing; `None` without JetStream.
+    pub jetstream: Option<String>,
 }
 
 /// What a server says about TLS.
@@ -79,10 +81,14 @@ struct Info<'a> {
     #[serde(skip_serializing_if = "is_false")]
     tls_available: bool,
     max_payload: usize,
+    #[serde(skip_serializing_if = "is_false")]
+    jetstream: bool,
     client_id: u64,
     client_ip: IpAddr,
     #[serde(skip_serializing_if = "str::is_empty")]
     nonce: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    domain: &'a str,
     #[serde(skip_serializing_if = "is_false")]
     ldm: bool,
     #[serde(skip_serializing_if = "is_false")]
@@ -118,9 +124,11 @@ impl ServerIdentity {
             tls_verify: self.tls.is_some_and(|tls| tls.verify),
             tls_available: self.tls.is_some_and(|tls| !tls.required),
             max_payload: facts.max_payload_bytes,
+            jetstream: self.jetstream.is_some(),
             client_id: facts.client_id,
             client_ip: facts.client_ip,
             nonce: facts.nonce,
+            domain: self.jetstream.as_deref().unwrap_or_default(),
             ldm: facts.lame_duck,
             connect_info: facts.account.is_some(),
             remote_account: facts.account.map(|(name, _)| name),

@@ -455,6 +455,12 @@ impl Router {
         is_heard
     }
 
+    /// Whether anybody of this account has subscribed to just that subject, on whichever shard.
+    pub fn has_literal(&self, account: AccountId, subject: &[u8]) -> bool {
+        let account = self.accounts.get(account.0 as usize);
+        account.is_some_and(|account| account.index.find(subject).is_some())
+    }
+
     /// The hasher for subjects.
     pub fn hasher(&self) -> &SubjectHash {
         &self.hash

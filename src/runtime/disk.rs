@@ -491,7 +491,7 @@ fn failure(error: i32) -> Failure {
     }
 }
 
-fn failure_of(error: &io::Error) -> Failure {
+pub fn failure_of(error: &io::Error) -> Failure {
     failure(error.raw_os_error().unwrap_or(libc::EIO))
 }
 
@@ -550,12 +550,12 @@ fn done(ticket: Ticket, result: io::Result<()>) -> News {
     })
 }
 
-fn sync_directory(directory: &Path) -> io::Result<()> {
+pub fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
 /// Opens for direct I/O, or without where the file system cannot.
-fn open(path: &Path, flags: i32) -> io::Result<OwnedFd> {
+pub fn open(path: &Path, flags: i32) -> io::Result<OwnedFd> {
     let text = CString::new(path.as_os_str().as_bytes())?;
     let flags = libc::O_RDWR | libc::O_CLOEXEC | flags;
     let mut fd = -1;
@@ -575,7 +575,7 @@ fn open(path: &Path, flags: i32) -> io::Result<OwnedFd> {
 
 /// Makes a file whose blocks are all there and written, so that writing to them later changes
 /// nothing of the file system's own, which would cost a second flush.
-fn create(directory: &Path, path: &Path, bytes: u64) -> io::Result<OwnedFd> {
+pub fn create(directory: &Path, path: &Path, bytes: u64) -> io::Result<OwnedFd> {
     let made = fill(path, bytes).and_then(|file| {
         sync_directory(directory)?;
         Ok(file)

@@ -131,3 +131,28 @@ pub fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
     }
     Ok(bytes)
 }
+
+/// Bytes of memory that the machine has.
+pub fn memory_bytes() -> u64 {
+    // SAFETY: these only ask.
+    let (pages, size) = unsafe {
+        (
+            libc::sysconf(libc::_SC_PHYS_PAGES),
+            libc::sysconf(libc::_SC_PAGESIZE),
+        )
+    };
+    pages.max(0) as u64 * size.max(0) as u64
+}
+
+/// Bytes that are free where a directory is.
+pub fn free_bytes(directory: &std::path::Path) -> io::Result<u64> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(directory.as_os_str().as_bytes())?;
+    // SAFETY: a statvfs of zeros is valid and is filled in.
+    let mut found: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the path ends with a zero byte, and the result lies on this stack.
+    if unsafe { libc::statvfs(path.as_ptr(), &raw mut found) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(found.f_bavail * found.f_frsize)
+}

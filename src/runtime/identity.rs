@@ -20,6 +20,8 @@ pub fn of(config: &Config, keys: &ServerKeys) -> ServerIdentity {
             verify: tls.verify || tls.verify_and_map,
         }),
         xkey: Some(keys.curve.public().to_string()),
+        jetstream: (config.jetstream.enabled)
+            .then(|| config.jetstream.domain.clone().unwrap_or_default()),
     }
 }
 

@@ -15,6 +15,7 @@ mod helpers;
 mod host;
 mod identity;
 mod idle;
+pub mod import;
 mod lame_duck;
 mod links;
 mod listener;
@@ -181,7 +182,8 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
         .map_err(|e| StartError(format!("cannot start helper threads: {e}")))?;
     let channels = system_client::Channels::new()
         .map_err(|e| StartError(format!("cannot make an event descriptor: {e}")))?;
-    let storage = storage::Storage::of(config, shards).map_err(|e| StartError(e.to_string()))?;
+    let storage = storage::Storage::of(config, &settings.identity.name, shards)
+        .map_err(|e| StartError(e.to_string()))?;
     let mut links = links::mesh(shards);
     let connections = links[0].observer();
     let mut listener = Some(listener);

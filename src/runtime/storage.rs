@@ -4,20 +4,54 @@
 //! several; new streams go to its own.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::clock::Clock;
 use super::commands::Address;
 use super::disk::Disk;
 use super::host;
-use crate::config::Config;
+use crate::auth::definition::Secret;
+use crate::config::{Cipher, Config, JetStreamOptions, Sync};
 use crate::jetstream::engine::{Engine, Options};
 use crate::jetstream::stream;
 use crate::store::{self, Store};
-use crate::subject::SubjectHash;
 
 /// Below the configured store directory; nats-server's accounts lie beside it.
 const DIRECTORY: &str = "jetstream/skein";
+
+/// Where streams are kept if nothing is said, in the directory for temporary files.
+const TEMPORARY: &str = "nats";
+
+/// Below a store directory, the one that has a directory for each shard, named by its number; and how
+/// many there are, or will be.
+///
+/// # Errors
+/// When it cannot be made or read.
+pub fn directories(store_dir: &Path, shards: usize) -> io::Result<(PathBuf, usize)> {
+    let directory = store_dir.join(DIRECTORY);
+    std::fs::create_dir_all(&directory)?;
+    let mut count = shards.max(1);
+    for entry in std::fs::read_dir(&directory)? {
+        let name = entry?.file_name();
+        if let Some(number) = name.to_str().and_then(|name| name.parse::<usize>().ok()) {
+            count = count.max(number + 1);
+        }
+    }
+    Ok((directory, count))
+}
+
+/// What stores are encrypted with, and were before.
+pub fn keys(options: &JetStreamOptions) -> (Option<store::Key>, Option<store::Key>) {
+    let key = |secret: &Secret| store::Key {
+        cipher: match options.cipher {
+            Cipher::ChaCha => store::Cipher::ChaCha,
+            Cipher::Aes => store::Cipher::Aes,
+        },
+        secret: secret.0.clone().into_bytes(),
+    };
+    let previous = options.previous_key.as_ref();
+    (options.key.as_ref().map(key), previous.map(key))
+}
 
 /// Where streams are kept.
 pub struct Storage {
@@ -33,34 +67,46 @@ impl Storage {
     ///
     /// # Errors
     /// When the directory cannot be read.
-    pub fn of(config: &Config, shards: usize) -> io::Result<Option<Self>> {
-        let Some(directory) = std::env::var_os("SKEIN_JS") else {
+    pub fn of(config: &Config, name: &str, shards: usize) -> io::Result<Option<Self>> {
+        let options = &config.jetstream;
+        if !options.enabled {
             return Ok(None);
-        };
-        let directory = PathBuf::from(directory).join(DIRECTORY);
-        std::fs::create_dir_all(&directory)?;
-        let mut count = shards;
-        for entry in std::fs::read_dir(&directory)? {
-            let name = entry?.file_name();
-            if let Some(number) = name.to_str().and_then(|name| name.parse::<usize>().ok()) {
-                count = count.max(number + 1);
-            }
         }
+        let base = match &options.store_dir {
+            Some(directory) => directory.clone(),
+            None => std::env::temp_dir().join(TEMPORARY),
+        };
+        let (directory, count) = directories(&base, shards)?;
         let random = || host::random_u64().map_err(|e| io::Error::other(e.to_string()));
         let mut store = store::Options::new(random()?);
-        store.hash = SubjectHash::new(random()?);
+        store.seed_hash(random()?);
+        store.sync = match options.sync {
+            Sync::Always => store::Sync::Always,
+            Sync::Every(time) => store::Sync::Interval(time.as_millis().max(1) as u64),
+        };
+        (store.key, store.previous_key) = keys(options);
+        let said = |bytes: Option<i64>| bytes.and_then(|bytes| u64::try_from(bytes).ok());
+        let max_memory = match said(options.max_memory_bytes) {
+            Some(bytes) => bytes,
+            None => host::memory_bytes() / 4 * 3,
+        };
+        let max_storage = match said(options.max_storage_bytes) {
+            Some(bytes) => bytes,
+            None => host::free_bytes(&directory)? / 4 * 3,
+        };
         Ok(Some(Self {
             directory,
             count,
             engine: Options {
-                stream: stream::Settings::default(),
-                strict: true,
-                server_name: config.server_name.clone().unwrap_or_default(),
+                stream: stream_settings(config),
+                strict: options.strict,
+                server_name: name.to_owned(),
                 shards,
-                max_memory: u64::MAX,
-                max_storage: u64::MAX,
-                max_duplicate_window: 0,
-                max_ack_pending: 0,
+                max_memory,
+                max_storage,
+                max_duplicate_window: options.limits.duplicate_window_ns,
+                max_ack_pending: options.limits.max_ack_pending,
+                max_request_batch: options.limits.max_request_batch,
             },
             store,
         }))
@@ -89,4 +135,26 @@ impl Storage {
         }
         Ok((Engine::new(self.engine.clone(), stores), disks))
     }
+}
+
+/// What all streams are told.
+fn stream_settings(config: &Config) -> stream::Settings {
+    let options = &config.jetstream;
+    let limits = &options.limits;
+    let mut settings = stream::Settings {
+        domain: options.domain.clone().unwrap_or_default(),
+        max_payload: config.limits.max_payload_bytes,
+        waits_for_disk: options.sync == Sync::Always,
+        ..stream::Settings::default()
+    };
+    if let Ok(messages @ 1..) = u64::try_from(limits.batch_messages) {
+        settings.batch_messages_max = messages;
+    }
+    if let Ok(batches @ 1..) = usize::try_from(limits.batches_per_stream) {
+        settings.atomic_batches_max = batches;
+    }
+    if let Ok(time @ 1..) = u64::try_from(limits.batch_timeout_ns) {
+        settings.batch_timeout_ms = (time / 1_000_000).max(1);
+    }
+    settings
 }

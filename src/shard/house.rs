@@ -181,6 +181,7 @@ impl House {
                 auth_required: policy.gate.is_asked_for(),
                 tls: None,
                 xkey: None,
+                jetstream: None,
             },
             unix_at_zero_ms: 0,
             fine_clock_ns: || CLOCK_NS.get(),

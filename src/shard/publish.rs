@@ -125,8 +125,10 @@ impl Shard {
             return;
         }
         let session = &self.sessions[from as usize];
-        if is_special(publish.subject) || is_special(publish.reply) || session.wordy {
-            // Rare, and possibly the end of it.
+        if session.wordy || needs_look(publish.subject, publish.reply) {
+            // Rare, and possibly the end of it. Not for what merely begins like what is reserved, as
+            // acknowledgements and most replies do: a subject that is routed twice is taken for one
+            // that comes often, and gets a seat among the plans.
             if !self.check_publish(from, publish, whole, fx) {
                 return;
             }
@@ -942,6 +944,13 @@ fn without_header(message: &Message<'_>, rest: &mut Vec<u8>) {
 #[inline]
 fn is_special(subject: &[u8]) -> bool {
     matches!(subject, [b'$' | b'_', ..])
+}
+
+/// Whether something is special about a publish but that its subject or reply begins so.
+#[inline]
+fn needs_look(subject: &[u8], reply: &[u8]) -> bool {
+    is_special(subject) && (is_reserved_subject(subject, false) || is_response(subject))
+        || is_special(reply) && is_reserved_reply(reply)
 }
 
 fn is_reserved_subject(subject: &[u8], is_system: bool) -> bool {

@@ -12,6 +12,7 @@ use super::admission::Policy;
 use super::publish::{Message, Origin};
 use super::service::is_response;
 use super::{Effects, Level, Shard};
+use crate::auth::definition::{JetStreamAccess, JetStreamLimits};
 use crate::base::deadlines::Millis;
 use crate::base::ids::{AccountId, ConnId, ShardId};
 use crate::jetstream::api::check_stream::Limits;
@@ -303,7 +304,7 @@ impl Host for Out<'_> {
             .map(|(id, account)| AccountFacts {
                 id,
                 name: account.name.to_string(),
-                limits: (Some(id) != directory.system).then_some(Limits::Flat(AccountLimits::NONE)),
+                limits: limits(directory.jetstream(id)),
             })
             .collect()
     }
@@ -345,6 +346,10 @@ impl Host for Out<'_> {
         let hash = router.hasher().of(subject);
         let plan = router.route_hashed(account, subject, hash);
         !router.plans.get(plan).is_empty()
+    }
+
+    fn has_literal_interest(&mut self, account: AccountId, subject: &[u8]) -> bool {
+        self.shard.router.has_literal(account, subject)
     }
 
     fn watch(&mut self, account: AccountId, subject: &[u8]) {
@@ -419,6 +424,30 @@ impl Host for Out<'_> {
     fn log(&mut self, is_error: bool, text: String) {
         let level = if is_error { Level::Error } else { Level::Info };
         self.fx.log.push((level, text));
+    }
+}
+
+/// What an account may have, as the API speaks of it.
+fn limits(access: &JetStreamAccess) -> Option<Limits> {
+    let shown = |limits: &JetStreamLimits| AccountLimits {
+        max_memory: limits.memory_bytes,
+        max_storage: limits.disk_bytes,
+        max_streams: limits.streams,
+        max_consumers: limits.consumers,
+        max_ack_pending: limits.ack_pending,
+        memory_max_stream_bytes: limits.memory_stream_bytes,
+        storage_max_stream_bytes: limits.disk_stream_bytes,
+        max_bytes_required: limits.stream_bytes_required,
+    };
+    match access {
+        JetStreamAccess::None => None,
+        JetStreamAccess::Limits(limits) => Some(Limits::Flat(shown(limits))),
+        JetStreamAccess::Tiers(tiers) => Some(Limits::Tiers(
+            tiers
+                .iter()
+                .map(|(name, limits)| (name.clone(), shown(limits)))
+                .collect(),
+        )),
     }
 }
 

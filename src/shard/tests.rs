@@ -37,6 +37,7 @@ impl Pair {
                 auth_required: false,
                 tls: None,
                 xkey: None,
+                jetstream: None,
             },
             debug: false,
             trace: false,

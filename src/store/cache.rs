@@ -54,6 +54,8 @@ pub(crate) struct Cache {
     blocks: Vec<Block>,
     places: HashMap<Name, u32, foldhash::fast::RandomState>,
     blocks_max: usize,
+    /// Blocks that may be here for a long record.
+    stretched: usize,
     hand: usize,
     reading: usize,
 }
@@ -73,6 +75,7 @@ impl Cache {
             blocks: Vec::new(),
             places: HashMap::default(),
             blocks_max: (bytes / CACHE_BLOCK_BYTES).max(64),
+            stretched: 0,
             hand: 0,
             reading: 0,
         }
@@ -93,6 +96,12 @@ impl Cache {
         let mut found = Found::Here;
         let first = (from / CACHE_BLOCK_BYTES) as u32;
         let last = ((to - 1) / CACHE_BLOCK_BYTES) as u32;
+        // A record that is longer than half of the cache needs more of it for now.
+        let blocks = (last - first + 1) as usize;
+        let is_long = blocks * 2 > self.blocks_max;
+        if is_long {
+            self.stretched = self.stretched.max(blocks * 2);
+        }
         for number in first..=last {
             let start = number as usize * CACHE_BLOCK_BYTES;
             let inner_from = from.saturating_sub(start);
@@ -103,7 +112,19 @@ impl Cache {
                 Found::Bad => return Found::Bad,
             }
         }
+        if found == Found::Here && is_long {
+            self.stretched = 0;
+        }
         found
+    }
+
+    /// Gives back what a long record has needed.
+    fn shrink(&mut self) {
+        while self.blocks.len() > self.blocks_max
+            && let Some(place) = self.victim()
+        {
+            self.drop_block(place);
+        }
     }
 
     fn look_in(
@@ -115,6 +136,9 @@ impl Cache {
         requests: &mut Requests,
     ) -> Found {
         let Some(&place) = self.places.get(&(source.slot, number)) else {
+            if self.stretched == 0 {
+                self.shrink();
+            }
             let follows = number == 0 || self.places.contains_key(&(source.slot, number - 1));
             self.ask(source, number, requests);
             if follows {
@@ -200,7 +224,7 @@ impl Cache {
             asked: false,
             ahead: false,
         };
-        if self.blocks.len() >= self.blocks_max
+        if self.blocks.len() >= self.blocks_max.max(self.stretched)
             && let Some(place) = self.victim()
         {
             self.places.remove(&self.blocks[place].name);

@@ -266,7 +266,8 @@ impl Store {
                 .max(LOGGED_TIMES * self.checkpoints.bytes);
             let due =
                 self.checkpoints.logged >= least && self.core.now >= self.checkpoints.retry_at;
-            if !due && !wanted {
+            // What is to be erased would be forgotten.
+            if !due && !wanted || !self.core.erasure.is_idle() {
                 return;
             }
             self.begin_checkpoint();

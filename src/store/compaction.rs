@@ -73,6 +73,9 @@ pub(crate) struct Compaction {
     budget: u64,
     budget_at: Millis,
     wake_at: Option<Millis>,
+    /// Segments may have become worth it since they were looked at, which is not done before then.
+    is_stale: bool,
+    look_at: Millis,
     /// Generations of segments that cannot be compacted.
     unmovable: Vec<u64>,
 }
@@ -94,8 +97,21 @@ impl Compaction {
         self.budget = more.min(BUDGET_BYTES_MAX);
     }
 
+    /// Whether it is at work on a segment.
+    pub fn is_of(&self, slot: Slot) -> bool {
+        self.victim
+            .as_ref()
+            .is_some_and(|victim| victim.slot == slot)
+    }
+
+    /// Something has become durable: there may be more to give back.
+    pub fn hint(&mut self) {
+        self.is_stale = true;
+    }
+
     pub fn next_deadline(&self) -> Option<Millis> {
-        self.wake_at
+        let idle = self.victim.is_none() && self.is_stale;
+        self.wake_at.or(idle.then_some(self.look_at))
     }
 
     fn earn(&mut self, now: Millis) {
@@ -115,7 +131,14 @@ impl Store {
         }
         self.compaction.wake_at = None;
         if self.compaction.victim.is_none() {
+            if !self.compaction.is_stale || now < self.compaction.look_at {
+                return;
+            }
             self.compaction.victim = self.choose().map(Box::new);
+            if self.compaction.victim.is_none() {
+                self.compaction.is_stale = false;
+                self.compaction.look_at = now + PAUSE_MS;
+            }
         }
         let Some(mut victim) = self.compaction.victim.take() else {
             return;
@@ -139,6 +162,7 @@ impl Store {
             if Some(slot) == log.active()
                 || segment.file.is_none()
                 || log.is_freeing(slot)
+                || self.core.erasure.wants(slot)
                 || !log.is_written(slot)
                 || self.compaction.unmovable.contains(&segment.generation)
             {
@@ -150,7 +174,7 @@ impl Store {
                 logged => used * segment.live_bytes.min(logged) / logged,
             };
             let is_worth = needed * 100 < segment.bytes as u64 * most;
-            let has_room = !full || needed * 2 < room;
+            let has_room = !full || needed * 2 <= room;
             (is_worth && has_room).then_some((needed, slot, segment))
         });
         let (_, slot, segment) =

@@ -3,11 +3,12 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::cache::{Cache, Found, Source};
+use super::erase::Erasure;
 use super::io::{AlignedBuffer, Failure};
 use super::journal::StreamNumber;
 use super::journal::log::{Log, Need, Spot};
 use super::journal::record::{self, Kind};
-use super::location::{Location, Slot};
+use super::location::Slot;
 use super::requests::Requests;
 use super::{Refused, Seq};
 use crate::base::deadlines::Millis;
@@ -83,10 +84,9 @@ enum Held {
     Gathered,
 }
 
-/// Whether a record can be looked at.
+/// Why a record cannot be looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
-    Here,
     Later,
     Bad,
 }
@@ -112,7 +112,7 @@ pub(crate) struct Core {
     /// Forgotten notes and deleted streams that are not logged.
     pub deferred: Vec<(StreamNumber, Option<u32>)>,
     /// Messages that are removed and whose bytes are to be overwritten.
-    pub erasing: Vec<Location>,
+    pub erasure: Erasure,
     /// By segment.
     remains: Vec<Remains>,
     reported: HashSet<(StreamNumber, Seq), foldhash::fast::RandomState>,
@@ -139,7 +139,7 @@ impl Core {
             touched: VecDeque::new(),
             removers: Vec::new(),
             deferred: Vec::new(),
-            erasing: Vec::new(),
+            erasure: Erasure::default(),
             remains: Vec::new(),
             reported: HashSet::default(),
             gathered: Vec::new(),

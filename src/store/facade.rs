@@ -77,6 +77,13 @@ impl Options {
     }
 }
 
+impl Options {
+    /// Has subjects hashed with this secret, which is another at each start.
+    pub fn seed_hash(&mut self, seed: u64) {
+        self.hash = SubjectHash::new(seed);
+    }
+}
+
 /// What a store takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -369,6 +376,10 @@ impl Store {
     pub fn tick(&mut self, now: Millis) {
         self.core.now = now;
         self.core.log.files.tick(now);
+        if self.core.log.files.is_full() {
+            // Less is worth it then.
+            self.compaction.hint();
+        }
         if self.retry_at.is_some_and(|at| at <= now) {
             self.retry_at = None;
         }
@@ -402,7 +413,9 @@ impl Store {
     pub fn is_shut_down(&self) -> bool {
         let log = &self.core.log;
         let stuck = log.is_poisoned() || self.retry_at.is_some() || log.files.is_full();
-        let rested = !log.is_flushing() && self.checkpoints.is_idle();
+        let rested = !log.is_flushing()
+            && self.checkpoints.is_idle()
+            && (stuck || self.core.erasure.is_idle());
         self.is_closing && rested && (stuck || log.is_idle() && !self.is_checkpoint_wanted())
     }
 
@@ -419,6 +432,9 @@ impl Store {
             return;
         }
         let complete = core.log_deferred().is_ok() & self.log_removed();
+        if complete {
+            self.erase();
+        }
         let core = &mut self.core;
         if complete {
             core.cover();
@@ -538,6 +554,7 @@ impl Store {
                 };
                 core.requests.submit(work, Purpose::Forgotten);
             }
+            Purpose::Erase => self.erase_step(result, buffer),
             Purpose::Forgotten => {}
             Purpose::OpenSegment(file) => {
                 self.segment_opened(file, result);
@@ -597,6 +614,7 @@ impl Store {
         let core = &mut self.core;
         core.settle();
         core.news.durable = true;
+        self.compaction.hint();
         let durable = core.log.durable();
         while let Some((frame, _)) = core.touched.front()
             && *frame <= durable

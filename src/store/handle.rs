@@ -227,7 +227,7 @@ impl Messages for FileHandle<'_> {
                 ready.then_some(opened)
             }
             Err(Reading::Later) => return Fetched::Later,
-            Err(Reading::Here | Reading::Bad) => None,
+            Err(Reading::Bad) => None,
         };
         match found.and_then(|opened| core.stored(&opened)) {
             Some(_) => {}
@@ -394,7 +394,9 @@ impl Core {
 
     /// Has the bytes of a message overwritten, when its removal is durable.
     pub(crate) fn erase(&mut self, location: Location) {
-        self.erasing.push(location);
+        if let Some(segment) = self.log.segment(location.slot()) {
+            self.erasure.add(location, segment.generation);
+        }
     }
 
     /// Logs what had to wait, as far as there is room.

@@ -9,6 +9,7 @@ mod cache;
 mod checkpoint;
 mod compaction;
 mod core;
+mod erase;
 mod facade;
 mod handle;
 pub mod index;

@@ -401,20 +401,20 @@ mod tests {
 
     #[test]
     fn purges() {
-        // Patterns (none: everything), below, keep, how many go, first and last sequence after it.
-        let cases: &[(&[&str], Seq, u64, u64, Seq, Seq)] = &[
-            (&[], 0, 0, 0, 1, 10),
-            (&[], 4, 0, 3, 5, 10),
-            (&[], 4, 1, 2, 3, 10),
-            (&[], 11, 0, 5, 11, 10),
-            (&[], 20, 0, 5, 20, 19),
-            (&[], 20, 1, 4, 8, 10),
-            (&[], Seq::MAX, 0, 5, 11, 10),
-            (&["a.>"], 20, 0, 3, 2, 10),
-            (&["a.>"], Seq::MAX, 1, 2, 2, 10),
-            (&["a.x", "b.*"], 5, 0, 2, 3, 10),
+        // Patterns (none: everything); below, keep, how many go, first and last sequence after it.
+        let cases: &[(&[&str], [u64; 5])] = &[
+            (&[], [0, 0, 0, 1, 10]),
+            (&[], [4, 0, 3, 5, 10]),
+            (&[], [4, 1, 2, 3, 10]),
+            (&[], [11, 0, 5, 11, 10]),
+            (&[], [20, 0, 5, 20, 19]),
+            (&[], [20, 1, 4, 8, 10]),
+            (&[], [Seq::MAX, 0, 5, 11, 10]),
+            (&["a.>"], [20, 0, 3, 2, 10]),
+            (&["a.>"], [Seq::MAX, 1, 2, 2, 10]),
+            (&["a.x", "b.*"], [5, 0, 2, 3, 10]),
         ];
-        for &(patterns, below, keep, gone, first, last) in cases {
+        for &(patterns, [below, keep, gone, first, last]) in cases {
             let mut naive = sample();
             let selection = &mut Selection::of(patterns);
             assert_eq!(

@@ -10,6 +10,7 @@ use super::io::{AlignedBuffer, BLOCK_BYTES, Failure, Work};
 use super::journal::files::FileNumber;
 use super::journal::frame::FrameHead;
 use super::journal::record::SegmentMark;
+use super::journal::scan::Damage;
 use super::requests::{Purpose, Requests};
 use super::restore::Restore;
 
@@ -46,6 +47,9 @@ pub(crate) enum Stage {
     Search,
     /// The newest segments are read for which others there are.
     Marks,
+    /// What seems to be spare is read as a whole: if the first frame of the newest segment was lost,
+    /// nothing else shows that there are more.
+    Spares,
     /// What is still to come of the checkpoint is awaited.
     Restore,
     /// Segments are read and replayed.
@@ -73,7 +77,12 @@ pub(crate) struct Recovery {
     /// What the newest segments say of others, and what is said to be gone.
     pub marks: BTreeMap<u64, SegmentMark>,
     pub has_marks: bool,
+    /// Whether spares were looked through, and one was none.
+    pub has_searched_spares: bool,
+    pub has_lost_head: bool,
     pub freed: BTreeSet<u64>,
+    /// The highest generation of what was never a segment.
+    pub highest: u64,
     /// Generations that were searched for those.
     pub searched: BTreeSet<u64>,
     /// The checkpoint, if there is one.
@@ -84,6 +93,10 @@ pub(crate) struct Recovery {
     pub deleted: BTreeSet<u32>,
     /// Where in the first of them.
     pub replay_from: (u64, usize),
+    /// Messages that were to be erased: generation and offset.
+    pub erased: BTreeSet<(u64, usize)>,
+    /// Damages to be reported: file, generation, where, and whether it could not be read.
+    pub found: Vec<(FileNumber, u64, Damage, bool)>,
     /// Number of damages so far, and sequences that may be lost with them.
     pub damages: u64,
 }
@@ -100,12 +113,17 @@ impl Recovery {
             order: VecDeque::new(),
             marks: BTreeMap::new(),
             has_marks: false,
+            has_searched_spares: false,
+            has_lost_head: false,
             freed: BTreeSet::new(),
+            highest: 0,
             searched: BTreeSet::new(),
             restore: None,
             replay: VecDeque::new(),
             deleted: BTreeSet::new(),
             replay_from: (0, 0),
+            erased: BTreeSet::new(),
+            found: Vec::new(),
             damages: 0,
         }
     }

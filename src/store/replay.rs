@@ -90,6 +90,30 @@ impl Store {
                 if !recovery.is_satisfied() {
                     return false;
                 }
+                recovery.stage = Stage::Spares;
+                if !recovery.has_searched_spares {
+                    recovery.wanted = spares(recovery);
+                }
+                true
+            }
+            Stage::Spares => {
+                if let Some(whole) = recovery.next_whole() {
+                    look_through(recovery, &whole);
+                    return true;
+                }
+                if !recovery.is_satisfied() {
+                    return false;
+                }
+                recovery.has_searched_spares = true;
+                if std::mem::take(&mut recovery.has_lost_head) {
+                    // It is the newest, and asked first.
+                    recovery.stage = Stage::Marks;
+                    recovery.has_marks = false;
+                    recovery.marks.clear();
+                    recovery.searched.clear();
+                    recovery.wanted = newest(recovery).into_iter().collect();
+                    return true;
+                }
                 self.take_stock(recovery);
                 recovery.stage = Stage::Restore;
                 true
@@ -132,7 +156,7 @@ impl Store {
         };
         let mut marks = Vec::new();
         let freed = &mut recovery.freed;
-        scan(&whole.buffer, expected, &mut |piece| {
+        let found = scan(&whole.buffer, expected, &mut |piece| {
             if let Piece::Record(_, raw) = piece {
                 match raw.kind {
                     Kind::Segments => marks.extend(record::marks(raw.body())),
@@ -151,6 +175,15 @@ impl Store {
             }
         }
         recovery.searched.insert(head.generation);
+        if found.end == 0 {
+            // Its first frame was not finished: it never was a segment.
+            recovery.highest = recovery.highest.max(head.generation);
+            for survey in &mut recovery.surveys {
+                if survey.file == whole.file {
+                    survey.head = None;
+                }
+            }
+        }
         if !recovery.has_marks {
             recovery.wanted = newest(recovery).into_iter().collect();
         }
@@ -167,7 +200,7 @@ impl Store {
             .map(|mark| mark.slot + 1)
             .max()
             .unwrap_or(0);
-        let mut highest = newest_mark;
+        let mut highest = newest_mark.max(recovery.highest);
         for &Survey { file, head, .. } in &surveys {
             let Some(head) = head else {
                 self.core.log.files.recycle(file, &mut self.core.requests);
@@ -274,7 +307,7 @@ impl Store {
             for &(slot, bytes) in notes.chain(&shelf.meta_at) {
                 log.enliven(slot, bytes);
             }
-            self.shelves.insert(shelf.number, shelf);
+            self.shelves.insert(shelf.number, Box::new(shelf));
         }
         for (generation, saved) in restore.segments {
             let Some(segment) = self.core.log.segment(saved.slot) else {
@@ -283,9 +316,11 @@ impl Store {
             if segment.generation != generation {
                 continue;
             }
-            let again = saved.remains.logged_again;
-            let live = segment.live_bytes + again;
-            self.core.log.restored(saved.slot, live, saved.logged_bytes);
+            // The newest one's end stands nowhere else if nothing was written after the checkpoint.
+            let end = segment.end.max(saved.end);
+            let live = segment.live_bytes + saved.remains.logged_again;
+            let logged = saved.logged_bytes;
+            self.core.log.restored(saved.slot, end, live, logged);
             *self.core.remains(saved.slot) = saved.remains;
         }
         recovery
@@ -318,10 +353,10 @@ impl Store {
                         from: offset,
                         to: offset + raw.bytes.len(),
                     };
-                    self.report_damage(recovery, whole, damage);
+                    note_damage(recovery, whole, mark.generation, damage);
                 }
             }
-            Piece::Damage(damage) => self.report_damage(recovery, whole, damage),
+            Piece::Damage(damage) => note_damage(recovery, whole, mark.generation, damage),
         });
         if found.torn_bytes > 0 {
             let text = format!(
@@ -339,20 +374,25 @@ impl Store {
             .replayed(mark.slot, found.end, seal, found.last_number);
     }
 
-    fn report_damage(&mut self, recovery: &mut Recovery, whole: &Whole, damage: Damage) {
-        recovery.damages += 1;
-        let why = if whole.unreadable > 0 {
-            "cannot be read"
-        } else {
-            "is not what was written"
-        };
-        let text = format!(
-            "store: {} {why} from offset {} to {}: messages, removals and facts that were there are lost",
-            whole.file.name(),
-            damage.from,
-            damage.to
-        );
-        self.core.say(Severity::Error, text);
+    fn report_damages(&mut self, recovery: &Recovery) {
+        for &(file, generation, damage, unreadable) in &recovery.found {
+            if recovery.erased.contains(&(generation, damage.from)) {
+                // It was to be erased, and is as good as that. It is done again.
+                continue;
+            }
+            let why = if unreadable {
+                "cannot be read"
+            } else {
+                "is not what was written"
+            };
+            let text = format!(
+                "store: {} {why} from offset {} to {}: messages, removals and facts that were there are lost",
+                file.name(),
+                damage.from,
+                damage.to
+            );
+            self.core.say(Severity::Error, text);
+        }
     }
 
     /// What a record means. False when it does not make sense.
@@ -517,7 +557,12 @@ impl Store {
                     self.core.log.enliven(slot, weight);
                 }
             }
-            Kind::Segments | Kind::Freed | Kind::Erased | Kind::Erase => return Some(()),
+            Kind::Erase => {
+                let place = (record::u64_at(body, 0)?, record::u32_at(body, 8)? as usize);
+                recovery.erased.insert(place);
+                return Some(());
+            }
+            Kind::Segments | Kind::Freed | Kind::Erased => return Some(()),
         }
         self.next_number = self.next_number.max(number.0.saturating_add(1));
         Some(())
@@ -525,6 +570,16 @@ impl Store {
 
     /// All is read: what is doubtful is told, and the log goes on behind it.
     fn finish_recovery(&mut self, recovery: &Recovery) {
+        self.report_damages(recovery);
+        for &(generation, offset) in &recovery.erased {
+            let mut segments = self.core.log.segments();
+            let found = segments.find(|(_, segment)| segment.generation == generation);
+            if let Some((slot, _)) = found {
+                let location =
+                    Location::new(slot, offset / 8 * 8 % super::location::SEGMENT_BYTES_MAX, 1);
+                self.core.erasure.add(location, generation);
+            }
+        }
         let mut lines = Vec::new();
         for shelf in self.shelves.values_mut() {
             let state = *shelf.index.state();
@@ -549,8 +604,42 @@ impl Store {
             let text = "store: opened in spite of damage; what is not damaged is served".to_owned();
             self.core.say(Severity::Warning, text);
         }
+        self.compaction.hint();
         self.core.changes = 0;
         self.core.news.ready = true;
+    }
+}
+
+fn note_damage(recovery: &mut Recovery, whole: &Whole, generation: u64, damage: Damage) {
+    recovery.damages += 1;
+    recovery
+        .found
+        .push((whole.file, generation, damage, whole.unreadable > 0));
+}
+
+/// Files that are not among the segments.
+fn spares(recovery: &Recovery) -> std::collections::VecDeque<(FileNumber, u64)> {
+    let is_spare = |survey: &&Survey| match survey.head {
+        Some(head) => recovery.has_marks && !recovery.marks.contains_key(&head.generation),
+        None => true,
+    };
+    let found = recovery.surveys.iter().filter(is_spare);
+    found.map(|survey| (survey.file, survey.bytes)).collect()
+}
+
+/// Looks for frames of a later generation than any that is known, in what seems to be a spare.
+fn look_through(recovery: &mut Recovery, whole: &Whole) {
+    let heads = recovery.surveys.iter().filter_map(|survey| survey.head);
+    let known = heads.map(|head| head.generation).max().unwrap_or(0);
+    if let Some(head) = newest_generation(&whole.buffer)
+        && head.generation > known.max(recovery.highest)
+        && let Some(survey) = recovery
+            .surveys
+            .iter_mut()
+            .find(|survey| survey.file == whole.file)
+    {
+        survey.head = Some(head);
+        recovery.has_lost_head = true;
     }
 }
 

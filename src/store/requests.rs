@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::io::{Submission, Ticket, Work};
+use super::io::{FileId, Submission, Ticket, Work};
 use super::journal::files::FileNumber;
 use super::location::Slot;
 
@@ -30,6 +30,8 @@ pub(crate) enum Purpose {
     },
     /// A window of the segment of that generation, to be compacted.
     Compact(u64),
+    /// A step of erasing a message.
+    Erase,
     /// A step of making a checkpoint.
     Checkpoint,
     /// The checkpoint is opened, and a piece of it from that offset is read.
@@ -51,28 +53,56 @@ pub(crate) enum Purpose {
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
     next: u64,
-    under_way: HashMap<Ticket, Purpose, foldhash::fast::RandomState>,
+    under_way: HashMap<Ticket, (Purpose, Option<FileId>), foldhash::fast::RandomState>,
+    /// Reads and writes of each file that are under way.
+    busy: HashMap<FileId, u32, foldhash::fast::RandomState>,
+    /// Files to be closed when nothing for them is under way.
+    closing: Vec<(FileId, Purpose)>,
     out: Vec<Submission>,
 }
 
 impl Requests {
     pub fn submit(&mut self, work: Work, purpose: Purpose) {
+        let file = match &work {
+            Work::Write { file, .. } | Work::Read { file, .. } | Work::Sync { file } => Some(*file),
+            Work::Close { file } if self.busy.contains_key(file) => {
+                self.closing.push((*file, purpose));
+                return;
+            }
+            _ => None,
+        };
+        if let Some(file) = file {
+            *self.busy.entry(file).or_default() += 1;
+        }
         let ticket = Ticket(self.next);
         self.next += 1;
-        self.under_way.insert(ticket, purpose);
+        self.under_way.insert(ticket, (purpose, file));
         self.out.push(Submission { ticket, work });
     }
 
     /// What a completion is of; none if it was not asked for.
     pub fn complete(&mut self, ticket: Ticket) -> Option<Purpose> {
-        self.under_way.remove(&ticket)
+        let (purpose, file) = self.under_way.remove(&ticket)?;
+        if let Some(file) = file
+            && let Some(busy) = self.busy.get_mut(&file)
+        {
+            *busy -= 1;
+            if *busy == 0 {
+                self.busy.remove(&file);
+                if let Some(at) = self
+                    .closing
+                    .iter()
+                    .position(|(closing, _)| *closing == file)
+                {
+                    let (file, purpose) = self.closing.swap_remove(at);
+                    self.submit(Work::Close { file }, purpose);
+                }
+            }
+        }
+        Some(purpose)
     }
 
     pub fn drain(&mut self, out: &mut Vec<Submission>) {
         out.append(&mut self.out);
-    }
-
-    pub fn is_idle(&self) -> bool {
-        self.under_way.is_empty()
     }
 }

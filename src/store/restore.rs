@@ -42,8 +42,8 @@ pub(crate) struct Restore {
     head: Option<(Head, Option<Seal>)>,
     number: u32,
     /// The stream whose pieces come.
-    current: Option<(Box<Shelf>, Loading)>,
-    pub shelves: Vec<Box<Shelf>>,
+    current: Option<(Shelf, Loading)>,
+    pub shelves: Vec<Shelf>,
     /// Where replay begins.
     pub generation: u64,
     pub offset: usize,
@@ -167,7 +167,7 @@ impl Restore {
             block::STREAM => {
                 self.finish_stream()?;
                 let shelf = Shelf::read(body, store.hash.clone()).ok_or(Bad)?;
-                self.current = Some((Box::new(shelf), Loading::new(store.hash.clone())));
+                self.current = Some((shelf, Loading::new(store.hash.clone())));
             }
             block::PIECE => {
                 let (_, loading) = self.current.as_mut().ok_or(Bad)?;

@@ -190,6 +190,7 @@ impl Server {
                 auth_required: false,
                 tls: None,
                 xkey: None,
+                jetstream: None,
             },
             limits,
             debug: true,

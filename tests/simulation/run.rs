@@ -66,6 +66,7 @@ impl Run {
                 auth_required: policy.gate.is_asked_for(),
                 tls: None,
                 xkey: None,
+                jetstream: None,
             },
             debug: true,
             trace: false,

@@ -76,10 +76,6 @@ impl Disk {
         self.under_way.append(submissions);
     }
 
-    pub fn is_idle(&self) -> bool {
-        self.under_way.is_empty()
-    }
-
     fn used(&self) -> u64 {
         self.files.values().map(|file| file.now.len() as u64).sum()
     }
@@ -351,6 +347,14 @@ impl Disk {
             }
         }
         None
+    }
+
+    /// Flips a bit in a file.
+    pub fn spoil(&mut self, name: &str) {
+        let file = self.files.get_mut(name).expect("it is there");
+        let at = self.random.below(file.now.len() as u32) as usize;
+        file.now[at] ^= 1;
+        file.safe[at] ^= 1;
     }
 
     /// Deletes a file behind everybody's back.

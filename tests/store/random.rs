@@ -91,7 +91,18 @@ impl Run {
             self.turns();
         }
         let faults = &mut self.shell.disk.faults;
-        let lied = faults.lost.take().is_some() | faults.misdirected.take().is_some();
+        let mut lied = faults.lost.take().is_some() | faults.misdirected.take().is_some();
+        if self.kind == Kind::Lying && !lied {
+            self.shell.settle();
+            for _ in 0..1 + self.random.below(3) {
+                let spoilt = if self.random.one_in(2) {
+                    self.shell.disk.flip_bit()
+                } else {
+                    self.shell.disk.spoil_block()
+                };
+                lied |= spoilt.is_some();
+            }
+        }
         if lied {
             // What is lost at the very end cannot be known.
             self.oracle.is_lenient = true;
@@ -114,16 +125,6 @@ impl Run {
         match self.kind {
             Kind::Killed => self.shell.disk.kill(),
             _ => self.shell.disk.cut_power(),
-        }
-        if self.kind == Kind::Lying && !lied {
-            for _ in 0..1 + self.random.below(3) {
-                let spoilt = if self.random.one_in(2) {
-                    self.shell.disk.flip_bit()
-                } else {
-                    self.shell.disk.spoil_block()
-                };
-                self.oracle.is_lenient |= spoilt.is_some();
-            }
         }
         self.shell.log();
         self.shell.reopen();

@@ -5,6 +5,9 @@ use skein::store::{Fetched, Messages, Options, Seq, Severity, Store, StreamNumbe
 
 use crate::disk::Disk;
 
+/// Subject, and headers with payload, of a message that is there.
+pub type Got = Option<(Vec<u8>, Vec<u8>)>;
+
 pub struct Shell {
     pub store: Store,
     pub disk: Disk,
@@ -45,6 +48,11 @@ impl Shell {
         while !self.store.is_ready() && self.store.failed().is_none() {
             assert!(self.turn(), "opening waits for nothing");
         }
+    }
+
+    pub fn reopen_after_power_cut(&mut self) {
+        self.disk.cut_power();
+        self.reopen();
     }
 
     /// One thing happens; false when nothing can but time.
@@ -95,16 +103,12 @@ impl Shell {
     ///
     /// # Panics
     /// When it is damaged.
-    pub fn get(&mut self, number: StreamNumber, seq: Seq) -> Option<(Vec<u8>, Vec<u8>)> {
+    pub fn get(&mut self, number: StreamNumber, seq: Seq) -> Got {
         self.try_get(number, seq).expect("it is not damaged")
     }
 
     /// The same; `Err` when it is damaged.
-    pub fn try_get(
-        &mut self,
-        number: StreamNumber,
-        seq: Seq,
-    ) -> Result<Option<(Vec<u8>, Vec<u8>)>, ()> {
+    pub fn try_get(&mut self, number: StreamNumber, seq: Seq) -> Result<Got, ()> {
         loop {
             let mut stream = self.store.stream(number).expect("the stream is there");
             match stream.get(seq) {

@@ -6,7 +6,7 @@ use crate::jetstream::args::{
     JetStreamWorkload as Js, Keeping, KvGetArgs, KvPutArgs, KvWatchArgs, PublishArgs,
     PublishSyncArgs, PushArgs, RestartArgs, Storage, StreamsArgs, WorkArgs,
 };
-use crate::jetstream::{consume, restart};
+use crate::jetstream::restart;
 use crate::report::Outcome;
 use crate::workload::Workload;
 
@@ -58,14 +58,16 @@ pub fn rows() -> Vec<Named> {
             acks,
         })
     };
-    let filter = Js::JsFilter(FilterArgs {
-        keeping: file(),
-        messages: 2_000_000,
-        subjects: 1_000_000,
-        group_digits: 2,
-        batch: 500,
-        requests: 1,
-    });
+    let filter = |group_digits| {
+        Js::JsFilter(FilterArgs {
+            keeping: file(),
+            messages: 2_000_000,
+            subjects: 1_000_000,
+            group_digits,
+            batch: 500,
+            requests: 1,
+        })
+    };
     let work = Js::JsWork(WorkArgs {
         keeping: file(),
         publishers: 1,
@@ -149,13 +151,14 @@ pub fn rows() -> Vec<Named> {
         delivered("js-fetch-memory", "the same, memory", fetch(memory())),
         delivered("js-push", "push, flow control", push(false)),
         delivered("js-push-acks", "push, explicit acks", push(true)),
-        metric(
+        delivered(
             "js-filter",
             "pull with a filter, 1 of 100 groups of 1 M subjects",
-            filter,
-            |outcome| outcome.metric(consume::FILTERED),
+            filter(2),
         )
         .target(10.0),
+        delivered("js-filter-10", "the same, 1 of 10 groups", filter(1)),
+        delivered("js-filter-all", "the same, all by a wildcard", filter(0)),
         delivered("js-work", "work queue: publish, pull, ack, delete", work).target(2.0),
         published("js-streams", "publish over 1,000 streams", streams)
             .target(1.0)

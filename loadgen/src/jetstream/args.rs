@@ -174,7 +174,7 @@ pub struct FilterArgs {
     /// Distinct subjects
     #[arg(long, default_value = "1M", value_parser = parse_count)]
     pub subjects: u64,
-    /// The filter takes one of 10, 100, 1000 … groups of subjects
+    /// The filter takes one of 10, 100, 1000 … groups of subjects; with 0 all of them, by a wildcard
     #[arg(long, default_value_t = 2)]
     pub group_digits: usize,
     #[arg(long, default_value = "500", value_parser = parse_count)]

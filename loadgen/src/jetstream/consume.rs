@@ -16,9 +16,9 @@ use crate::report::Outcome;
 use crate::settings::Settings;
 use crate::subjects::{NumberedSubjects, Subjects};
 
-pub const FILTERED: &str = "filtered";
-pub const UNFILTERED: &str = "unfiltered";
-pub const OF_UNFILTERED: &str = "filtered / unfiltered";
+const FILTERED: &str = "filtered";
+const UNFILTERED: &str = "unfiltered";
+const OF_UNFILTERED: &str = "filtered / unfiltered";
 const CREATED_AFTER: &str = "consumer with filter created in";
 const CONSUMER: &str = "LOADER";
 
@@ -96,7 +96,7 @@ pub fn push(args: &PushArgs, settings: &Settings) -> Result<Outcome> {
 }
 
 pub fn filter(args: &FilterArgs, settings: &Settings) -> Result<Outcome> {
-    let group_digits = args.group_digits.clamp(1, 5);
+    let group_digits = args.group_digits.min(5);
     let groups = 10u64.pow(group_digits as u32);
     let group = groups / 2;
     let mut api = Api::open(&settings.target)?;
@@ -131,7 +131,11 @@ pub fn filter(args: &FilterArgs, settings: &Settings) -> Result<Outcome> {
     api.delete_consumer(STREAM, CONSUMER)?;
 
     let start = std::time::Instant::now();
-    let filter = format!("load.f.{group:0group_digits$}.*");
+    let filter = match group_digits {
+        // Not the stream's own subject, which some servers take for no filter.
+        0 => "load.*.>".to_owned(),
+        _ => format!("load.f.{group:0group_digits$}.*"),
+    };
     extend(&mut config, &json!({"filter_subject": filter}));
     let answer = api.make_consumer(STREAM, &config)?;
     let created_after = start.elapsed();

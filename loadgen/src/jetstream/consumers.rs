@@ -45,6 +45,9 @@ pub fn run(args: &ConsumersArgs, settings: &Settings) -> Result<Outcome> {
             "filter_subject": format!("{PREFIX}{index:0width$}", width = family.digits),
         });
         api.make_consumer(STREAM, &config)?;
+        if !settings.quiet && (index + 1) % 1_000 == 0 {
+            eprintln!("{} consumers", index + 1);
+        }
     }
     let created_per_second = args.consumers as f64 / start.elapsed().as_secs_f64();
     let rss_after = rss()?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::auth::definition::{ExportKind, ImportKind, ResponseType, Sampling};
+use crate::auth::definition::{ExportKind, ImportKind, JetStreamAccess, ResponseType, Sampling};
 use crate::auth::vectors::{self, *};
 use crate::base::prng::Prng;
 
@@ -97,9 +97,45 @@ fn account_of_the_go_library() {
 }
 
 #[test]
+fn what_an_account_may_store() {
+    let check = |memory_bytes: i64, disk_bytes: i64, tiers: &[(&str, i64)], expected| {
+        let mut claims = account();
+        claims.limits.jetstream = JetStreamLimits {
+            memory_bytes,
+            disk_bytes,
+            ..JetStreamLimits::default()
+        };
+        let tier = |&(name, disk_bytes): &(&str, i64)| {
+            let limits = JetStreamLimits {
+                disk_bytes,
+                ..JetStreamLimits::default()
+            };
+            (name.to_owned(), limits)
+        };
+        claims.limits.tiers = tiers.iter().map(tier).collect();
+        let found = match Arc::new(claims).definition(|_| false).jetstream {
+            JetStreamAccess::None => "none",
+            JetStreamAccess::Limits(_) => "limits",
+            JetStreamAccess::Tiers(_) => "tiers",
+        };
+        assert_eq!(found, expected);
+    };
+    check(0, 0, &[], "none");
+    check(-1, 0, &[], "limits");
+    check(0, 5, &[], "limits");
+    check(0, 0, &[("R1", 0)], "none");
+    check(0, 0, &[("R1", 0), ("R3", 1)], "tiers");
+}
+
+#[test]
 fn account_as_definition() {
     let definition = Arc::new(account()).definition(|import| import.subject == "private.a");
     assert_eq!(definition.name, ACCOUNT);
+    let JetStreamAccess::Tiers(tiers) = &definition.jetstream else {
+        panic!("it has tiers");
+    };
+    assert_eq!([tiers["R1"].disk_bytes, tiers["R3"].disk_bytes], [4096, -1]);
+    assert_eq!(tiers["R1"].ack_pending, -1, "what is not said is no limit");
     let stream = definition
         .exports
         .iter()

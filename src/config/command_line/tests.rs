@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::*;
 use crate::auth::definition::AuthDefinition;
+use crate::config::JetStreamOptions;
 
 /// Two files, and no environment.
 struct Files;
@@ -91,6 +92,18 @@ fn accepted() {
             },
         );
     }
+    check(
+        "-js -sd x",
+        Config {
+            jetstream: JetStreamOptions {
+                enabled: true,
+                store_dir: Some("x".into()),
+                ..JetStreamOptions::default()
+            },
+            ..default()
+        },
+    );
+    check("--jetstream=false", default());
     check(
         "-p -1",
         Config {

@@ -150,15 +150,21 @@ fn server_key(
         // Between servers, of which there is one; and files, of which this one has few.
         "extension_hint" => drop(reader.text(key, node)),
         "max_outstanding_catchup" => drop(size(key, node, reader)),
-        "meta_compact" => in_range(key, node, 0, i64::MAX, reader),
+        "meta_compact" => {
+            if let Some(number @ ..0) = reader.integer(key, node) {
+                not_absolute(key, "", number, node, reader);
+            }
+        }
         "meta_compact_size" => {
-            if let Some(..0) = size(key, node, reader) {
-                let text = format!("Expected an absolute size for {key:?}");
-                reader.error(&node.place, text);
+            if let Some(number @ ..0) = size(key, node, reader) {
+                not_absolute(key, "", number, node, reader);
             }
         }
         "meta_compact_sync" => drop(reader.boolean(key, node)),
-        "max_concurrent_io" => in_range(key, node, 4, 8192, reader),
+        "max_concurrent_io" => match reader.integer(key, node) {
+            None | Some(4..=8192) => {}
+            Some(number) => not_absolute(key, " between 4 and 8192", number, node, reader),
+        },
         _ => return false,
     }
     true
@@ -247,22 +253,20 @@ fn tpm(key: &str, node: &Node, reader: &mut Reader<'_>) {
         let (key, node) = (entry.key.to_lowercase(), &entry.node);
         match key.as_str() {
             "keys_file" | "encryption_password" | "srk_password" => {
-                drop(reader.text(&key, node));
+                reader.text(&key, node);
             }
             "pcr" => drop(reader.integer(&key, node)),
-            "cipher" => drop(cipher(&key, node, reader)),
+            "cipher" => {
+                cipher(&key, node, reader);
+            }
             _ => reader.unknown(entry),
         }
     }
 }
 
-fn in_range(key: &str, node: &Node, from: i64, to: i64, reader: &mut Reader<'_>) {
-    if let Some(number) = reader.integer(key, node)
-        && !(from..=to).contains(&number)
-    {
-        let text = format!("{key}: invalid value {number}, should be in [{from}..{to}] range");
-        reader.error(&node.place, text);
-    }
+fn not_absolute(key: &str, range: &str, number: i64, node: &Node, reader: &mut Reader<'_>) {
+    let text = format!("Expected an absolute size for {key:?}{range}, got {number}");
+    reader.error(&node.place, text);
 }
 
 /// Bytes: an integer, or a string that ends in K, M, G or T.
@@ -360,7 +364,7 @@ mod tests {
             (
                 "jetstream { max_concurrent_io: 4 }",
                 "jetstream { max_concurrent_io: 3 }",
-                "should be in [4..8192] range",
+                "Expected an absolute size for \"max_concurrent_io\" between 4 and 8192, got 3",
             ),
             (
                 "jetstream { sync_interval: always }",

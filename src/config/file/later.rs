@@ -420,12 +420,13 @@ fn check(form: &Form, key: &str, node: &Node, reader: &mut Reader<'_>) {
 
 /// Whether a form is meant for such values, right or wrong.
 fn is_for(form: &Form, value: &Value) -> bool {
-    match (form, value) {
-        (Form::Bool, Value::Bool(_)) | (Form::Map(_), Value::Map(_)) => true,
-        (Form::Text, Value::Text(_)) => true,
-        (Form::Duration, Value::Text(_) | Value::Integer(_)) => true,
-        _ => false,
-    }
+    matches!(
+        (form, value),
+        (Form::Bool, Value::Bool(_))
+            | (Form::Map(_), Value::Map(_))
+            | (Form::Text, Value::Text(_))
+            | (Form::Duration, Value::Text(_) | Value::Integer(_))
+    )
 }
 
 fn check_map(keys: &'static [Key], name: &str, node: &Node, reader: &mut Reader<'_>) {

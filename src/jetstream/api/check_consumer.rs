@@ -13,6 +13,7 @@ use crate::subject::{collide, is_literal, is_subset, is_valid_pattern};
 
 use super::check_stream::Limits;
 use super::errors::{ApiError, Code};
+use super::overlap::{self, Among};
 use super::requests::{Action, ConsumerRequest};
 use super::responses::AccountLimits;
 use super::scan::go_quoted;
@@ -41,6 +42,12 @@ const FLOW_CONTROL_HEARTBEAT: i64 = SECOND;
 const SHORTEST_HEARTBEAT: i64 = 100 * MILLISECOND;
 /// Bytes of a priority group's name.
 const GROUP_BYTES_MAX: usize = 16;
+
+/// Whether a priority group may be called that.
+pub fn is_group_name(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"/_=-".contains(&b);
+    !name.is_empty() && name.len() <= GROUP_BYTES_MAX && name.bytes().all(allowed)
+}
 
 /// The consumers of a stream.
 pub trait Consumers {
@@ -628,13 +635,16 @@ fn check_filters(config: &ConsumerConfig) -> Result<(), ApiError> {
     if config.filter_subjects.iter().any(String::is_empty) {
         return Err(Code::ConsumerEmptyFilter.into());
     }
+    let either_subset = |one: &[u8], other: &[u8]| is_subset(one, other) || is_subset(other, one);
+    let overlap = overlap::among(&config.filter_subjects, either_subset);
+    if overlap == Among::TooMany {
+        return invalid("too many filters with wildcards");
+    }
     for (i, filter) in config.filter_subjects.iter().enumerate() {
-        let filter = filter.as_bytes();
-        if !is_valid_pattern(filter) {
+        if !is_valid_pattern(filter.as_bytes()) {
             return invalid("invalid subject");
         }
-        let mut others = config.filter_subjects.iter().enumerate();
-        if others.any(|(j, other)| j != i && is_subset(filter, other.as_bytes())) {
+        if matches!(overlap, Among::Two(first, _) if first == i) {
             return Err(Code::ConsumerOverlappingSubjectFilters.into());
         }
     }
@@ -736,8 +746,7 @@ fn check_priorities(config: &ConsumerConfig) -> Result<(), ApiError> {
         if group.is_empty() {
             return Err(Code::ConsumerEmptyGroupName.into());
         }
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"/_=-".contains(&b);
-        if group.len() > GROUP_BYTES_MAX || !group.bytes().all(allowed) {
+        if !is_group_name(group) {
             return Err(Code::ConsumerInvalidGroupName.into());
         }
     }

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use crate::jetstream::config::{Discard, Retention, Storage, StreamConfig};
-use crate::subject::collide;
 
 use super::errors::{ApiError, Code};
+use super::overlap::Held;
 use super::requests::StreamRequest;
 use super::responses::AccountLimits;
 use super::stream_rules::{
@@ -157,6 +157,35 @@ pub fn addition(
     Ok(Creation::New(Box::new(config)))
 }
 
+/// Checks a request to restore a stream, before the first of its messages comes.
+///
+/// # Errors
+/// Why not.
+pub fn restoration(
+    subject_name: &str,
+    mut config: StreamConfig,
+    around: &Around<'_>,
+) -> Result<StreamConfig, ApiError> {
+    if config.name.is_empty() {
+        subject_name.clone_into(&mut config.name);
+    }
+    if subject_name != config.name {
+        return Err(Code::StreamMismatch.into());
+    }
+    if config.name.contains(['\\', '/']) {
+        return Err(Code::StreamNameContainsPathSeparators.into());
+    }
+    let config = check(config, false, around)?;
+    within_account(&config, true, around)?;
+    if around.streams.stream(&config.name).is_some() {
+        return Err(Code::StreamNameExistRestoreFailed.into());
+    }
+    match addition(config, false, around)? {
+        Creation::New(config) => Ok(*config),
+        Creation::Same => Err(Code::StreamNameExistRestoreFailed.into()),
+    }
+}
+
 /// Checks a request to update a stream.
 ///
 /// # Errors
@@ -226,16 +255,11 @@ pub fn consumers_fit<'c>(
 }
 
 fn overlaps(config: &StreamConfig, around: &Around<'_>) -> bool {
+    let own = Held::new(&config.subjects);
     let mut overlap = false;
     around.streams.each(&mut |other| {
-        let shared = |theirs: &String| {
-            let theirs = theirs.as_bytes();
-            config
-                .subjects
-                .iter()
-                .any(|own| collide(own.as_bytes(), theirs))
-        };
-        overlap |= other.name != config.name && other.subjects.iter().any(shared);
+        overlap |=
+            other.name != config.name && other.subjects.iter().any(|theirs| own.collides(theirs));
     });
     overlap
 }

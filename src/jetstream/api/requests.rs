@@ -6,10 +6,76 @@ use std::collections::BTreeMap;
 use crate::jetstream::config::{ConsumerConfig, Placement, StreamConfig};
 use crate::store::{Seq, UnixNanos};
 
-use super::decode::{Decode, Decoder, Known};
+use super::decode::{Decode, Decoder, Known, one_value};
 use super::time::NEVER;
 
 pub use super::decode::request as parse;
+
+use super::errors::{ApiError, Code};
+
+/// Reads a body that may be missing, and that is passed over unless it begins like an object or a
+/// list: of `STREAM.INFO`, `STREAM.NAMES`, `STREAM.LIST`, `STREAM.PURGE`, `CONSUMER.NAMES`,
+/// `CONSUMER.LIST`, `CONSUMER.PAUSE` and `*.LEADER.STEPDOWN`.
+///
+/// # Errors
+/// `invalid JSON: …`.
+pub fn optional<T: Decode>(body: &[u8], strict: bool) -> Result<T, ApiError> {
+    match body.trim_ascii_start() {
+        [b'{' | b'[', ..] => parse(body, strict),
+        _ => Ok(T::unsaid()),
+    }
+}
+
+/// Reads a body that must say something: of `STREAM.MSG.GET`, `STREAM.MSG.DELETE`,
+/// `STREAM.SNAPSHOT`, `STREAM.RESTORE` and `STREAM.PEER.*`. Of `STREAM.CREATE`, `STREAM.UPDATE` and
+/// `CONSUMER.CREATE` an empty one is read as well, by [`parse`].
+///
+/// # Errors
+/// `bad request` for an empty one, or `invalid JSON: …`.
+pub fn required<T: Decode>(body: &[u8], strict: bool) -> Result<T, ApiError> {
+    if is_empty(body) {
+        return Err(Code::BadRequest.into());
+    }
+    parse(body, strict)
+}
+
+/// Looks at a body that must not say anything: of `STREAM.DELETE`, `CONSUMER.INFO` and
+/// `CONSUMER.DELETE`. (That of `INFO` is passed over.)
+///
+/// # Errors
+/// `expected an empty request payload`.
+pub fn none(body: &[u8]) -> Result<(), ApiError> {
+    match is_empty(body) {
+        true => Ok(()),
+        false => Err(Code::NotEmptyRequest.into()),
+    }
+}
+
+/// Whether a body says nothing: it is empty, or an object without fields. White space alone says
+/// something to nats-server, since it is no JSON.
+pub fn is_empty(body: &[u8]) -> bool {
+    let mut parts = body
+        .split(|b| matches!(b, b' ' | b'\t' | b'\r' | b'\n'))
+        .filter(|part| !part.is_empty());
+    match (parts.next(), parts.next(), parts.next()) {
+        (None, ..) => body.is_empty(),
+        (Some(b"{}"), None, _) | (Some(b"{"), Some(b"}"), None) => true,
+        _ => false,
+    }
+}
+
+/// Reads the body of `CONSUMER.UNPIN`, which may have fields that nobody knows, and must be there.
+/// So do the bodies of `CONSUMER.RESET` where they are not empty.
+///
+/// # Errors
+/// `invalid JSON: …`.
+pub fn loose<T: Decode>(body: &[u8]) -> Result<T, ApiError> {
+    let mut value = T::unsaid();
+    match one_value(body, &mut value) {
+        Ok(()) => Ok(value),
+        Err(message) => Err(Code::InvalidJson.with(&[&message])),
+    }
+}
 
 /// `STREAM.CREATE` and `STREAM.UPDATE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -320,4 +386,46 @@ request! {
     id "id" string: String;
     /// The lower, the earlier.
     priority "priority" int: i64;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_that_say_nothing() {
+        for empty in ["", "{}", " {} ", "{ }", "\n{\t}\r"] {
+            assert!(is_empty(empty.as_bytes()), "{empty:?}");
+            assert_eq!(none(empty.as_bytes()), Ok(()));
+            let missing = required::<MsgGetRequest>(empty.as_bytes(), true);
+            assert_eq!(missing, Err(Code::BadRequest.into()));
+        }
+        for full in [" ", "x", "{", "{}{}", "{} {}", "[]", "null", "{\"a\":1}"] {
+            assert!(!is_empty(full.as_bytes()), "{full:?}");
+            assert_eq!(none(full.as_bytes()), Err(Code::NotEmptyRequest.into()));
+        }
+    }
+
+    #[test]
+    fn bodies_that_may_be_missing() {
+        let read = |body: &str| optional::<ConsumersRequest>(body.as_bytes(), true);
+        for passed_over in ["", "x{", "5", " "] {
+            assert_eq!(read(passed_over), Ok(ConsumersRequest::default()));
+        }
+        assert_eq!(read(" {\"offset\":5}").unwrap().offset, 5);
+        for bad in ["[", "[1]", "{\"offse\":5}"] {
+            assert_eq!(read(bad).unwrap_err().code, Code::InvalidJson, "{bad}");
+        }
+    }
+
+    #[test]
+    fn bodies_that_may_have_unknown_fields() {
+        let request: UnpinRequest = loose(br#"{"group":"g","more":1}"#).unwrap();
+        assert_eq!(request.group, "g");
+        let error = loose::<UnpinRequest>(b"").unwrap_err();
+        assert_eq!(
+            error.description,
+            "invalid JSON: unexpected end of JSON input"
+        );
+    }
 }

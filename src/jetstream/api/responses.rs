@@ -406,18 +406,40 @@ impl StreamInfo<'_> {
         object.time("ts", self.now);
     }
 
-    /// The answer to its creation. nats-server says of an equal one that it created it, too.
+    /// The answer to its creation, without its domain and who leads it. nats-server says of an equal one that it
+    /// created it, too.
     pub fn created(&self, out: &mut Vec<u8>) {
         let mut object = Kind::StreamCreate.begin(out);
-        self.fields(&mut object);
+        let brief = Self {
+            domain: "",
+            leader: None,
+            ..self.clone()
+        };
+        brief.fields(&mut object);
         object.boolean("did_create", true);
+        object.end();
+    }
+
+    /// The answer to the end of its restoring.
+    pub fn restored(&self, out: &mut Vec<u8>) {
+        let mut object = Kind::StreamCreate.begin(out);
+        let brief = Self {
+            domain: "",
+            leader: None,
+            ..self.clone()
+        };
+        brief.fields(&mut object);
         object.end();
     }
 
     /// The answer to its update.
     pub fn updated(&self, out: &mut Vec<u8>) {
         let mut object = Kind::StreamUpdate.begin(out);
-        self.fields(&mut object);
+        let brief = Self {
+            leader: None,
+            ..self.clone()
+        };
+        brief.fields(&mut object);
         object.end();
     }
 
@@ -785,3 +807,6 @@ impl AccountInfo<'_> {
         object.end();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use hashbrown::HashSet;
+
 use crate::jetstream::config::{
     Discard, PersistMode, Placement, Retention, Storage, StreamConfig, StreamSource,
     SubjectTransform,
@@ -12,6 +14,7 @@ use crate::subject::{collide, is_literal, is_subset, is_valid_literal, is_valid_
 
 use super::check_stream::{Around, Limits, Streams};
 use super::errors::{ApiError, Code};
+use super::overlap::{self, Among};
 use super::scan::go_quoted;
 use super::time;
 
@@ -368,13 +371,13 @@ fn check_mirror(
         return invalid("subject delete markers forbidden on mirrors");
     }
     let transforms = &mirror.subject_transforms;
+    let overlap = overlap::among(&filters_of(transforms), collide);
     for (i, transform) in transforms.iter().enumerate() {
         check_source_subject(&transform.source)
             .map_err(|why| Code::MirrorInvalidSubjectFilter.with(&[&why]))?;
         check_mapping(&transform.source, &transform.destination)
             .map_err(|why| Code::MirrorInvalidTransformDestination.with(&[&why]))?;
-        let mut others = transforms.iter().enumerate().filter(|(j, _)| *j != i);
-        if others.any(|(_, other)| collide(transform.source.as_bytes(), other.source.as_bytes())) {
+        if overlap == Among::TooMany || matches!(overlap, Among::Two(first, _) if first == i) {
             return Err(Code::MirrorOverlappingSubjectFilters.into());
         }
     }
@@ -411,17 +414,15 @@ fn check_sources(
     if !config.sources.is_empty() && config.allow_msg_schedules {
         return Err(Code::SourceWithMsgSchedules.into());
     }
-    let mut seen = Vec::new();
-    let mut consumers = Vec::new();
+    let mut seen = HashSet::new();
+    let mut consumers = HashSet::new();
     for source in &config.sources {
         if !is_valid_name(&source.name) {
             return Err(Code::SourceInvalidStreamName.into());
         }
-        let identity = source_identity(source);
-        if seen.contains(&identity) {
+        if !seen.insert(source_identity(source)) {
             return Err(Code::SourceDuplicateDetected.into());
         }
-        seen.push(identity);
         if !source.filter_subject.is_empty() && !source.subject_transforms.is_empty() {
             return Err(Code::SourceMultipleFiltersNotAllowed.into());
         }
@@ -432,20 +433,17 @@ fn check_sources(
             check_mapping(&transform.source, &transform.destination)
                 .map_err(|why| Code::SourceInvalidTransformDestination.with(&[&why]))?;
         }
-        for (i, one) in transforms.iter().enumerate() {
-            let mut others = transforms.iter().enumerate().filter(|(j, _)| *j != i);
-            if others.any(|(_, other)| is_subset(one.source.as_bytes(), other.source.as_bytes())) {
-                return Err(Code::SourceOverlappingSubjectFilters.into());
-            }
+        let either_subset =
+            |one: &[u8], other: &[u8]| is_subset(one, other) || is_subset(other, one);
+        if overlap::among(&filters_of(transforms), either_subset) != Among::Nothing {
+            return Err(Code::SourceOverlappingSubjectFilters.into());
         }
         check_source_consumer(source, Code::SourceDurableConsumerCfgInvalid)?;
         if let Some(consumer) = &source.consumer {
             let api = source.external.as_ref().map(|external| &external.api);
-            let identity = (&source.name, api, &consumer.name);
-            if consumers.contains(&identity) {
+            if !consumers.insert((&source.name, api, &consumer.name)) {
                 return Err(Code::SourceDurableConsumerDuplicateDetected.into());
             }
-            consumers.push(identity);
         }
         if source.external.is_some() {
             prefixes.add_external(source);
@@ -457,6 +455,10 @@ fn check_sources(
         }
     }
     Ok(())
+}
+
+fn filters_of(transforms: &[SubjectTransform]) -> Vec<&str> {
+    transforms.iter().map(|one| one.source.as_str()).collect()
 }
 
 /// What tells sources apart: stream, API and filters with what they become.
@@ -486,20 +488,19 @@ fn check_cycles(config: &StreamConfig, streams: &dyn Streams) -> Result<(), ApiE
         filter.is_empty() || subjects.iter().any(|one| collide(one.as_bytes(), filter))
     }
     let mut to_visit = vec![config];
-    let mut visited: Vec<&str> = Vec::new();
+    let mut visited: HashSet<&str> = HashSet::new();
     let mut at = 0;
     while let Some(&config) = to_visit.get(at) {
         at += 1;
-        if visited.contains(&config.name.as_str()) {
+        if !visited.insert(&config.name) {
             // It was reached on two ways; what it leads to is known.
             continue;
         }
-        visited.push(&config.name);
         for source in &config.sources {
             if source.external.is_some() {
                 continue;
             }
-            if visited.contains(&source.name.as_str()) {
+            if visited.contains(source.name.as_str()) {
                 if overlaps(&config.subjects, &source.filter_subject) {
                     return invalid("detected cycle");
                 }
@@ -510,7 +511,7 @@ fn check_cycles(config: &StreamConfig, streams: &dyn Streams) -> Result<(), ApiE
         if let Some(mirror) = &config.mirror
             && mirror.external.is_none()
         {
-            if visited.contains(&mirror.name.as_str()) {
+            if visited.contains(mirror.name.as_str()) {
                 return invalid("detected cycle");
             }
             to_visit.extend(streams.stream(&mirror.name));
@@ -526,13 +527,14 @@ fn check_subjects(config: &mut StreamConfig) -> Result<(), ApiError> {
         }
         return Ok(());
     }
+    let overlap = overlap::among(&config.subjects, collide);
+    if overlap == Among::TooMany {
+        return invalid("too many subjects with wildcards");
+    }
     for (i, subject) in config.subjects.iter().enumerate() {
         let bytes = subject.as_bytes();
         if !is_valid_pattern(bytes) {
             return invalid("invalid subject");
-        }
-        if config.subjects[..i].contains(subject) {
-            return invalid("duplicate subjects detected");
         }
         if subject == EVERYTHING {
             if !config.no_ack {
@@ -555,15 +557,15 @@ fn check_subjects(config: &mut StreamConfig) -> Result<(), ApiError> {
                 return invalid("subjects that overlap with system api require no-ack to be true");
             }
         }
-        for other in &config.subjects[i + 1..] {
-            if collide(other.as_bytes(), bytes) {
-                // An equal one is found when its turn comes; nats-server finds the overlap first.
-                return invalid(&format!(
-                    "subject {} overlaps with {}",
-                    go_quoted(bytes),
-                    go_quoted(other.as_bytes())
-                ));
-            }
+        // Equal ones overlap, too.
+        if let Among::Two(first, second) = overlap
+            && first == i
+        {
+            return invalid(&format!(
+                "subject {} overlaps with {}",
+                go_quoted(bytes),
+                go_quoted(config.subjects[second].as_bytes())
+            ));
         }
     }
     Ok(())

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::prng::Prng;
 use crate::jetstream::config::{ConsumerConfig, StreamConfig};
 
 use super::check_consumer;
@@ -252,4 +253,110 @@ fn limits_for_consumers_do_not_exclude_those_that_are_there() {
         error.description,
         "change to limits violates consumers: a, b"
     );
+}
+
+#[test]
+fn streams_are_restored_where_there_is_none() {
+    let mut account = Account::new(Limits::Flat(AccountLimits::NONE));
+    account.ask("STREAM.CREATE.A", r#"{"name":"A"}"#);
+    let restore = |name: &str, json: &str| {
+        let body = format!(
+            r#"{{"config":{json},"state":{{"messages":1,"first_ts":"2026-01-01T00:00:00Z","deleted":[2],"subjects":{{"a":1}}}}}}"#
+        );
+        let request: requests::RestoreRequest = requests::required(body.as_bytes(), true)?;
+        assert_eq!(
+            (request.state.messages, &request.state.deleted[..]),
+            (1, &[2][..])
+        );
+        check_stream::restoration(name, request.config, &account.around())
+            .map(|config| config.subjects)
+    };
+    let code = |code: super::Code| Err(ApiError::from(code));
+    assert_eq!(restore("B", "{}"), Ok(vec!["B".to_owned()]));
+    assert_eq!(
+        restore("B", r#"{"name":"C"}"#),
+        code(super::Code::StreamMismatch)
+    );
+    assert_eq!(
+        restore("A", "{}"),
+        code(super::Code::StreamNameExistRestoreFailed)
+    );
+    assert_eq!(
+        restore("B", r#"{"subjects":["A"]}"#),
+        code(super::Code::StreamSubjectOverlap)
+    );
+    assert_eq!(
+        restore("B", r#"{"num_replicas":3}"#),
+        code(super::Code::StreamReplicasNotSupported)
+    );
+}
+
+/// What nats-server writes is read and written again as it is.
+#[test]
+fn configurations_survive_being_read_and_written() {
+    let recorded = [
+        include_str!("cases/streams.txt"),
+        include_str!("cases/consumers.txt"),
+    ];
+    let mut seen = 0;
+    for line in recorded.iter().flat_map(|cases| cases.lines()) {
+        let Some(json) = line.strip_prefix("= {") else {
+            continue;
+        };
+        let json = format!("{{{json}");
+        let mut out = Vec::new();
+        if json.contains("\"ack_policy\"") {
+            let config: ConsumerConfig = requests::parse(json.as_bytes(), true).unwrap();
+            config.render(&mut out);
+        } else {
+            let config: StreamConfig = requests::parse(json.as_bytes(), true).unwrap();
+            config.render(&mut out);
+        }
+        assert_eq!(String::from_utf8(out).unwrap(), json);
+        seen += 1;
+    }
+    assert!(seen > 60, "{seen}");
+}
+
+/// Whatever is sent is answered or refused; what is read strictly is read loosely to the same.
+#[test]
+fn nothing_panics() {
+    let bodies: Vec<&str> = [
+        include_str!("cases/streams.txt"),
+        include_str!("cases/consumers.txt"),
+        include_str!("cases/invalid_json.txt"),
+    ]
+    .iter()
+    .flat_map(|cases| cases.lines())
+    .collect();
+    let mut random = Prng::new(7);
+    let mut taken = 0;
+    for _ in 0..20_000 {
+        let line = bodies[random.below(bodies.len() as u32) as usize];
+        let mut body = line.as_bytes().to_vec();
+        for _ in 0..random.below(4) {
+            let at = random.below(body.len() as u32 + 1) as usize;
+            match random.below(3) {
+                0 => body.truncate(at),
+                1 => body.insert(at, random.below(256) as u8),
+                _ => {
+                    if let Some(byte) = body.get_mut(at) {
+                        *byte = b"{}[]\",:\\0n1.e"[random.below(13) as usize];
+                    }
+                }
+            }
+        }
+        let from = body.iter().position(|b| *b == b'{').unwrap_or(0);
+        let strict: Result<StreamRequest, _> = requests::parse(&body[from..], true);
+        let loose: Result<StreamRequest, _> = requests::parse(&body[from..], false);
+        if let Ok(strict) = strict {
+            assert_eq!(loose, Ok(strict));
+            taken += 1;
+        }
+        let _ = requests::parse::<ConsumerRequest>(&body[from..], true);
+        let _ = requests::parse::<requests::RestoreRequest>(&body[from..], false);
+        let _ = super::subjects::Special::of(&[b"$JS.API.", &body[..]].concat(), b"");
+        let _ = super::subjects::Special::of(&[b"$JS.ACK.", &body[..]].concat(), b"");
+    }
+    assert!(taken > 100, "{taken}");
 }

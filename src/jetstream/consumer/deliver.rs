@@ -176,7 +176,7 @@ impl Consumer {
             Fetched::Later => return Step::Later,
             Fetched::Gone => return Step::Skipped,
             Fetched::Damaged => {
-                damaged.push(seq);
+                *damaged += 1;
                 return Step::Skipped;
             }
         };
@@ -276,7 +276,7 @@ impl Consumer {
             let redeliveries = entry.redeliveries.saturating_add(1);
             let due = due_from_now(&self.config, redeliveries, now);
             self.pending.redeliver(seq, now.unix, due);
-            self.changed().again.push((seq, redeliveries));
+            self.changed().add_again(seq, redeliveries);
             return;
         }
         self.delivered.stream = seq;

@@ -23,6 +23,8 @@ use crate::store::Seq;
 
 const WHOLE: u8 = 1;
 const CHANGE: u8 = 2;
+/// Parts of one kind of a change; with more it is written as a whole.
+const PARTS_MAX: usize = 4096;
 
 /// Messages that follow each other without a gap, in the stream and for the consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,24 +58,52 @@ impl Fact {
     /// A message was delivered for the first time.
     #[inline]
     pub fn add_delivered(&mut self, seq: Seq, consumer_seq: u64) {
-        match self.runs.last_mut() {
-            Some(run)
-                if run.seq + run.length == seq && run.consumer_seq + run.length == consumer_seq =>
-            {
-                run.length += 1;
-            }
-            _ => self.runs.push(Run {
-                seq,
-                consumer_seq,
-                length: 1,
-            }),
+        if self.takes(self.runs.len()) {
+            add_to_runs(&mut self.runs, seq, consumer_seq);
+        }
+    }
+
+    /// A message was delivered again: so often until now.
+    #[inline]
+    pub fn add_again(&mut self, seq: Seq, redeliveries: u32) {
+        if self.takes(self.again.len()) {
+            self.again.push((seq, redeliveries));
         }
     }
 
     /// A message is not pending any more.
     #[inline]
     pub fn add_settled(&mut self, seq: Seq) {
-        add_to_ranges(&mut self.settled, seq);
+        if self.takes(self.settled.len()) {
+            add_to_ranges(&mut self.settled, seq);
+        }
+    }
+
+    /// A message was given up.
+    pub fn add_given_up(&mut self, seq: Seq, deliveries: u32) {
+        if self.takes(self.given_up.len()) {
+            self.given_up.push((seq, deliveries));
+        }
+    }
+
+    /// A message that was given up is not any more.
+    pub fn add_returned(&mut self, seq: Seq) {
+        if self.takes(self.returned.len()) {
+            self.returned.push(seq);
+        }
+    }
+
+    /// Whether one more is to be written down, where there are so many. Nobody may ask for what has
+    /// changed for long: then the whole state is shorter, and whoever writes that writes no parts.
+    #[inline]
+    fn takes(&mut self, there: usize) -> bool {
+        if there >= PARTS_MAX && !self.is_whole {
+            *self = Self {
+                is_whole: true,
+                ..Self::default()
+            };
+        }
+        !self.is_whole
     }
 
     /// The bytes.
@@ -180,6 +210,23 @@ impl Fact {
     }
 }
 
+/// Adds a delivery to runs, joining it with the last one.
+#[inline]
+pub fn add_to_runs(runs: &mut Vec<Run>, seq: Seq, consumer_seq: u64) {
+    match runs.last_mut() {
+        Some(run)
+            if run.seq + run.length == seq && run.consumer_seq + run.length == consumer_seq =>
+        {
+            run.length += 1;
+        }
+        _ => runs.push(Run {
+            seq,
+            consumer_seq,
+            length: 1,
+        }),
+    }
+}
+
 /// Adds a sequence to ranges, joining it with the last one.
 #[inline]
 pub fn add_to_ranges(ranges: &mut Vec<(Seq, Seq)>, seq: Seq) {
@@ -275,9 +322,9 @@ mod tests {
             for _ in 0..prng.below(20) {
                 seq += u64::from(1 + prng.below(3));
                 consumer_seq += u64::from(1 + prng.below(2));
-                fact.add_delivered(seq, consumer_seq);
+                add_to_runs(&mut fact.runs, seq, consumer_seq);
                 if prng.one_in(2) {
-                    fact.add_settled(seq);
+                    add_to_ranges(&mut fact.settled, seq);
                 } else if prng.one_in(2) {
                     fact.again.push((seq, prng.below(9)));
                 } else {
@@ -304,5 +351,15 @@ mod tests {
             fact.add_settled(501 - seq);
         }
         assert!(fact.encode().len() < 24);
+    }
+
+    #[test]
+    fn too_many_parts_become_a_whole() {
+        let mut fact = Fact::default();
+        for seq in 1..=100_000 {
+            fact.add_delivered(seq * 2, seq);
+            assert!(fact.runs.len() <= PARTS_MAX);
+        }
+        assert!(fact.is_whole && fact.runs.is_empty());
     }
 }

@@ -88,8 +88,8 @@ pub struct Desk {
     /// Messages that a consumer needs no more, as ranges (inclusive): written where the stream's
     /// retention is not by limits. The owner takes them after each call.
     pub settled: Vec<(Seq, Seq)>,
-    /// Messages that could not be read, and were passed over.
-    pub damaged: Vec<Seq>,
+    /// How many messages could not be read, and were passed over. The store has said which.
+    pub damaged: u64,
     reply: Vec<u8>,
     headers: Vec<u8>,
     pinned: Vec<u8>,

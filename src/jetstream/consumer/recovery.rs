@@ -1,6 +1,6 @@
 //! What is written down of a consumer, and how it is made again from that.
 
-use super::facts::{Fact, NoFact};
+use super::facts::{Fact, NoFact, add_to_runs};
 use super::settle::due_from_now;
 use super::{Around, Consumer, Position, facts::Run};
 use crate::jetstream::Outlet;
@@ -33,7 +33,7 @@ impl Consumer {
             ..Fact::default()
         };
         for entry in self.pending.iter() {
-            whole.add_delivered(entry.seq, entry.consumer_seq);
+            add_to_runs(&mut whole.runs, entry.seq, entry.consumer_seq);
             if entry.redeliveries > 0 {
                 whole.again.push((entry.seq, entry.redeliveries));
             }

@@ -138,7 +138,7 @@ impl Consumer {
         }
         match self.pending.settle(seq) {
             Some((_, was_first)) => self.move_floor(was_first),
-            None if self.take_given_up(seq) => self.changed().returned.push(seq),
+            None if self.take_given_up(seq) => self.changed().add_returned(seq),
             None => return,
         }
         self.changed().add_settled(seq);
@@ -209,7 +209,9 @@ impl Consumer {
             returned.extend(std::mem::replace(given_up, above).into_keys());
         }
         returned.iter().for_each(|&seq| each(seq));
-        changes.returned.append(&mut returned);
+        for seq in returned {
+            changes.add_returned(seq);
+        }
         self.floor = Position {
             consumer: consumer_seq,
             stream: seq,
@@ -333,7 +335,7 @@ impl Consumer {
         self.rare().given_up.insert(entry.seq, deliveries);
         let changes = self.changed();
         changes.add_settled(entry.seq);
-        changes.given_up.push((entry.seq, deliveries));
+        changes.add_given_up(entry.seq, deliveries);
         self.is_ready = true;
     }
 
@@ -362,7 +364,7 @@ impl Consumer {
                 last.live = last.live.saturating_sub(1);
             }
             if rare.given_up.remove(&seq).is_some() {
-                self.changed().returned.push(seq);
+                self.changed().add_returned(seq);
             }
         }
         if let Some(&entry) = self.pending.get(seq) {

@@ -314,9 +314,9 @@ impl Stage {
         let request: serde_json::Value = serde_json::from_str(request).unwrap_or_default();
         let filter = request["filter"].as_str().unwrap_or(">");
         let below = request["seq"].as_u64().unwrap_or(Seq::MAX);
-        let below = below.min(self.messages.state.last_seq + 1);
         let mut selection = Selection::of(&[filter]);
-        self.messages.purge(&mut selection, below, 0);
+        let keep = request["keep"].as_u64().unwrap_or(0);
+        self.messages.purge(&mut selection, below, keep);
         if self.consumer.is_some() {
             self.with(Consumer::purged);
             self.settle();

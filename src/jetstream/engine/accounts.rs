@@ -7,8 +7,8 @@ use super::host::{Host, Sink};
 use super::{Engine, Options};
 use crate::base::ids::{AccountId, ShardId};
 use crate::jetstream::api::check_stream::Limits;
+use crate::jetstream::api::responses;
 use crate::jetstream::api::responses::{AccountInfo, AccountLimits, ApiStats};
-use crate::jetstream::api::{responses, subjects};
 use crate::jetstream::config::Storage;
 use crate::jetstream::stream::Room;
 use crate::jetstream::{Order, Usage};
@@ -30,7 +30,6 @@ pub struct AccountFacts {
 #[derive(Debug)]
 struct Account {
     facts: AccountFacts,
-    listens: Vec<u32>,
     own: Usage,
     told: Usage,
     others: Vec<(ShardId, Usage)>,
@@ -52,11 +51,11 @@ impl Accounts {
                     let own = format!("$JS.{domain}.API.>");
                     let with_domain = (!domain.is_empty()).then_some(own.as_str());
                     let patterns = SPECIAL.iter().copied().chain(with_domain);
-                    let listens = patterns
-                        .map(|pattern| host.listen(facts.id, pattern.as_bytes(), Sink::Api, false))
-                        .collect();
+                    // They stay as long as the server: accounts keep their numbers.
+                    for pattern in patterns {
+                        host.listen(facts.id, pattern.as_bytes(), Sink::Api, false);
+                    }
                     let account = Account {
-                        listens,
                         own: Usage::default(),
                         told: Usage::default(),
                         others: Vec::new(),
@@ -257,9 +256,4 @@ fn empty(limits: AccountLimits) -> responses::Usage {
         consumers: 0,
         limits,
     }
-}
-
-/// Whether a subject is JetStream's own.
-pub fn is_special(subject: &[u8]) -> bool {
-    subjects::Special::of(subject, b"").is_some()
 }

@@ -54,6 +54,7 @@ impl Engine {
         is_forwarded: bool,
         host: &mut H,
     ) {
+        self.now = now;
         let domain = self.options.stream.domain.clone();
         match Special::of(arrival.to, domain.as_bytes()) {
             Some(Special::Api(call)) => self.called(now, &call, arrival, is_forwarded, host),
@@ -141,6 +142,10 @@ impl Engine {
             self.refuse(arrival, kind, &Code::RequiredApiLevel.into(), host);
             return;
         }
+        if is_of_clusters(call) {
+            self.refuse(arrival, kind, &Code::ClusterRequired.into(), host);
+            return;
+        }
         if let Some(stream) = stream_of(call) {
             match self.find(arrival, stream, is_forwarded, host) {
                 Found::Here(place) => self.called_of_stream(now, place, call, arrival, host),
@@ -192,9 +197,15 @@ impl Engine {
                 stream,
                 last_by_subject,
             } => {
-                let found = self.find(arrival, stream, is_forwarded, host);
-                if let Found::Here(place) = found {
-                    self.direct_get(now, place, last_by_subject, arrival, host);
+                let served = match self.find(arrival, stream, is_forwarded, host) {
+                    Found::Here(place) => {
+                        self.direct_get(now, place, last_by_subject, arrival, host)
+                    }
+                    Found::Elsewhere => true,
+                    Found::Nowhere => false,
+                };
+                if !served {
+                    self.nobody_responds(arrival, host);
                 }
             }
             Call::Consumer {
@@ -202,20 +213,46 @@ impl Engine {
                 consumer,
                 call: ConsumerCall::Next,
             } => {
-                if let Found::Here(place) = self.find(arrival, stream, is_forwarded, host) {
-                    let Arrival {
-                        reply,
-                        headers,
-                        payload,
-                        ..
-                    } = *arrival;
-                    self.with(place, now, host, |asset, around| {
-                        asset.next(consumer, reply, headers, payload, around);
-                    });
+                let served = match self.find(arrival, stream, is_forwarded, host) {
+                    Found::Here(place) => {
+                        let Arrival {
+                            reply,
+                            headers,
+                            payload,
+                            ..
+                        } = *arrival;
+                        let known = self.with(place, now, host, |asset, around| {
+                            asset.next(consumer, reply, headers, payload, around)
+                        });
+                        known.unwrap_or(false)
+                    }
+                    Found::Elsewhere => true,
+                    Found::Nowhere => false,
+                };
+                if !served {
+                    self.nobody_responds(arrival, host);
                 }
             }
             _ => {}
         }
+    }
+
+    /// Says what a client hears when nobody listens: nats-server subscribes for each consumer, and for each stream
+    /// with direct gets.
+    fn nobody_responds<H: Host>(&mut self, arrival: &Arrival<'_>, host: &mut H) {
+        if arrival.reply.is_empty() {
+            return;
+        }
+        let mut headers = b"NATS/1.0 503\r\nNats-Subject: ".to_vec();
+        headers.extend_from_slice(arrival.subject);
+        headers.extend_from_slice(b"\r\n\r\n");
+        let message = Outgoing {
+            to: arrival.reply,
+            subject: arrival.reply,
+            headers: &headers,
+            ..Outgoing::default()
+        };
+        host.publish(arrival.account, &message);
     }
 
     fn names<H: Host>(&mut self, arrival: &Arrival<'_>, host: &mut H) -> Result<(), ApiError> {
@@ -326,10 +363,7 @@ impl Engine {
         &self,
         payload: &[u8],
     ) -> Result<T, ApiError> {
-        match payload.trim_ascii() {
-            b"" => Ok(T::default()),
-            _ => requests::parse(payload, self.options.strict),
-        }
+        requests::optional(payload, self.options.strict)
     }
 
     /// Answers what has changed nothing.
@@ -344,6 +378,7 @@ impl Engine {
         write(&mut answer);
         self.accounts.count_request(arrival.account, false);
         self.send(arrival.account, arrival.reply, &answer, host);
+        self.audit(arrival, &answer, self.now, host);
         self.answer = answer;
     }
 
@@ -354,7 +389,7 @@ impl Engine {
         arrival: &Arrival<'_>,
         shelf: usize,
         interest: u64,
-        _host: &mut H,
+        host: &mut H,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
         let mut answer = std::mem::take(&mut self.answer);
@@ -371,6 +406,7 @@ impl Engine {
             let held = &mut self.shelves[shelf].held;
             held.push(arrival.account, &message, interest);
         }
+        self.audit(arrival, &answer, self.now, host);
         self.answer = answer;
     }
 
@@ -387,6 +423,7 @@ impl Engine {
         kind.error(&mut answer, error);
         self.accounts.count_request(arrival.account, true);
         self.send(arrival.account, arrival.reply, &answer, host);
+        self.audit(arrival, &answer, self.now, host);
         self.answer = answer;
     }
 
@@ -401,6 +438,21 @@ impl Engine {
             host.publish(account, &message);
         }
     }
+}
+
+/// Whether only a cluster can do it, whatever the stream.
+const fn is_of_clusters(call: &Call<'_>) -> bool {
+    matches!(
+        call,
+        Call::StreamRemovePeer(_)
+            | Call::StreamEvacuatePeer(_)
+            | Call::StreamCancelMove(_)
+            | Call::StreamLeaderStepdown(_)
+            | Call::Consumer {
+                call: ConsumerCall::LeaderStepdown,
+                ..
+            }
+    )
 }
 
 /// The kind of a call's answer; `None` where it is none, or no JSON.

@@ -17,7 +17,7 @@ use crate::jetstream::api::subjects::{Call, ConsumerCall};
 use crate::jetstream::api::time::NEVER;
 use crate::jetstream::api::versions;
 use crate::jetstream::asset::Asset;
-use crate::jetstream::config::{ConsumerConfig, PriorityPolicy};
+use crate::jetstream::config::ConsumerConfig;
 use crate::jetstream::consumer::{Info, Position};
 use crate::proto::headers;
 use crate::store::UnixNanos;
@@ -76,7 +76,7 @@ impl Engine {
             limits: &limits,
             server: ServerLimits {
                 max_ack_pending: self.options.max_ack_pending,
-                max_request_batch: 0,
+                max_request_batch: self.options.max_request_batch,
             },
         };
         let identity = headers::find(arrival.headers, IDENTITY);
@@ -176,19 +176,14 @@ impl Engine {
         let shelf = hosted.shelf;
         let consumer = hosted.asset.consumer(name).ok_or(Code::ConsumerNotFound)?;
         let mut config = consumer.config().clone();
-        let payload = arrival.payload.trim_ascii();
         match call {
             ConsumerCall::Info => {
-                if !payload.is_empty() {
-                    return Err(Code::NotEmptyRequest.into());
-                }
+                requests::none(arrival.payload)?;
                 let json = self.shown(now, place, name, host, |info, to| info.shown(to))?;
                 self.respond(arrival, host, |to| to.extend_from_slice(&json));
             }
             ConsumerCall::Delete => {
-                if !payload.is_empty() {
-                    return Err(Code::NotEmptyRequest.into());
-                }
+                requests::none(arrival.payload)?;
                 self.drop_consumer(place, name, now, host);
                 self.respond_durable(arrival, shelf, 0, host, |to| {
                     Kind::ConsumerDelete.success(to);
@@ -211,11 +206,11 @@ impl Engine {
                 });
             }
             ConsumerCall::Unpin => {
-                let request: UnpinRequest = self.read(arrival.payload)?;
-                if config.priority_policy != PriorityPolicy::PinnedClient {
-                    return Err(Code::BadRequest.into());
-                }
+                let request: UnpinRequest = requests::loose(arrival.payload)?;
                 if request.group.is_empty() {
+                    return Err(Code::InvalidJson.with(&["consumer group not specified"]));
+                }
+                if !check_consumer::is_group_name(&request.group) {
                     return Err(Code::ConsumerInvalidGroupName.into());
                 }
                 if !config.priority_groups.contains(&request.group) {
@@ -229,7 +224,10 @@ impl Engine {
                 self.respond(arrival, host, responses::unpinned);
             }
             ConsumerCall::Reset => {
-                let request: ResetRequest = self.read(arrival.payload)?;
+                let request: ResetRequest = match arrival.payload {
+                    [] => ResetRequest::default(),
+                    body => requests::loose(body)?,
+                };
                 let done = self.with(place, now, host, |asset, around| {
                     asset.with_consumer(name, around, |consumer, around| {
                         consumer.reset(request.seq, around)

@@ -46,6 +46,8 @@ pub trait Host {
     fn publish(&mut self, account: AccountId, outgoing: &Outgoing<'_>) -> Reached;
     /// Whether somebody listens to a subject.
     fn has_interest(&mut self, account: AccountId, subject: &[u8]) -> bool;
+    /// Whether somebody has subscribed to just that subject.
+    fn has_literal_interest(&mut self, account: AccountId, subject: &[u8]) -> bool;
     /// Has `Engine::interest_changed` called when somebody begins or ceases to listen.
     fn watch(&mut self, account: AccountId, subject: &[u8]);
     /// Ends it; as often as it was begun.

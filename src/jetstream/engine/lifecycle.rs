@@ -3,16 +3,16 @@
 
 use std::sync::Arc;
 
-use super::api::DECIDES;
 use super::directory::{Directory, Located};
 use super::host::{Arrival, Host, Sink};
 use super::{Engine, Hosted, owned};
 use crate::base::ids::{AccountId, ShardId};
+use crate::jetstream::api::advisories::Action;
 use crate::jetstream::api::check_stream::{self, Around, Creation, ServerLimits, Streams};
 use crate::jetstream::api::decode::{self, Decode};
 use crate::jetstream::api::encode::Object;
 use crate::jetstream::api::errors::{ApiError, Code};
-use crate::jetstream::api::requests::StreamRequest;
+use crate::jetstream::api::requests::{self, StreamRequest};
 use crate::jetstream::api::responses::Kind;
 use crate::jetstream::asset::Asset;
 use crate::jetstream::config::{Compression, Storage, StreamConfig};
@@ -125,7 +125,7 @@ impl Engine {
         arrival: &Arrival<'_>,
         host: &mut H,
     ) -> Result<(), ApiError> {
-        let request: StreamRequest = self.read(arrival.payload)?;
+        let request: StreamRequest = requests::parse(arrival.payload, self.options.strict)?;
         let limits = self.accounts.limits(arrival.account).cloned();
         let limits = limits.ok_or(Code::NotEnabledForAccount)?;
         let others = Of(&self.directory, arrival.account);
@@ -167,15 +167,6 @@ impl Engine {
         config: StreamConfig,
         account: AccountId,
     ) -> Result<StreamConfig, ApiError> {
-        if self.directory.get(account, name).is_some() {
-            return Err(Code::StreamNameExistRestoreFailed.into());
-        }
-        let mut config = config;
-        if config.name.is_empty() {
-            config.name = name.to_owned();
-        } else if config.name != name {
-            return Err(Code::StreamMismatch.into());
-        }
         let limits = self.accounts.limits(account).cloned();
         let limits = limits.ok_or(Code::NotEnabledForAccount)?;
         let others = Of(&self.directory, account);
@@ -184,10 +175,7 @@ impl Engine {
             limits: &limits,
             server: self.server_limits(),
         };
-        match check_stream::addition(config, false, &around)? {
-            Creation::New(config) => Ok(*config),
-            Creation::Same => Err(Code::StreamNameExistRestoreFailed.into()),
-        }
+        check_stream::restoration(name, config, &around)
     }
 
     /// `STREAM.UPDATE`, on the shard that decides.
@@ -198,7 +186,7 @@ impl Engine {
         arrival: &Arrival<'_>,
         host: &mut H,
     ) -> Result<(), ApiError> {
-        let request: StreamRequest = self.read(arrival.payload)?;
+        let request: StreamRequest = requests::parse(arrival.payload, self.options.strict)?;
         let limits = self.accounts.limits(arrival.account).cloned();
         let limits = limits.ok_or(Code::NotEnabledForAccount)?;
         let others = Of(&self.directory, arrival.account);
@@ -233,7 +221,10 @@ impl Engine {
         let place = match self.place(account, &name) {
             Some(place) => place,
             None => match self.begin(account, config, now, host) {
-                Ok(place) => place,
+                Ok(place) => {
+                    self.tell_stream(account, &name, Action::Create, now, host);
+                    place
+                }
                 Err(error) => {
                     self.gone(account, &name, host);
                     self.refuse(&arrival, Kind::StreamCreate, &error, host);
@@ -386,10 +377,12 @@ impl Engine {
         host: &mut H,
     ) {
         let arrival = super::borrowed(request);
+        let name = config.name.clone();
         let changed = self.changed(account, config, now, host);
         match changed {
             Err(error) => self.refuse(&arrival, Kind::StreamUpdate, &error, host),
             Ok(place) => {
+                self.tell_stream(account, &name, Action::Modify, now, host);
                 let shelf = self.hosted(place).map_or(0, |hosted| hosted.shelf);
                 let interest = host.interest_number();
                 let mut json = Vec::new();
@@ -470,6 +463,7 @@ impl Engine {
         let name = hosted.asset.config().name.clone();
         self.names.remove(&super::Key(hosted.account, &name));
         self.gone(hosted.account, &name, host);
+        self.tell_stream(hosted.account, &name, Action::Delete, now, host);
         self.respond_durable(arrival, hosted.shelf, 0, host, |to| {
             Kind::StreamDelete.success(to);
         });
@@ -549,9 +543,4 @@ impl Engine {
         });
         Ok(())
     }
-}
-
-/// The shard that decides about streams.
-pub const fn decides(shard: ShardId) -> bool {
-    shard.0 == DECIDES.0
 }

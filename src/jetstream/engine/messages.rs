@@ -8,7 +8,7 @@ use crate::jetstream::api::errors::{ApiError, Code};
 use crate::jetstream::api::requests::{
     MsgDeleteRequest, MsgGetRequest, PurgeRequest, StreamInfoRequest,
 };
-use crate::jetstream::api::responses::{self, Kind, Page, StreamInfo, StreamState};
+use crate::jetstream::api::responses::{self, Kind, StreamInfo, StreamState};
 use crate::jetstream::api::subjects::Call;
 use crate::jetstream::api::{requests, versions};
 use crate::jetstream::asset::Asset;
@@ -26,13 +26,8 @@ impl Engine {
     ) {
         let done = match *call {
             Call::StreamInfo(_) => self.stream_info(now, place, arrival, host),
-            Call::StreamDelete(_) => match arrival.payload.trim_ascii() {
-                b"" => {
-                    self.delete_stream(now, place, arrival, host);
-                    Ok(())
-                }
-                _ => Err(Code::NotEmptyRequest.into()),
-            },
+            Call::StreamDelete(_) => requests::none(arrival.payload)
+                .map(|()| self.delete_stream(now, place, arrival, host)),
             Call::StreamPurge(_) => self.purge(now, place, arrival, host),
             Call::MsgDelete(_) => self.delete_message(now, place, arrival, host),
             Call::MsgGet(_) => self.get_message(now, place, arrival, host),
@@ -155,10 +150,7 @@ impl Engine {
         arrival: &Arrival<'_>,
         host: &mut H,
     ) -> Result<(), ApiError> {
-        if arrival.payload.trim_ascii().is_empty() {
-            return Err(Code::BadRequest.into());
-        }
-        let request: MsgDeleteRequest = requests::parse(arrival.payload, self.options.strict)?;
+        let request: MsgDeleteRequest = requests::required(arrival.payload, self.options.strict)?;
         let deleted = self.with(place, now, host, |asset, around| {
             asset.delete_message(&request, around)
         });
@@ -175,10 +167,7 @@ impl Engine {
         arrival: &Arrival<'_>,
         host: &mut H,
     ) -> Result<(), ApiError> {
-        if arrival.payload.trim_ascii().is_empty() {
-            return Err(Code::BadRequest.into());
-        }
-        let request: MsgGetRequest = requests::parse(arrival.payload, self.options.strict)?;
+        let request: MsgGetRequest = requests::required(arrival.payload, self.options.strict)?;
         let done = self.with(place, now, host, |asset, around| {
             asset.with_stream(around, |stream, world| {
                 stream.message_get(world, &request, arrival.reply)
@@ -189,7 +178,7 @@ impl Engine {
         Ok(())
     }
 
-    /// `DIRECT.GET`.
+    /// `DIRECT.GET`; whether the stream answers such.
     pub(super) fn direct_get<H: Host>(
         &mut self,
         now: Now,
@@ -197,11 +186,11 @@ impl Engine {
         last_by_subject: Option<&[u8]>,
         arrival: &Arrival<'_>,
         host: &mut H,
-    ) {
-        self.with(place, now, host, |asset, around| {
+    ) -> bool {
+        let served = self.with(place, now, host, |asset, around| {
             let config = asset.config();
             if !config.allow_direct && !config.mirror_direct {
-                return;
+                return false;
             }
             asset.with_stream(around, |stream, world| {
                 stream.direct_get(
@@ -212,7 +201,9 @@ impl Engine {
                     arrival.payload,
                 );
             });
+            true
         });
+        served.unwrap_or(false)
     }
 }
 
@@ -241,10 +232,3 @@ fn stream_info<'a>(
         now: now.unix,
     }
 }
-
-/// No page, for what has none.
-pub const WHOLE: Page = Page {
-    total: 0,
-    offset: 0,
-    limit: 0,
-};

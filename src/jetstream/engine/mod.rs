@@ -13,6 +13,7 @@ mod host;
 mod lifecycle;
 mod messages;
 mod snapshots;
+mod tells;
 mod way_out;
 
 pub use accounts::AccountFacts;
@@ -57,6 +58,8 @@ pub struct Options {
     pub max_duplicate_window: i64,
     /// Consumers of the server may have at most so much unacknowledged; 0 for any.
     pub max_ack_pending: i64,
+    /// A pull request may ask for at most so many messages; 0 for any.
+    pub max_request_batch: i64,
 }
 
 /// A stream that lives here.
@@ -105,6 +108,8 @@ pub struct Engine {
     deadlines: Deadlines<u32>,
     questions: api::Questions,
     snapshots: Snapshots,
+    /// The moment of the call that is under way.
+    now: Now,
     /// There is more to do at once.
     is_busy: bool,
     /// Room for answers.
@@ -140,6 +145,10 @@ impl Engine {
             deadlines: Deadlines::default(),
             questions: api::Questions::default(),
             snapshots: Snapshots::default(),
+            now: Now {
+                mono_ms: 0,
+                unix: 0,
+            },
             is_busy: false,
             answer: Vec::new(),
             is_stopping: false,
@@ -259,7 +268,9 @@ impl Engine {
         is_heard: bool,
         host: &mut H,
     ) {
-        self.snapshot_interest(now, subject, is_heard);
+        if self.snapshot_interest(now, subject, is_heard) {
+            self.send_snapshots(now, false, host);
+        }
         let places: SmallVec<[u32; 2]> = self.watchers.of(account, subject);
         for place in places {
             self.with(place, now, host, |asset, around| {

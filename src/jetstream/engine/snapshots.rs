@@ -10,6 +10,7 @@ use super::{Engine, owned};
 use crate::base::deadlines::Millis;
 use crate::base::ids::AccountId;
 use crate::jetstream::adopted::{consumer_fact, message_flags};
+use crate::jetstream::api::advisories::Advisory;
 use crate::jetstream::api::errors::{ApiError, Code};
 use crate::jetstream::api::requests::{self, ConsumerRequest, RestoreRequest, SnapshotRequest};
 use crate::jetstream::api::responses::{self, Kind, StreamState};
@@ -30,6 +31,8 @@ struct Outgoing {
     sending: Sending,
     /// It waits for the store.
     is_reading: bool,
+    began: UnixNanos,
+    client: Vec<u8>,
 }
 
 /// A stream that is being restored.
@@ -42,6 +45,8 @@ struct Incoming {
     created: UnixNanos,
     consumers: u32,
     request: Box<Request>,
+    began: UnixNanos,
+    client: Vec<u8>,
 }
 
 /// See the module.
@@ -76,7 +81,7 @@ impl Engine {
         arrival: &Arrival<'_>,
         host: &mut H,
     ) -> Result<(), ApiError> {
-        let request: SnapshotRequest = requests::parse(arrival.payload, self.options.strict)?;
+        let request: SnapshotRequest = requests::required(arrival.payload, self.options.strict)?;
         let deliver = request.deliver_subject.as_bytes();
         if !crate::subject::is_valid_literal(deliver) {
             return Err(Code::SnapshotDeliverSubjectInvalid.into());
@@ -86,9 +91,11 @@ impl Engine {
         }
         let id = token(&mut || host.random());
         let mut answer = Vec::new();
+        let mut held = crate::store::State::default();
         let sending = self.with(place, now, host, |asset, around| {
             let config = asset.config().clone();
             let state = *around.messages.state();
+            held = state;
             let consumers = match request.no_consumers {
                 true => Vec::new(),
                 false => asset.snapshots(now.unix),
@@ -115,11 +122,27 @@ impl Engine {
         });
         let sending = sending.ok_or(Code::StreamNotFound)?;
         self.respond(arrival, host, |to| to.extend_from_slice(&answer));
+        let client = self.client(arrival, host);
+        if let Some(hosted) = self.hosted(place) {
+            let (account, stream) = (hosted.account, hosted.asset.config().name.clone());
+            let state = StreamState {
+                state: held,
+                ..StreamState::default()
+            };
+            let advisory = Advisory::SnapshotCreate {
+                stream: &stream,
+                state: &state,
+                client: &client,
+            };
+            self.tell(account, &advisory, now, host);
+        }
         self.snapshots.outgoing.push(Outgoing {
             place,
             id,
             sending,
             is_reading: false,
+            began: now.unix,
+            client: client.clone(),
         });
         self.send_snapshots(now, false, host);
         Ok(())
@@ -142,13 +165,16 @@ impl Engine {
         self.send_snapshots(now, false, host);
     }
 
-    /// Somebody listens to a subject of snapshots now, or nobody does.
-    pub(super) fn snapshot_interest(&mut self, now: Now, subject: &[u8], is_heard: bool) {
+    /// Somebody listens to a subject of snapshots now, or nobody does; whether it is one.
+    pub(super) fn snapshot_interest(&mut self, now: Now, subject: &[u8], is_heard: bool) -> bool {
+        let mut is_one = false;
         for one in &mut self.snapshots.outgoing {
             if one.sending.deliver_subject() == subject {
                 one.sending.interest_changed(now, is_heard);
+                is_one = true;
             }
         }
+        is_one
     }
 
     /// Sends what may be sent; `has_read` after the store has read something.
@@ -167,7 +193,11 @@ impl Engine {
             });
             match sent {
                 // The stream is gone, or all was sent.
-                None | Some(Sent::Ended(_)) => continue,
+                None => continue,
+                Some(Sent::Ended(result)) => {
+                    self.snapshot_ended(&one, &result, now, host);
+                    continue;
+                }
                 Some(Sent::Waiting) => one.is_reading = false,
                 Some(Sent::Again) => {
                     one.is_reading = false;
@@ -182,6 +212,27 @@ impl Engine {
         }
     }
 
+    fn snapshot_ended<H: Host>(
+        &mut self,
+        one: &Outgoing,
+        result: &Result<(), String>,
+        now: Now,
+        host: &mut H,
+    ) {
+        let Some(hosted) = self.hosted(one.place) else {
+            return;
+        };
+        let (account, stream) = (hosted.account, hosted.asset.config().name.clone());
+        let advisory = Advisory::SnapshotComplete {
+            stream: &stream,
+            start: one.began,
+            end: now.unix,
+            client: &one.client,
+            error: result.as_ref().err().map_or("", String::as_str),
+        };
+        self.tell(account, &advisory, now, host);
+    }
+
     /// `STREAM.RESTORE`.
     pub(super) fn begin_restore<H: Host>(
         &mut self,
@@ -190,7 +241,7 @@ impl Engine {
         arrival: &Arrival<'_>,
         host: &mut H,
     ) -> Result<(), ApiError> {
-        let request: RestoreRequest = requests::parse(arrival.payload, self.options.strict)?;
+        let request: RestoreRequest = requests::required(arrival.payload, self.options.strict)?;
         let account = arrival.account;
         let config = self.restorable(name, request.config, account)?;
         if self.snapshots.incoming.len() >= UNDER_WAY_MAX {
@@ -204,6 +255,7 @@ impl Engine {
         let id = token(&mut || host.random());
         let receiving = Receiving::begin(&account_name, name, &id, now);
         let subject = receiving.subject().to_owned();
+        let client = self.client(arrival, host);
         self.respond(arrival, host, |to| responses::restore(to, &subject));
         self.snapshots.incoming.push(Incoming {
             account,
@@ -214,7 +266,14 @@ impl Engine {
             created: now.unix,
             consumers: 0,
             request: owned(arrival),
+            began: now.unix,
+            client: client.clone(),
         });
+        let advisory = Advisory::RestoreCreate {
+            stream: name,
+            client: &client,
+        };
+        self.tell(account, &advisory, now, host);
         Ok(())
     }
 
@@ -307,12 +366,20 @@ impl Engine {
             self.refuse(&arrival, Kind::StreamCreate, &error, host);
             return;
         }
+        let advisory = Advisory::RestoreComplete {
+            stream: &name,
+            start: one.began,
+            end: now.unix,
+            bytes: one.receiving.received_bytes() as i64,
+            client: &one.client,
+        };
+        self.tell(one.account, &advisory, now, host);
         let Some(place) = self.place(one.account, &name) else {
             return;
         };
         let interest = host.interest_number();
         let mut json = Vec::new();
-        self.show_stream(place, now, host, |info, _| info.created(&mut json));
+        self.show_stream(place, now, host, |info, _| info.restored(&mut json));
         self.respond_durable(&arrival, 0, interest, host, |to| {
             to.extend_from_slice(&json)
         });

@@ -65,6 +65,10 @@ impl<H: Host> Outlet for WayOut<'_, H> {
         self.host.has_interest(self.account, subject)
     }
 
+    fn has_literal_interest(&mut self, subject: &[u8]) -> bool {
+        self.host.has_literal_interest(self.account, subject)
+    }
+
     fn watch_interest(&mut self, subject: &[u8]) -> bool {
         let key = (self.account, subject.into());
         self.watchers.0.entry(key).or_default().push(self.place);

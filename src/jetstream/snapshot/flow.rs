@@ -78,7 +78,10 @@ impl Sending {
             .clamp(CHUNK_BYTES_MIN, WINDOW_BYTES_MAX)
             .max(chunk_bytes);
         let deliver: Box<[u8]> = request.deliver_subject.as_bytes().into();
-        let is_heard = outlet.watch_interest(&deliver);
+        // A client's one subscription for all answers would swallow what it does not expect: many
+        // subscribe to the very subject only when the request is answered.
+        outlet.watch_interest(&deliver);
+        let is_heard = outlet.has_literal_interest(&deliver);
         let patience = if is_heard { ACK_MS } else { INTEREST_MS };
         Self {
             writer,

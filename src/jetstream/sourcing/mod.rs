@@ -320,12 +320,12 @@ impl Feed {
             return None;
         }
         let delivered = Delivered::of(message.reply)?;
-        if delivered.consumer != self.consumer.as_bytes() || delivered.deliveries > 1 {
+        // Nobody else delivers to that subject. Messages may come before the answer that says how the
+        // consumer was named in the end.
+        if delivered.deliveries > 1 {
             return None;
         }
-        if delivered.consumer_seq != self.consumer_seq + 1 && self.consumer_seq > 0
-            || delivered.consumer_seq <= self.consumer_seq
-        {
+        if delivered.consumer_seq != self.consumer_seq + 1 {
             // Something is missing: it is asked for again, from where it is known.
             self.retry(now, false, feeder);
             return None;
@@ -459,8 +459,7 @@ fn number(text: &[u8]) -> Option<u64> {
 }
 
 /// What the reply subject of a delivery says.
-struct Delivered<'a> {
-    consumer: &'a [u8],
+struct Delivered {
     deliveries: u64,
     stream_seq: Seq,
     consumer_seq: u64,
@@ -468,8 +467,8 @@ struct Delivered<'a> {
     pending: u64,
 }
 
-impl<'a> Delivered<'a> {
-    fn of(reply: &'a [u8]) -> Option<Self> {
+impl Delivered {
+    fn of(reply: &[u8]) -> Option<Self> {
         let tokens: Vec<&[u8]> = reply.split(|&byte| byte == b'.').collect();
         if !reply.starts_with(b"$JS.ACK.") {
             return None;
@@ -481,7 +480,6 @@ impl<'a> Delivered<'a> {
         };
         let numbers = |place: usize| number(tokens[at + place]);
         Some(Self {
-            consumer: tokens[at],
             deliveries: numbers(1)?,
             stream_seq: numbers(2)?,
             consumer_seq: numbers(3)?,

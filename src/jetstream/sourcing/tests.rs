@@ -1,3 +1,5 @@
+//! A feed's conversation, seen from the other stream.
+
 use super::*;
 use crate::jetstream::config::{External, SubjectTransform};
 

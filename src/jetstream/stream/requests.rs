@@ -75,6 +75,15 @@ impl Stream {
         if self.config.deny_delete {
             return Err(Code::StreamMsgDeleteFailed.with(&["message delete not permitted"]));
         }
+        let state = world.messages.state();
+        // On disk, what never was or is gone from the front is another failure than what was removed in
+        // between.
+        if self.is_file() && request.seq > state.last_seq {
+            return Err(Code::StreamMsgDeleteFailed.with(&["stream store EOF"]));
+        }
+        if self.is_file() && request.seq < state.first_seq.max(1) {
+            return Err(Code::StreamMsgDeleteFailed.with(&["no message found"]));
+        }
         if !self.remove(world.messages, request.seq, !request.no_erase) {
             return Err(Code::SequenceNotFound.with(&[&request.seq.to_string()]));
         }

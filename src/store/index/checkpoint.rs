@@ -70,7 +70,7 @@ impl Index {
                     self.write_head(out);
                     At::Subjects(None)
                 }
-                At::Subjects(after) => match self.write_subjects(after, out) {
+                At::Subjects(after) => match self.write_subjects(after.as_deref(), out) {
                     Some(last) => At::Subjects(Some(last)),
                     None => At::Chunks(0),
                 },
@@ -97,8 +97,8 @@ impl Index {
     }
 
     /// Gives the last subject written; none when there was none.
-    fn write_subjects(&self, after: Option<Box<[u8]>>, out: &mut Vec<u8>) -> Option<Box<[u8]>> {
-        let subjects: Vec<(u32, &[u8])> = match &after {
+    fn write_subjects(&self, after: Option<&[u8]>, out: &mut Vec<u8>) -> Option<Box<[u8]>> {
+        let subjects: Vec<(u32, &[u8])> = match after {
             Some(after) => self.subjects.after(after).take(SUBJECTS_MAX).collect(),
             None => self.subjects.in_order().take(SUBJECTS_MAX).collect(),
         };
@@ -300,7 +300,7 @@ impl Loading {
         let (time_shift, columns) = (reader.number()?, reader.number()?);
         let words = len.div_ceil(64);
         let mut live = reader.bits(words)?;
-        if len % 64 != 0 {
+        if !len.is_multiple_of(64) {
             live[words - 1] &= (1 << (len % 64)) - 1;
         }
         let mut flagged = None;

@@ -6,10 +6,12 @@
 
 use crate::store::{Seq, UnixNanos};
 
-/// Entries of a chunk, dead ones counted.
-pub const ENTRIES_MAX: usize = 1024;
+/// Entries of a chunk, dead ones counted; fewer where tests shall see many chunks.
+pub const ENTRIES_MAX: usize = if cfg!(test) { 192 } else { 1024 };
 /// A gap up to this is filled with dead entries, which costs less than a column of sequences.
 const FILLED_GAP_MAX: u64 = 16;
+/// Room for so many entries is worth keeping.
+const SPARE_ENTRIES_MAX: usize = 64;
 const WORDS: usize = ENTRIES_MAX / 64;
 /// How many flags a message can have.
 const FLAGS: usize = 4;
@@ -51,14 +53,29 @@ pub struct Chunk {
 
 impl Chunk {
     /// Of one message.
-    pub fn new(seq: Seq, entry: &Entry) -> Self {
-        let mut chunk = Self {
+    fn new(seq: Seq, entry: &Entry) -> Self {
+        let mut chunk = Self::default();
+        chunk.begin(seq, entry);
+        chunk
+    }
+
+    /// Makes it one of one message, with the memory that it has.
+    pub fn begin(&mut self, seq: Seq, entry: &Entry) {
+        *self = Self {
             base: seq,
             time_base: entry.time,
+            offsets: emptied(&mut self.offsets),
+            locations: emptied(&mut self.locations),
+            subjects: emptied(&mut self.subjects),
+            times: emptied(&mut self.times),
             ..Self::default()
         };
-        chunk.put(0, entry);
-        chunk
+        self.put(0, entry);
+    }
+
+    /// Whether it is worth keeping for another use.
+    pub fn is_small(&self) -> bool {
+        self.locations.capacity() <= SPARE_ENTRIES_MAX
     }
 
     /// Not above the sequence of any message, and above those of all chunks before.
@@ -520,6 +537,12 @@ impl Chunk {
         }
         anew
     }
+}
+
+/// The vector without what is in it.
+fn emptied<T>(column: &mut Vec<T>) -> Vec<T> {
+    column.clear();
+    std::mem::take(column)
 }
 
 /// Moves the bits from `place` on up by one; the one at `place` is clear then.

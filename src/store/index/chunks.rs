@@ -22,6 +22,8 @@ pub struct Chunks {
     bases: VecDeque<Seq>,
     lives: VecDeque<u32>,
     chunks: VecDeque<Box<Chunk>>,
+    /// The last chunk that was emptied: a queue that runs empty again and again needs the next at once.
+    spare: Option<Box<Chunk>>,
 }
 
 impl Chunks {
@@ -169,7 +171,7 @@ impl Chunks {
             if number > 0 && self.lives[number] < SMALL {
                 self.absorb(number - 1);
             }
-            self.put(self.chunks.len(), Chunk::new(seq, entry));
+            self.begin(self.chunks.len(), seq, entry);
             return;
         }
         self.insert_between(seq, entry);
@@ -178,14 +180,14 @@ impl Chunks {
     /// Rare: what was moved within the log comes out of order when it is read from its beginning.
     fn insert_between(&mut self, seq: Seq, entry: &Entry) {
         let Some(number) = self.chunk_of(seq) else {
-            return self.put(0, Chunk::new(seq, entry));
+            return self.begin(0, seq, entry);
         };
         let chunk = &mut self.chunks[number];
         if seq > chunk.seq(chunk.len() - 1) {
             if chunk.push(seq, entry) {
                 self.renew(number);
             } else {
-                self.put(number + 1, Chunk::new(seq, entry));
+                self.begin(number + 1, seq, entry);
             }
             return;
         }
@@ -233,8 +235,12 @@ impl Chunks {
         self.chunks[place.chunk].relocate(place.entry, location);
     }
 
-    /// Takes the first chunk out, whole.
-    pub fn pop_front(&mut self) -> Option<Box<Chunk>> {
+    /// Takes the first chunk out, if all in it are below a sequence.
+    pub fn pop_below(&mut self, below: Seq) -> Option<Box<Chunk>> {
+        let first = self.chunks.front()?;
+        if first.seq(first.len() - 1) >= below {
+            return None;
+        }
         self.bases.pop_front();
         self.lives.pop_front();
         self.chunks.pop_front()
@@ -261,10 +267,19 @@ impl Chunks {
         self.chunks.insert(number, Box::new(chunk));
     }
 
+    /// Puts in a chunk of one message.
+    fn begin(&mut self, number: usize, seq: Seq, entry: &Entry) {
+        let mut chunk = self.spare.take().unwrap_or_default();
+        chunk.begin(seq, entry);
+        self.bases.insert(number, seq);
+        self.lives.insert(number, 1);
+        self.chunks.insert(number, chunk);
+    }
+
     fn drop_chunk(&mut self, number: usize) {
         self.bases.remove(number);
         self.lives.remove(number);
-        self.chunks.remove(number);
+        self.spare = self.chunks.remove(number).filter(|chunk| chunk.is_small());
     }
 
     /// Takes over what the columns repeat of a chunk.

@@ -17,7 +17,7 @@ const IN_WORD: u32 = 32;
 const NO: u64 = 2;
 const YES: u64 = 3;
 /// With more subjects than this, messages are looked at one by one.
-const FEW: usize = 4096;
+const FEW: usize = if cfg!(test) { 32 } else { 4096 };
 /// Subjects looked at to find out whether there are few.
 const LOOKED_AT_MAX: usize = 16 * FEW;
 /// With more new subjects than this, the few are found again.

@@ -28,7 +28,7 @@ pub use memo::Memo;
 use subjects::Subjects;
 
 /// How many of the latest deletions are remembered, for selections that have counted.
-const REMOVED_MAX: usize = 4096;
+const REMOVED_MAX: usize = if cfg!(test) { 64 } else { 4096 };
 /// Keeping up to this many, a purge walks back over them.
 const WALKED_BACK_MAX: u64 = 1024;
 
@@ -273,16 +273,7 @@ impl Index {
     /// Takes out everything below a sequence.
     fn remove_below(&mut self, below: Seq, gone: Gone<'_>) {
         let all = below > self.state.last_seq;
-        loop {
-            let Some(chunk) = self.chunks.get(0) else {
-                break;
-            };
-            if chunk.seq(chunk.len() - 1) >= below {
-                break;
-            }
-            let Some(chunk) = self.chunks.pop_front() else {
-                break;
-            };
+        while let Some(chunk) = self.chunks.pop_below(below) {
             for (seq, entry) in chunk.entries() {
                 self.forget(seq, &entry, gone);
                 if !all {

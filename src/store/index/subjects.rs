@@ -16,7 +16,7 @@ use crate::store::{Seq, SubjectState};
 use crate::subject::{self, SubjectHash};
 
 /// How many of the latest numbers given out are remembered at least.
-const NAMED_MIN: usize = 1024;
+const NAMED_MIN: usize = if cfg!(test) { 16 } else { 1024 };
 
 /// A subject.
 #[derive(Debug, Default)]

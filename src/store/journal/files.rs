@@ -334,12 +334,4 @@ impl Files {
             self.next_bytes = self.wanted_bytes;
         }
     }
-
-    /// Files that are open.
-    pub fn open(&self) -> impl Iterator<Item = FileNumber> {
-        let numbered = self.files.iter().enumerate();
-        numbered
-            .filter(|(_, file)| matches!(file.status, Status::Spare | Status::Used))
-            .map(|(i, _)| FileNumber(i as u32))
-    }
 }

@@ -97,6 +97,8 @@ pub(crate) struct Log {
     keys: Keys,
     random: Prng,
     active: Option<Slot>,
+    /// Segments that have records but no file yet.
+    claimed: usize,
     open: Option<OpenFrame>,
     queue: VecDeque<SealedFrame>,
     queued_bytes: usize,
@@ -110,6 +112,8 @@ pub(crate) struct Log {
     freeing: VecDeque<(u64, Slot)>,
     /// The active segment is what was kept in reserve.
     in_reserve: bool,
+    /// Since the disk is full, a message was refused.
+    has_refused: bool,
     /// Files that were written to since they were synced.
     unsynced: Vec<FileNumber>,
     poisoned: bool,
@@ -125,6 +129,7 @@ impl Log {
             keys,
             random,
             active: None,
+            claimed: 0,
             open: None,
             queue: VecDeque::new(),
             queued_bytes: 0,
@@ -135,6 +140,7 @@ impl Log {
             durable: 0,
             freeing: VecDeque::new(),
             in_reserve: false,
+            has_refused: false,
             unsynced: Vec::new(),
             poisoned: false,
             pool: Vec::new(),
@@ -237,13 +243,6 @@ impl Log {
         }
     }
 
-    /// Number of the frame in which the next record will be, if it fits.
-    pub fn next_position(&self) -> u64 {
-        self.open
-            .as_ref()
-            .map_or(self.next_number, |open| open.number)
-    }
-
     pub fn next_generation(&self) -> u64 {
         self.next_generation
     }
@@ -280,7 +279,7 @@ impl Log {
     pub fn refusal(&self) -> Option<Refused> {
         if self.poisoned {
             Some(Refused::Poisoned)
-        } else if self.files.is_full() && self.in_reserve {
+        } else if self.files.is_full() && (self.in_reserve || self.has_refused) {
             Some(Refused::Full)
         } else {
             None
@@ -333,6 +332,7 @@ impl Log {
             return Err(Refused::Full);
         }
         if !self.files.is_full() {
+            self.has_refused = false;
             self.in_reserve = false;
         }
         if self.queued_bytes > BACKLOG_BYTES_MAX {
@@ -368,9 +368,10 @@ impl Log {
 
     /// Goes on in another segment.
     fn roll(&mut self, span: usize, content: bool) -> Result<(), Refused> {
-        let claimed = self.claimed();
+        let claimed = self.claimed;
         let full = self.files.is_full();
         if full && (content || self.files.ready() <= claimed) {
+            self.has_refused |= content;
             return Err(Refused::Full);
         }
         let marks = self.segments().count() + 1;
@@ -427,19 +428,13 @@ impl Log {
             ..Segment::none()
         };
         self.active = Some(slot as Slot);
+        self.claimed += 1;
         self.in_reserve = full;
         self.begin_frame(slot as Slot, 0, least);
         let open = self.open.as_mut().expect("it was begun");
         open.push(Kind::Segments, StreamNumber::default(), &[&body], None);
         self.scratch = body;
         Ok(())
-    }
-
-    /// Segments that have records but no file yet.
-    fn claimed(&self) -> usize {
-        self.segments()
-            .filter(|(_, segment)| segment.file.is_none())
-            .count()
     }
 
     fn begin_frame(&mut self, slot: Slot, start: usize, span: usize) {
@@ -503,10 +498,11 @@ impl Log {
             if let Some(file) = self.files.take(planned).or_else(|| self.files.take(least)) {
                 self.segments[slot].bytes = self.files.bytes(file) as usize;
                 self.segments[slot].file = Some(file);
+                self.claimed -= 1;
                 least = 0;
             }
         }
-        self.files.provide(self.claimed(), least, requests);
+        self.files.provide(self.claimed, least, requests);
         let Some(file) = self.segments[slot].file else {
             return;
         };
@@ -581,8 +577,9 @@ impl Log {
     }
 
     /// What a checkpoint says of a segment that is not replayed from its beginning.
-    pub fn restored(&mut self, slot: Slot, live_bytes: u64, logged_bytes: u64) {
+    pub fn restored(&mut self, slot: Slot, end: usize, live_bytes: u64, logged_bytes: u64) {
         if let Some(segment) = self.segments.get_mut(slot as usize) {
+            segment.end = end;
             segment.live_bytes = live_bytes;
             segment.logged_bytes = logged_bytes.max(live_bytes);
         }

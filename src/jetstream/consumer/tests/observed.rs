@@ -35,6 +35,11 @@ fn priorities() {
     play(include_str!("observed/priorities.txt"));
 }
 
+#[test]
+fn more() {
+    play(include_str!("observed/more.txt"));
+}
+
 /// Plays each script of a file, and compares.
 fn play(text: &str) {
     let mut differences = String::new();
@@ -333,7 +338,7 @@ fn config(json: &Value) -> ConsumerConfig {
         filter_subjects: texts("filter_subjects"),
         replay_policy: match json["replay_policy"].as_str() {
             Some("original") => ReplayPolicy::Original,
-            _ => ReplayPolicy::Instant,
+            _ => ReplayPolicy::default(),
         },
         sample_freq: text("sample_freq"),
         max_waiting: or(number("max_waiting"), 512),

@@ -1,6 +1,10 @@
-//! A consumer's `o.dat`: how far it has come.
+//! How far something has come: a consumer, in its `o.dat`, and a stream that others are sourced into, in
+//! `sources.db`.
+
+use std::collections::BTreeMap;
 
 use super::super::{ConsumerState, Damage, Delivered, Position, varint};
+use crate::store::Seq;
 
 const MAGIC: u8 = 22;
 const NANOS: i64 = 1_000_000_000;
@@ -63,12 +67,52 @@ pub fn read_consumer_state(file: &[u8]) -> Result<ConsumerState, Damage> {
     Ok(state)
 }
 
+/// Reads the last sequence of each source.
+///
+/// # Errors
+/// When it is no such file.
+pub fn read_sources(file: &[u8]) -> Result<BTreeMap<String, Seq>, Damage> {
+    const VERSION: u8 = 1;
+    // Behind the count, the stream's own sequence up to which it counts.
+    const HEAD_BYTES: usize = 1 + 8 + 8;
+    let damage = Damage::at(0, "not a state of sources");
+    let head: &[u8; HEAD_BYTES] = file.first_chunk().ok_or(damage)?;
+    let (&version, count) = head.split_first().expect("it is longer");
+    if version != VERSION {
+        return Err(damage);
+    }
+    let count = u64::from_le_bytes(*count.first_chunk().expect("it is longer"));
+    let mut from = Cursor {
+        file,
+        at: HEAD_BYTES,
+    };
+    let mut sources = BTreeMap::new();
+    for _ in 0..count {
+        let damage = from.damage();
+        let name = std::str::from_utf8(from.string()?).map_err(|_| damage)?;
+        let name = name.to_owned();
+        let seq = from.unsigned()?;
+        let _identity = from.string()?;
+        sources.insert(name, seq);
+    }
+    Ok(sources)
+}
+
 struct Cursor<'a> {
     file: &'a [u8],
     at: usize,
 }
 
-impl Cursor<'_> {
+impl<'a> Cursor<'a> {
+    fn string(&mut self) -> Result<&'a [u8], Damage> {
+        let damage = self.damage();
+        let bytes = usize::try_from(self.unsigned()?).map_err(|_| damage)?;
+        let rest = &self.file[self.at..];
+        let string = rest.get(..bytes).ok_or(damage)?;
+        self.at += bytes;
+        Ok(string)
+    }
+
     fn damage(&self) -> Damage {
         Damage::at(self.at, "consumer's state is corrupt")
     }

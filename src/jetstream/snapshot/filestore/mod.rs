@@ -11,7 +11,7 @@ mod meta;
 mod ranges;
 
 pub use block::{RECORD_HEAD_BYTES, Record, Records, last_checksum, unpack};
-pub use consumer::read_consumer_state;
+pub use consumer::{read_consumer_state, read_sources};
 pub use index::{Index, IndexBlock};
 pub use meta::{Meta, read_meta, time_of, verify_meta};
 pub use ranges::Ranges;
