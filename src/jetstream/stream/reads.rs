@@ -256,7 +256,12 @@ impl Stream {
             is_held: false,
         };
         let mut budget = SENT_AT_ONCE;
-        match self.read_on(world, &mut read, &mut budget) {
+        let step = self.read_on(world, &mut read, &mut budget);
+        // Alone it decides whether there is something to do at once.
+        if self.reads.list.is_empty() {
+            self.reads.are_blocked = step != Step::Sent;
+        }
+        match step {
             Step::Ended => {}
             Step::Later => self.reads.list.push_back(read),
             Step::SentLast => {
