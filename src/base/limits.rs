@@ -36,6 +36,12 @@ pub const LAGGING_STALL_MS_MAX: u64 = 50;
 /// full it is: it will be cut off as a slow consumer and should not cost the healthy.
 pub const STALL_PROGRESS_MS: u64 = 50;
 
+/// Bytes on their way to a shard's disk above which connections that publish to its streams are
+/// paused: half a second of a slow disk, many flushes of a fast one.
+pub const UNFLUSHED_HIGH_WATER_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes below which they go on.
+pub const UNFLUSHED_LOW_WATER_BYTES: usize = 8 * 1024 * 1024;
+
 /// A carry buffer larger than this is given back once it is empty.
 pub const CARRY_KEPT_MAX_BYTES: usize = 1024;
 

@@ -24,7 +24,7 @@ use crate::proto::client::Bounds;
 use crate::proto::connect::{ConnectError, ConnectOptions};
 
 /// A connection whose input is held back until this destination has drained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Publisher {
     /// The shard of the connection.
     pub shard: ShardId,

@@ -185,7 +185,7 @@ impl Shard {
     }
 
     /// Holds back a publisher, or lets it go on, wherever it is.
-    fn hold(&mut self, publisher: Publisher, hold: bool, fx: &mut Effects) {
+    pub(super) fn hold(&mut self, publisher: Publisher, hold: bool, fx: &mut Effects) {
         if publisher.shard == self.id {
             self.hold_local(publisher.conn, hold, fx);
         } else {

@@ -15,6 +15,7 @@ use super::{Effects, Level, Shard};
 use crate::auth::definition::{JetStreamAccess, JetStreamLimits};
 use crate::base::deadlines::Millis;
 use crate::base::ids::{AccountId, ConnId, ShardId};
+use crate::base::limits::{UNFLUSHED_HIGH_WATER_BYTES, UNFLUSHED_LOW_WATER_BYTES};
 use crate::jetstream::api::check_stream::Limits;
 use crate::jetstream::api::responses::AccountLimits;
 use crate::jetstream::engine::{AccountFacts, Arrival, Engine, Host, Sink};
@@ -128,6 +129,8 @@ pub(super) struct Streams {
     /// What was published last took somebody over the mark.
     is_pressed: bool,
     rest: Vec<u8>,
+    /// Who is held back until the disk has caught up.
+    waiting: HashSet<Publisher>,
     /// Nanoseconds from 1970 to the zero of the fine clock.
     unix_at_fine_zero: i64,
 }
@@ -245,11 +248,40 @@ impl Shard {
                     engine.arrived(now, place.sink, &arrivals.get(place), out);
                 }
             });
+            self.hold_for_disk(&arrivals.places, fx);
             arrivals.places.clear();
             arrivals.bytes.clear();
             if arrivals.bytes.capacity() <= 1 << 20 {
                 self.streams.spare = arrivals;
             }
+        }
+    }
+
+    /// Too much waits for the disk: who has fed it waits too.
+    fn hold_for_disk(&mut self, places: &[Place], fx: &mut Effects) {
+        let unflushed = self.engine().map_or(0, Engine::unflushed_bytes);
+        if unflushed <= UNFLUSHED_HIGH_WATER_BYTES {
+            return;
+        }
+        for place in places {
+            let publisher = place.publisher;
+            if publisher.conn != NO_CONN && self.streams.waiting.insert(publisher) {
+                self.counters.stalls += 1;
+                self.hold(publisher, true, fx);
+            }
+        }
+    }
+
+    /// The disk has caught up, or nothing is brought to it any more: they go on.
+    fn end_hold_for_disk(&mut self, fx: &mut Effects) {
+        let is_low = |engine: &Engine| {
+            engine.unflushed_bytes() < UNFLUSHED_LOW_WATER_BYTES || engine.is_refusing()
+        };
+        if self.streams.waiting.is_empty() || !self.engine().is_some_and(is_low) {
+            return;
+        }
+        for publisher in std::mem::take(&mut self.streams.waiting) {
+            self.hold(publisher, false, fx);
         }
     }
 
@@ -494,6 +526,7 @@ impl Shard {
         self.with_engine(fx, |engine, now, out| {
             engine.disk_completed(now, store, completion, out);
         });
+        self.end_hold_for_disk(fx);
     }
 
     /// What has come this turn is flushed.

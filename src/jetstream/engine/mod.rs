@@ -507,6 +507,12 @@ impl Engine {
         stores.all(|store| store.durable() >= store.position() || store.refusal().is_some())
     }
 
+    /// Whether a store takes nothing now.
+    pub fn is_refusing(&self) -> bool {
+        let mut stores = self.shelves.iter().map(|shelf| &shelf.store);
+        stores.any(|store| store.refusal().is_some())
+    }
+
     /// Bytes that have arrived and are not on the disk.
     pub fn unflushed_bytes(&self) -> usize {
         let stores = self.shelves.iter();
