@@ -270,6 +270,16 @@ impl Store {
             if !due && !wanted || !self.core.erasure.is_idle() {
                 return;
             }
+            // Its names must be free: the one that was read, or one that was given up, is still
+            // being put away.
+            let requests = &self.core.requests;
+            let aside = [Purpose::Forgotten, Purpose::DiscardCheckpoint];
+            if aside
+                .into_iter()
+                .any(|purpose| requests.is_under_way(purpose))
+            {
+                return;
+            }
             self.begin_checkpoint();
         }
         let Some(mut writer) = self.checkpoints.writer.take() else {

@@ -102,6 +102,17 @@ impl Requests {
         Some(purpose)
     }
 
+    /// Whether something for that is under way.
+    pub fn is_under_way(&self, purpose: Purpose) -> bool {
+        let closing = self.closing.iter().map(|(_, purpose)| purpose);
+        let mut all = self
+            .under_way
+            .values()
+            .map(|(purpose, _)| purpose)
+            .chain(closing);
+        all.any(|other| *other == purpose)
+    }
+
     pub fn drain(&mut self, out: &mut Vec<Submission>) {
         out.append(&mut self.out);
     }
