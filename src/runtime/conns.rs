@@ -92,12 +92,15 @@ impl Conn {
 pub struct Conns {
     slots: Vec<Conn>,
     free: Vec<u32>,
+    /// Slots that are never given out.
+    reserved: usize,
 }
 
 impl Conns {
     /// Has a slot never given to a socket: the shard uses it itself.
     pub fn reserve(&mut self) {
         self.slots.push(Conn::default());
+        self.reserved += 1;
     }
 
     /// Gives a socket a slot.
@@ -146,7 +149,7 @@ impl Conns {
 
     /// Connections in use.
     pub fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.slots.len() - self.free.len() - self.reserved
     }
 
     /// A client's connection that is not being closed.
