@@ -355,18 +355,7 @@ impl Engine {
     ) {
         self.pump(now, host);
         for place in std::mem::take(&mut self.dirty) {
-            let Some(hosted) = self.assets[place as usize].as_deref_mut() else {
-                continue;
-            };
-            let store = &mut self.shelves[hosted.shelf].store;
-            let Some(mut messages) = store.stream(hosted.number) else {
-                continue;
-            };
-            hosted.asset.before_flush(&mut messages);
-            hosted.is_dirty = hosted.asset.is_dirty();
-            if hosted.is_dirty {
-                self.dirty.push(place);
-            }
+            self.write_facts(place);
         }
         let mut submissions = Vec::new();
         for number in 0..self.shelves.len() {
@@ -379,6 +368,22 @@ impl Engine {
                 held.release(store.durable(), host);
             }
             self.take_news(now, number, host);
+        }
+    }
+
+    /// Writes what is to be known of a stream's consumers.
+    fn write_facts(&mut self, place: u32) {
+        let Some(hosted) = self.assets[place as usize].as_deref_mut() else {
+            return;
+        };
+        let store = &mut self.shelves[hosted.shelf].store;
+        let Some(mut messages) = store.stream(hosted.number) else {
+            return;
+        };
+        hosted.asset.before_flush(&mut messages);
+        hosted.is_dirty = hosted.asset.is_dirty();
+        if hosted.is_dirty {
+            self.dirty.push(place);
         }
     }
 
@@ -494,6 +499,12 @@ impl Engine {
                 asset.end(super::consumer::End::Shutdown, around);
             });
         }
+        for place in std::mem::take(&mut self.dirty) {
+            self.write_facts(place);
+        }
+        for shelf in &mut self.shelves {
+            shelf.store.shut_down();
+        }
     }
 
     /// Why its streams will never be there.
@@ -501,10 +512,10 @@ impl Engine {
         self.shelves.iter().find_map(|shelf| shelf.store.failed())
     }
 
-    /// Whether all that was accepted is on disk, or cannot be brought there.
+    /// Whether all that was accepted is on disk after [`Self::stop`], or cannot be brought there.
     pub fn is_stored(&self) -> bool {
         let mut stores = self.shelves.iter().map(|shelf| &shelf.store);
-        stores.all(|store| store.durable() >= store.position() || store.refusal().is_some())
+        stores.all(|store| store.is_shut_down() || store.refusal().is_some())
     }
 
     /// Whether a store takes nothing now.
