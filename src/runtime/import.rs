@@ -147,6 +147,7 @@ fn import(
     let keys = Keys::new(import.keys.iter().cloned());
     let mut rows = Vec::new();
     let mut outcome = Outcome::Whole;
+    let mut stopped = false;
     for place in places {
         let mut one = One {
             files: &mut files,
@@ -156,9 +157,20 @@ fn import(
             say: &mut say,
             tally: Tally::default(),
             consumers: 0,
+            home: None,
         };
-        let moved = one.go(&place).map_err(Refusal)?;
+        let moved = one.go(&place);
         let (tally, consumers) = (one.tally, one.consumers);
+        let moved = match (moved, one.home) {
+            (Ok(moved), _) => moved,
+            (Err(why), home) => {
+                // What there is of it must not be taken for the stream.
+                let _ = home.map(|home| targets.delete(&home));
+                say(&format_args!("{} > {}: {why}", place.account, place.stream));
+                stopped = true;
+                Moved::LeftOut
+            }
+        };
         let result = match moved {
             Moved::Verified => "yes",
             Moved::Salvaged => "in part",
@@ -173,9 +185,15 @@ fn import(
             consumers,
             result,
         });
+        if stopped {
+            break;
+        }
     }
-    targets.finish().map_err(Refusal)?;
-    if files.census().map_err(Refusal)? != before {
+    if let Err(why) = targets.finish() {
+        say(&why);
+        outcome = Outcome::Partial;
+    }
+    if files.census().ok() != Some(before) {
         say(
             &"The source has changed meanwhile: a server is using it. Stop it, and import into an empty store again.",
         );
@@ -204,6 +222,8 @@ struct One<'a> {
     say: &'a mut dyn FnMut(&dyn fmt::Display),
     tally: Tally,
     consumers: usize,
+    /// Where it is moved to, once that has begun.
+    home: Option<Home>,
 }
 
 impl One<'_> {
@@ -244,6 +264,7 @@ impl One<'_> {
         let (meta, options) = adopted::stored_form(stream.meta().created, config);
         let key = adopted::key(&place.account, &place.stream);
         let home = self.targets.create(&key, &meta, options)?;
+        self.home = Some(home);
 
         let mut moving = Moving::new(config, stream.sources());
         let mut too_large = None;

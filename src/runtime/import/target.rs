@@ -37,6 +37,7 @@ pub struct Targets {
 }
 
 /// A stream in one of them.
+#[derive(Clone, Copy)]
 pub struct Home {
     target: usize,
     number: StreamNumber,
