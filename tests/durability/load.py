@@ -158,7 +158,15 @@ class Load:
         acked, ack_sent = ledger.acked[consumer], ledger.ack_sent[consumer]
         queue = asyncio.Queue()
         inbox = f"_INBOX.{id(queue):x}.{consumer}"
-        client.subscribe(inbox, queue.put_nowait)
+
+        def arrived(message):
+            # Looked at as it comes: what waits in the queue may be acknowledged meanwhile.
+            if not message.status and int(message.reply.split(".")[-4]) in acked:
+                sequence = message.reply.split(".")[-4]
+                ledger.again.append(f"{ledger.name}/{consumer}: sequence {sequence} comes again, its acknowledgement was confirmed")
+            queue.put_nowait(message)
+
+        client.subscribe(inbox, arrived)
         request = json.dumps({"batch": BATCH, "expires": 1_000_000_000}).encode()
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{ledger.name}.{consumer}"
         open_requests = 0
@@ -179,8 +187,6 @@ class Load:
                 continue
             open_requests -= 1
             sequence = int(message.reply.split(".")[-4])
-            if sequence in acked:
-                ledger.again.append(f"{ledger.name}/{consumer}: sequence {sequence} comes again, its acknowledgement was confirmed")
             ack_sent.add(sequence)
             client.ask(message.reply, b"+ACK", lambda answer, sequence=sequence: None if answer.status else acked.add(sequence))
 
