@@ -372,7 +372,7 @@ fn read(stream: &str, snapshot: &[u8], messages: &mut impl Messages) -> Held {
         reader.push(piece);
         loop {
             match reader
-                .next()
+                .next_item()
                 .unwrap_or_else(|damage| panic!("{stream}: {damage}"))
             {
                 Read::More | Read::Nothing => break,

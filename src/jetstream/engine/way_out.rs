@@ -11,7 +11,10 @@ use crate::jetstream::{Outgoing, Outlet, Reached};
 
 /// Which streams want to know whether anybody listens to a subject, as often as they want it.
 #[derive(Debug, Default)]
-pub struct Watchers(HashMap<(AccountId, Box<[u8]>), SmallVec<[u32; 2]>>);
+pub struct Watchers(HashMap<Subject, SmallVec<[u32; 2]>>);
+
+/// A subject of an account.
+type Subject = (AccountId, Box<[u8]>);
 
 impl Watchers {
     /// The streams that watch a subject, each once.

@@ -334,7 +334,7 @@ impl Receiving {
                 return Received::Again;
             }
             if let Some(reply) = &self.open {
-                let taken = match self.reader.next() {
+                let taken = match self.reader.next_item() {
                     Err(damage) => Err(damage.to_string()),
                     Ok(Read::Item(item)) => {
                         turn_bytes += match &item {

@@ -60,7 +60,7 @@ pub enum Item<'a> {
     },
 }
 
-/// What [`Reader::next`] finds.
+/// What [`Reader::next_item`] finds.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Read<'a> {
     /// An item.
@@ -138,7 +138,7 @@ impl Reader {
     /// # Errors
     /// When it is damaged; offsets are in the decoded stream, or where it cannot be decoded, in the
     /// encoded one. Nothing after that means anything.
-    pub fn next(&mut self) -> Result<Read<'_>, Damage> {
+    pub fn next_item(&mut self) -> Result<Read<'_>, Damage> {
         loop {
             if self.at > READ_BYTES_MAX || self.at == self.plain.len() {
                 self.plain.drain(..self.at);

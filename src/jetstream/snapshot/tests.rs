@@ -70,7 +70,7 @@ fn read(snapshot: &[u8], piece_bytes: usize) -> Result<Held, Damage> {
     let (mut reader, mut held) = (Reader::new("S"), Held::default());
     for piece in snapshot.chunks(piece_bytes) {
         reader.push(piece);
-        while let Read::Item(item) = reader.next()? {
+        while let Read::Item(item) = reader.next_item()? {
             held.take(item);
         }
     }
@@ -131,7 +131,7 @@ fn stream(random: &mut Prng) -> (Naive, StreamState, Held) {
     naive
         .skip_to(naive.state.last_seq + u64::from(random.below(2)), 5)
         .expect("it does");
-    let of = naive.state().clone();
+    let of = *naive.state();
     let state = StreamState {
         messages: of.messages,
         bytes: of.bytes,
@@ -344,7 +344,8 @@ fn what_is_wrong_with_the_old_format_is_said() {
     let meta = || ("meta.inf", samples::bytes(samples::META));
     let sum = || ("meta.sum", samples::bytes(samples::META_SUM));
     let block = |name: &'static str| (name, samples::bytes(samples::BLOCK));
-    let cases: Vec<(&str, Vec<(&str, Vec<u8>)>)> = vec![
+    type Members<'a> = Vec<(&'a str, Vec<u8>)>;
+    let cases: Vec<(&str, Members<'_>)> = vec![
         ("snapshot without a meta.inf", vec![]),
         (
             "block of messages in the wrong place",
@@ -429,7 +430,7 @@ fn damage_is_found_and_ends() {
             framer.finish(&mut framed);
             let mut reader = Reader::new("S");
             reader.push(&framed);
-            while let Ok(Read::Item(_)) = reader.next() {}
+            while let Ok(Read::Item(_)) = reader.next_item() {}
         }
     }
 }
