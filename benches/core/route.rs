@@ -28,6 +28,7 @@ pub fn settings(shards: usize) -> Settings {
             auth_required: false,
             tls: None,
             xkey: None,
+            jetstream: None,
         },
         debug: false,
         trace: false,

@@ -335,7 +335,7 @@ impl Feed {
             return None;
         }
         self.stream_seq = delivered.stream_seq;
-        self.lag = delivered.pending;
+        self.lag = delivered.pending.saturating_sub(1);
         let mut subject = Vec::new();
         let seen = message.subject;
         if !self
@@ -386,13 +386,25 @@ impl Feed {
             self.retry(now, true, feeder);
             return;
         }
+        let policy = answer["config"]["ack_policy"].as_str();
+        if self.source.consumer.is_some() && policy != Some("flow_control") {
+            let code = match self.is_mirror {
+                true => Code::MirrorConsumerRequiresAckFC,
+                false => Code::SourceConsumerRequiresAckFC,
+            };
+            self.error = Some(code.into());
+            self.retry(now, true, feeder);
+            return;
+        }
         if let Some(name) = answer["name"].as_str() {
             self.consumer = name.to_owned();
         }
         self.error = None;
         self.failures = 0;
         self.heard_at = Some(now.mono_ms);
-        self.lag = answer["num_pending"].as_u64().unwrap_or(0);
+        if self.consumer_seq == 0 {
+            self.lag = answer["num_pending"].as_u64().unwrap_or(0);
+        }
         self.phase = Phase::Fed;
     }
 
