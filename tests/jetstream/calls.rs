@@ -141,6 +141,7 @@ fn every_error_code_is_accounted_for() {
         for case in File::read(path).cases {
             for step in &case.steps {
                 let waited_for = step.line().strip_prefix("until \"");
+                let waited_for = waited_for.map(|text| text.trim_start_matches(':'));
                 for text in step.expected.iter().map(String::as_str).chain(waited_for) {
                     let codes = text.split("\"err_code\":").skip(1).chain(waited_for);
                     returned.extend(codes.filter_map(|code| code.get(..5)?.parse::<u64>().ok()));

@@ -480,6 +480,10 @@ impl Log {
             self.close_frame();
         }
         let Some(front) = self.queue.front() else {
+            if self.files.is_full() {
+                // Nothing is taken while it is full, so nothing else asks whether there is room again.
+                self.files.provide(self.claimed, 0, requests);
+            }
             return;
         };
         let slot = front.slot as usize;
