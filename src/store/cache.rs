@@ -5,6 +5,7 @@
 //! as well. A block that cannot be read as one is read in pieces, so that a bad sector costs no
 //! more than what is in it.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use super::io::{AlignedBuffer, BLOCK_BYTES, Failure, FileId, Work};
@@ -58,6 +59,8 @@ pub(crate) struct Cache {
     stretched: usize,
     hand: usize,
     reading: usize,
+    /// Where the block was that was looked for last: nearly always the next one is the same.
+    recent: Cell<u32>,
 }
 
 /// The file of a segment, and how long it is.
@@ -78,7 +81,24 @@ impl Cache {
             stretched: 0,
             hand: 0,
             reading: 0,
+            recent: Cell::new(0),
         }
+    }
+
+    /// The place of a block, if it is here or on its way.
+    #[inline]
+    fn place(&self, name: Name) -> Option<u32> {
+        let recent = self.recent.get();
+        if self
+            .blocks
+            .get(recent as usize)
+            .is_some_and(|block| block.name == name)
+        {
+            return Some(recent);
+        }
+        let &place = self.places.get(&name)?;
+        self.recent.set(place);
+        Some(place)
     }
 
     pub fn bytes(&self) -> usize {
@@ -118,6 +138,32 @@ impl Cache {
         found
     }
 
+    /// The bytes of a segment from `from` to `to` will be looked at soon: asks for what is not here,
+    /// if not too much is on its way. Whether something is not.
+    pub fn expect(
+        &mut self,
+        source: Source,
+        from: usize,
+        to: usize,
+        requests: &mut Requests,
+    ) -> bool {
+        let first = (from / CACHE_BLOCK_BYTES) as u32;
+        let last = (to.saturating_sub(1) / CACHE_BLOCK_BYTES) as u32;
+        let mut is_missing = false;
+        for number in first..=last {
+            match self.place((source.slot, number)) {
+                Some(place) => is_missing |= self.blocks[place as usize].buffer.is_empty(),
+                None => {
+                    is_missing = true;
+                    if self.reading < READS_MAX {
+                        self.ask(source, number, requests);
+                    }
+                }
+            }
+        }
+        is_missing
+    }
+
     /// Gives back what a long record has needed.
     fn shrink(&mut self) {
         while self.blocks.len() > self.blocks_max
@@ -135,7 +181,7 @@ impl Cache {
         to: usize,
         requests: &mut Requests,
     ) -> Found {
-        let Some(&place) = self.places.get(&(source.slot, number)) else {
+        let Some(place) = self.place((source.slot, number)) else {
             if self.stretched == 0 {
                 self.shrink();
             }
@@ -346,8 +392,8 @@ impl Cache {
             let number = ((start + at) / CACHE_BLOCK_BYTES) as u32;
             let inner = (start + at) % CACHE_BLOCK_BYTES;
             let length = (CACHE_BLOCK_BYTES - inner).min(bytes.len() - at);
-            let place = match self.places.get(&(slot, number)) {
-                Some(&place) => place as usize,
+            let place = match self.place((slot, number)) {
+                Some(place) => place as usize,
                 None => self.make(slot, generation, number),
             };
             let block = &mut self.blocks[place];
@@ -382,7 +428,7 @@ impl Cache {
     pub fn slice(&self, slot: Slot, from: usize, to: usize) -> Option<&[u8]> {
         let number = (from / CACHE_BLOCK_BYTES) as u32;
         let start = number as usize * CACHE_BLOCK_BYTES;
-        let &place = self.places.get(&(slot, number))?;
+        let place = self.place((slot, number))?;
         self.blocks[place as usize]
             .buffer
             .get(from - start..to - start)

@@ -263,6 +263,17 @@ impl Core {
         Ok((self.slice_or_gather(slot, offset, end), length))
     }
 
+    /// A record of about that many bytes will be looked at soon. Whether it is not here.
+    pub fn expect(&mut self, slot: Slot, offset: usize, about: usize) -> bool {
+        if self.log.unwritten(slot, offset).is_some() {
+            return false;
+        }
+        self.source(slot).is_some_and(|source| {
+            let end = (offset + about).min(source.bytes);
+            self.cache.expect(source, offset, end, &mut self.requests)
+        })
+    }
+
     fn slice_or_gather(&mut self, slot: Slot, from: usize, to: usize) -> Held {
         if self.cache.slice(slot, from, to).is_some() {
             return Held::Cached;

@@ -774,6 +774,10 @@ impl Messages for Handle<'_> {
         either!(mut self.get(seq))
     }
 
+    fn expect(&mut self, seq: Seq) -> bool {
+        either!(mut self.expect(seq))
+    }
+
     fn subject(&self, subject: &[u8]) -> Option<SubjectState> {
         either!(self.subject(subject))
     }

@@ -358,23 +358,22 @@ impl Asset {
         self.stream.tell_removed(!self.hearing.is_empty());
     }
 
+    /// Where a consumer has its place, for [`Self::acknowledge`].
+    pub fn consumer_place(&self, name: &str) -> Option<u32> {
+        self.names.get(name).copied()
+    }
+
     /// A client has acknowledged something, or said something else about it.
     pub fn acknowledge<M: Messages, O: Outlet>(
         &mut self,
-        subject: &[u8],
+        place: u32,
+        subject: &AckSubject<'_>,
         reply: &[u8],
         payload: &[u8],
         around: &mut Surroundings<'_, M, O>,
     ) {
-        let Some(subject) = AckSubject::parse(subject) else {
-            return;
-        };
-        let name = std::str::from_utf8(subject.consumer).unwrap_or_default();
-        let Some(&place) = self.names.get(name) else {
-            return;
-        };
         self.with(place, around, |consumer, around| {
-            consumer.acknowledge(&subject, reply, payload, around);
+            consumer.acknowledge(subject, reply, payload, around);
         });
     }
 

@@ -5,7 +5,7 @@ use crate::jetstream::api::requests::{MsgDeleteRequest, PurgeRequest};
 use crate::jetstream::config::{
     AckPolicy, ConsumerConfig, DeliverPolicy, Retention, Storage, StreamConfig,
 };
-use crate::jetstream::consumer::{Desk, Info};
+use crate::jetstream::consumer::{AckSubject, Desk, Info};
 use crate::jetstream::sourcing::Feeder;
 use crate::jetstream::stream::{Arrival, Origin, Outcome, Room, Settings};
 use crate::jetstream::{Now, Outgoing, Outlet, Reached};
@@ -186,7 +186,12 @@ impl Scene {
     }
 
     fn answer(&mut self, message: &[u8], answer: &str) {
-        self.with(|asset, around| asset.acknowledge(message, b"", answer.as_bytes(), around));
+        let subject = AckSubject::parse(message).expect("it is to be acknowledged");
+        self.with(|asset, around| {
+            if let Some(place) = asset.consumer_place(subject.consumer) {
+                asset.acknowledge(place, &subject, b"", answer.as_bytes(), around);
+            }
+        });
     }
 
     fn info(&mut self, name: &str) -> Info {

@@ -26,7 +26,7 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::asset::{Asset, Surroundings};
-use super::consumer::Desk;
+use super::consumer::{AckSubject, Desk};
 use super::stream;
 use crate::base::deadlines::{Deadlines, Millis};
 use crate::base::ids::{AccountId, ShardId};
@@ -160,34 +160,56 @@ impl Engine {
         self.is_recovered
     }
 
-    /// Something has arrived at a sink.
-    pub fn arrived<H: Host>(&mut self, now: Now, sink: Sink, arrival: &Arrival<'_>, host: &mut H) {
-        match sink {
-            Sink::Stream(place) => {
-                let arrival = stream::Arrival {
-                    subject: arrival.subject,
-                    reply: arrival.reply,
-                    headers: arrival.headers,
-                    payload: arrival.payload,
-                    origin: stream::Origin::Client,
-                };
-                self.with(place, now, host, |asset, around| {
-                    asset.arrived(&arrival, around);
-                });
+    /// Messages have arrived at sinks, in this order. What is for the same stream or consumer is handed
+    /// to it together.
+    pub fn arrived<'a, H: Host>(
+        &mut self,
+        now: Now,
+        arrivals: impl Iterator<Item = (Sink, Arrival<'a>)>,
+        host: &mut H,
+    ) {
+        let mut arrivals = arrivals.peekable();
+        while let Some((sink, arrival)) = arrivals.next() {
+            match sink {
+                Sink::Stream(place) => {
+                    self.with(place, now, host, |asset, around| {
+                        asset.arrived(&published(&arrival), around);
+                        while let Some((_, next)) = arrivals.next_if(|(other, _)| *other == sink) {
+                            asset.arrived(&published(&next), around);
+                        }
+                    });
+                }
+                Sink::Feed(place) => {
+                    let message = Outgoing {
+                        to: arrival.to,
+                        subject: arrival.subject,
+                        reply: arrival.reply,
+                        headers: arrival.headers,
+                        payload: arrival.payload,
+                    };
+                    self.with(place, now, host, |asset, around| {
+                        asset.fed(&message, around);
+                    });
+                }
+                Sink::Api => match AckSubject::parse(arrival.to) {
+                    Some(subject) => {
+                        let more = |subject: &AckSubject<'_>| {
+                            let mut ack = None;
+                            arrivals.next_if(|(sink, next)| {
+                                ack = (*sink == Sink::Api && next.account == arrival.account)
+                                    .then(|| AckSubject::parse(next.to))
+                                    .flatten()
+                                    .filter(|next| next.is_of_same_consumer(subject))
+                                    .map(|ack| (ack, *next));
+                                ack.is_some()
+                            })?;
+                            ack
+                        };
+                        self.acknowledged(now, &subject, &arrival, false, more, host);
+                    }
+                    None => self.special(now, &arrival, false, host),
+                },
             }
-            Sink::Feed(place) => {
-                let message = Outgoing {
-                    to: arrival.to,
-                    subject: arrival.subject,
-                    reply: arrival.reply,
-                    headers: arrival.headers,
-                    payload: arrival.payload,
-                };
-                self.with(place, now, host, |asset, around| {
-                    asset.fed(&message, around);
-                });
-            }
-            Sink::Api => self.special(now, arrival, false, host),
         }
     }
 
@@ -538,6 +560,17 @@ impl Engine {
     fn place(&self, account: AccountId, name: &str) -> Option<u32> {
         // Looked up by reference, so that an acknowledgement does not allocate.
         self.names.get(&Key(account, name)).copied()
+    }
+}
+
+/// A message as a stream takes it.
+fn published<'a>(arrival: &Arrival<'a>) -> stream::Arrival<'a> {
+    stream::Arrival {
+        subject: arrival.subject,
+        reply: arrival.reply,
+        headers: arrival.headers,
+        payload: arrival.payload,
+        origin: stream::Origin::Client,
     }
 }
 
