@@ -33,10 +33,10 @@ enum Step {
 }
 
 impl Consumer {
-    /// Delivers at most `budget` messages.
+    /// Delivers at most `budget` messages, and takes those off it.
     pub fn deliver<M: Messages, O: Outlet>(
         &mut self,
-        mut budget: usize,
+        budget: &mut usize,
         around: &mut Around<'_, M, O>,
     ) -> Progress {
         self.is_ready = false;
@@ -51,7 +51,7 @@ impl Consumer {
             if self.held_until().is_some_and(|until| until > now.mono_ms) {
                 return Progress::Idle;
             }
-            if budget == 0 {
+            if *budget == 0 {
                 return Progress::More;
             }
             let again = self.next_again(around);
@@ -68,7 +68,7 @@ impl Consumer {
             };
             match self.send(seq, again, around) {
                 Step::Sent => {
-                    budget -= 1;
+                    *budget -= 1;
                     if seq >= self.expected.half {
                         self.expect_more(seq, around.messages);
                     }

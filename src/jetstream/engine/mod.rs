@@ -39,6 +39,9 @@ use held::Held;
 use snapshots::Snapshots;
 use way_out::{Watchers, WayOut};
 
+/// Messages that consumers deliver in one turn.
+const DELIVERIES_PER_TURN: usize = 256;
+
 /// What is the same for all engines of a server.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -368,14 +371,13 @@ impl Engine {
         }
     }
 
-    /// The turn ends: consumers deliver, and what is to be durable goes to the disk.
+    /// The turn ends: what is to be durable goes to the disk, and what is durable is said.
     pub fn turn_ends<H: Host>(
         &mut self,
         now: Now,
         disk: &mut Vec<(usize, Submission)>,
         host: &mut H,
     ) {
-        self.pump(now, host);
         for place in std::mem::take(&mut self.dirty) {
             self.write_facts(place);
         }
@@ -409,15 +411,25 @@ impl Engine {
         }
     }
 
+    /// Consumers deliver, in turn and not too much: what was acknowledged meanwhile does not wait for
+    /// that, nor does the disk for what it could do.
     fn pump<H: Host>(&mut self, now: Now, host: &mut H) {
+        let mut budget = DELIVERIES_PER_TURN;
         for _ in 0..self.ready.len() {
+            // As it says in the asset.
+            if budget < 2 {
+                break;
+            }
             let Some(place) = self.ready.pop_front() else {
                 break;
             };
+            budget -= 1;
             if let Some(hosted) = self.assets[place as usize].as_deref_mut() {
                 hosted.is_queued = false;
             }
-            self.with(place, now, host, |asset, around| asset.pump(around));
+            self.with(place, now, host, |asset, around| {
+                asset.pump(&mut budget, around)
+            });
         }
     }
 
@@ -426,8 +438,9 @@ impl Engine {
         self.ready.is_empty()
     }
 
-    /// Time has passed.
+    /// Time has passed, or there is something to deliver.
     pub fn tick<H: Host>(&mut self, now: Now, host: &mut H) {
+        self.pump(now, host);
         for number in 0..self.shelves.len() {
             self.shelves[number].store.tick(now.mono_ms);
             self.take_news(now, number, host);
