@@ -20,9 +20,9 @@ use crate::store::{self, Store};
 const DIRECTORY: &str = "jetstream/skein";
 
 /// A store's cache: this part of the memory for all, and for each at least and at most.
-const CACHE_PART: u64 = 64;
+const CACHE_PART: u64 = 256;
 const CACHE_BYTES_MIN: u64 = 32 << 20;
-const CACHE_BYTES_MAX: u64 = 256 << 20;
+const CACHE_BYTES_MAX: u64 = 64 << 20;
 
 /// Where streams are kept if nothing is said, in the directory for temporary files.
 const TEMPORARY: &str = "nats";
@@ -58,8 +58,8 @@ pub fn keys(options: &JetStreamOptions) -> (Option<store::Key>, Option<store::Ke
     (options.key.as_ref().map(key), previous.map(key))
 }
 
-/// What each store may keep of its files in memory: direct I/O leaves nothing in the kernel's cache, so
-/// it is a part of the machine's memory that readers behind the head gain from.
+/// What each store may keep of its files in memory: what was written last goes past the kernel's cache,
+/// and consumers that are not far behind want it.
 fn cache_bytes(memory_bytes: u64, shards: usize) -> usize {
     let part = memory_bytes / CACHE_PART / shards.max(1) as u64;
     part.clamp(CACHE_BYTES_MIN, CACHE_BYTES_MAX) as usize

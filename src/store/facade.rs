@@ -514,7 +514,8 @@ impl Store {
                 slot,
                 generation,
                 block,
-            } => core.block_arrived((slot, generation, block), result, buffer),
+                base,
+            } => core.block_arrived((slot, generation, block), base, result, buffer),
             Purpose::Piece {
                 slot,
                 generation,
