@@ -38,6 +38,9 @@ pub type GroupId = u32;
 /// Where requests to the system account begin.
 const SYSTEM_REQUESTS: &[u8] = b"$SYS.REQ.";
 
+/// One of so many subjects is asked for what it has in common with others.
+const PLANS_PER_PREFIX: u32 = 8;
+
 /// No subscription, no group.
 pub const NONE: u32 = u32::MAX;
 
@@ -194,6 +197,8 @@ pub struct Router {
     by_sid: HashTable<SubId>,
     long_sids: Slab<Box<[u8]>>,
     maxima: hashbrown::HashMap<SubId, u64>,
+    /// Plans made for subjects that may come once.
+    made: u32,
 }
 
 impl Router {
@@ -210,6 +215,7 @@ impl Router {
             by_sid: HashTable::new(),
             long_sids: Slab::default(),
             maxima: hashbrown::HashMap::new(),
+            made: 0,
         }
     }
 
@@ -432,6 +438,56 @@ impl Router {
             return hint;
         }
         self.route_hashed(account, subject, self.hash.of(subject))
+    }
+
+    /// As [`Self::route`], for somebody whose permissions are not remembered with the plan: subjects that
+    /// come once may share one.
+    #[inline]
+    pub fn route_freely(&mut self, account: AccountId, subject: &[u8], hint: PlanId) -> PlanId {
+        if self.plans.holds(hint, account, subject) {
+            return hint;
+        }
+        self.route_once(account, subject)
+    }
+
+    /// As [`Self::route_freely`], for a subject that most probably is another each time.
+    #[inline]
+    pub fn route_once(&mut self, account: AccountId, subject: &[u8]) -> PlanId {
+        let hash = self.hash.of(subject);
+        if let Some(plan) = self.plans.find_by_prefix(account, subject)
+            && !self.account(account).index.has_literal(subject, hash)
+        {
+            self.plans.lend(plan, subject, hash);
+            return plan;
+        }
+        match self.plans.find(account, subject, hash) {
+            Ok(plan) => plan,
+            Err(seat) => {
+                self.make_plan(account, subject, hash, seat);
+                self.note_prefix(account, subject, hash, seat);
+                seat
+            }
+        }
+    }
+
+    /// A plan was made: it may be that of many subjects.
+    fn note_prefix(&mut self, account: AccountId, subject: &[u8], hash: u64, plan: PlanId) {
+        self.made = self.made.wrapping_add(1);
+        if !self.made.is_multiple_of(PLANS_PER_PREFIX) {
+            return;
+        }
+        let Account { index, links, .. } = self.account(account);
+        if links.is_some()
+            || index.has_literal(subject, hash)
+            || has_empty_token(subject)
+            || subject.starts_with(SYSTEM_REQUESTS)
+        {
+            return;
+        }
+        let bytes = index.decisive_bytes(subject);
+        if bytes < subject.len() {
+            self.plans.seat_prefix(account, subject, bytes, plan);
+        }
     }
 
     /// As [`Self::route`], with the subject's hash known.

@@ -5,6 +5,9 @@
 //! no other contender in between. With more subjects than seats most lookups therefore cost one
 //! probe and a fresh match, and nothing is copied or evicted: there is no cliff (nats-server's
 //! cache of 1,024 subjects, swept when full, costs more than it saves there: nats-server#4341).
+//!
+//! Subjects that come once, as those of acknowledgements and replies, have few plans between them:
+//! patterns ask for their first tokens and for nothing behind. Such plans have seats by those tokens.
 
 use smallvec::SmallVec;
 
@@ -19,6 +22,11 @@ pub type PlanId = u32;
 
 /// The seat of plans that are not cached.
 const SCRATCH: PlanId = PLAN_CACHE_SLOTS as PlanId;
+
+/// Seats of plans by the beginnings of subjects; behind all others.
+const PREFIXES: usize = 16;
+/// So many bytes of a subject say which of them is its.
+const PREFIX_KEY_BYTES: usize = 16;
 
 /// A queue group that has a say in a message: one name, on each pattern that matched.
 #[derive(Clone, Debug, Default)]
@@ -269,11 +277,46 @@ struct Seat {
     plan: Plan,
 }
 
+/// What subjects with one plan have in common.
+#[derive(Debug, Default)]
+struct Prefix {
+    /// They begin with it, and no pattern without wildcards is one of them.
+    text: Vec<u8>,
+    /// Separators behind that.
+    separators: usize,
+    account: u32,
+    /// It is good if this is the cache's generation.
+    generation: u32,
+}
+
+impl Prefix {
+    #[inline]
+    fn fits(&self, account: AccountId, subject: &[u8]) -> bool {
+        if self.account != account.0 {
+            return false;
+        }
+        let Some(rest) = subject.strip_prefix(&self.text[..]) else {
+            return false;
+        };
+        // A token must not be empty.
+        let (mut separators, mut start) = (0, 0);
+        for at in memchr::memchr_iter(b'.', rest) {
+            if at == start {
+                return false;
+            }
+            start = at + 1;
+            separators += 1;
+        }
+        separators == self.separators && start < rest.len()
+    }
+}
+
 /// Plans made before, by subject.
 #[derive(Debug)]
 pub struct PlanCache {
     tags: Box<[Tag]>,
     seats: Box<[Seat]>,
+    prefixes: [Prefix; PREFIXES],
     generation: u32,
 }
 
@@ -285,9 +328,12 @@ impl Default for PlanCache {
             generation: 0,
         };
         Self {
-            // One more for the scratch seat, which is never valid.
-            tags: vec![empty; PLAN_CACHE_SLOTS + 1].into_boxed_slice(),
-            seats: (0..=PLAN_CACHE_SLOTS).map(|_| Seat::default()).collect(),
+            // Some more for the scratch seat and those of prefixes, which hold no single subject.
+            tags: vec![empty; PLAN_CACHE_SLOTS + 1 + PREFIXES].into_boxed_slice(),
+            seats: (0..PLAN_CACHE_SLOTS + 1 + PREFIXES)
+                .map(|_| Seat::default())
+                .collect(),
+            prefixes: Default::default(),
             generation: 1,
         }
     }
@@ -317,7 +363,7 @@ impl PlanCache {
 
     /// Remembers that a set of permissions allows publishing the plan's subject.
     pub fn allow(&mut self, plan: PlanId, permissions: u64) {
-        if plan != SCRATCH {
+        if plan < SCRATCH {
             let allowed = &mut self.seats[plan as usize].plan.allowed;
             *allowed = [permissions, allowed[0]];
         }
@@ -362,6 +408,55 @@ impl PlanCache {
             tag.contender = contender;
             Err(SCRATCH)
         }
+    }
+
+    /// Where the plan of subjects that begin like this one has its seat.
+    #[inline]
+    fn prefix_place(subject: &[u8]) -> Option<usize> {
+        let key = u128::from_le_bytes(*subject.first_chunk::<PREFIX_KEY_BYTES>()?);
+        let key = (key ^ (key >> 64)) as u64;
+        Some((key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60) as usize)
+    }
+
+    /// The plan of subjects that begin like this one, if it is a plan for this one as well unless a
+    /// pattern without wildcards is just this subject.
+    #[inline]
+    pub(super) fn find_by_prefix(&self, account: AccountId, subject: &[u8]) -> Option<PlanId> {
+        let place = Self::prefix_place(subject)?;
+        let prefix = &self.prefixes[place];
+        let is_its = prefix.generation == self.generation && prefix.fits(account, subject);
+        is_its.then_some(SCRATCH + 1 + place as PlanId)
+    }
+
+    /// Turns a plan of [`PlanCache::find_by_prefix`] into this subject's.
+    #[inline]
+    pub(super) fn lend(&mut self, plan: PlanId, subject: &[u8], hash: u64) {
+        let first = &mut self.seats[plan as usize].plan.first;
+        first.hash = hash;
+        first.head.set(b"MSG ", subject);
+    }
+
+    /// The plan, which is this subject's, is that of all that begin with its first `bytes` bytes and have
+    /// as many tokens.
+    pub(super) fn seat_prefix(
+        &mut self,
+        account: AccountId,
+        subject: &[u8],
+        bytes: usize,
+        plan: PlanId,
+    ) {
+        let Some(place) = Self::prefix_place(subject) else {
+            return;
+        };
+        let prefix = &mut self.prefixes[place];
+        prefix.text.clear();
+        prefix.text.extend_from_slice(&subject[..bytes]);
+        prefix.separators = memchr::memchr_iter(b'.', &subject[bytes..]).count();
+        prefix.account = account.0;
+        prefix.generation = self.generation;
+        let (seats, shared) = self.seats.split_at_mut(SCRATCH as usize + 1);
+        shared[place].account = account.0;
+        shared[place].plan.clone_from(&seats[plan as usize].plan);
     }
 
     /// Seats a subject and returns its plan, empty.

@@ -165,3 +165,72 @@ fn subjects_with_empty_tokens_reach_nobody() {
         assert_eq!(plan.first.plain.len(), reached, "{subject}");
     }
 }
+
+/// Subjects that come once, among patterns that come and go: shared plans are those that would have been
+/// made for each.
+#[test]
+fn plans_by_prefix_agree_with_the_model() {
+    const FIRST: [&str; 3] = [
+        "aaaaaaaa.aaaaaaaa",
+        "aaaaaaaa.bbbbbbbb",
+        "b.cccccccccccccccccc",
+    ];
+    let mut shared = 0;
+    for seed in 0..6 {
+        let mut prng = Prng::new(seed);
+        let mut router = Router::new(SubjectHash::new(seed));
+        let mut first = NONE;
+        let mut model: Vec<ModelSub> = Vec::new();
+        for step in 0..400 {
+            if prng.below(5) < 3 || model.is_empty() {
+                let beginning = FIRST[prng.below(3) as usize];
+                let pattern = match prng.below(6) {
+                    0 => format!("{beginning}.>"),
+                    1 => format!("{beginning}.*"),
+                    2 => format!("{beginning}.*.7"),
+                    3 => format!("{beginning}.7.*"),
+                    4 => format!("{beginning}.{}", prng.below(50)),
+                    _ => ["*.*.*", ">", "aaaaaaaa.*.*"][prng.below(3) as usize].into(),
+                };
+                let sub = ModelSub {
+                    conn: 0,
+                    sid: step.to_string(),
+                    subject: pattern,
+                    queue: String::new(),
+                };
+                let (subject, sid) = (sub.subject.as_bytes(), sub.sid.as_bytes());
+                router.subscribe(ACCOUNT, 0, &mut first, subject, b"", sid);
+                model.push(sub);
+            } else {
+                let gone = model.swap_remove(prng.below(model.len() as u32) as usize);
+                let sub = router.find(0, gone.sid.as_bytes()).expect("it is there");
+                router.unsubscribe(sub, &mut first);
+            }
+            for _ in 0..200 {
+                let beginning = FIRST[prng.below(3) as usize];
+                let mut published = format!("{beginning}.{}", prng.below(60));
+                match prng.below(8) {
+                    0 => published.push_str(".7"),
+                    1 => published.push_str("..7"),
+                    2 => published.push('.'),
+                    _ => {}
+                }
+                let plan = router.route_freely(ACCOUNT, published.as_bytes(), 0);
+                shared += u32::from(plan as usize > crate::base::limits::PLAN_CACHE_SLOTS);
+                let plan = router.plans.get(plan).clone();
+                let head = format!("MSG {published} ");
+                assert_eq!(plan.first.head.as_bytes(), head.as_bytes());
+                assert_eq!(plan.first.hash, router.hasher().of(published.as_bytes()));
+                let plain = plan.first.plain.iter();
+                let mut plain: Vec<_> = plain.map(|&s| (0, sid_text(&router, s))).collect();
+                plain.sort();
+                let expected = match published.contains("..") || published.ends_with('.') {
+                    true => Vec::new(),
+                    false => expected_plain(&model, &published),
+                };
+                assert_eq!(plain, expected, "seed {seed}: {published}");
+            }
+        }
+    }
+    assert!(shared > 5_000, "{shared}");
+}

@@ -3,7 +3,10 @@
 //! Reads, writes and flushes go through the shard's ring, so that one system call hands over a turn's
 //! sends and its flush, and one sleep waits for both. Opening, making, naming and deleting files are a
 //! thread's work, because the kernel may take its time for them. Files are opened for direct I/O where
-//! the file system can; where it cannot, the same writes go through the page cache.
+//! the file system can; where it cannot, the same writes go through the page cache. Reads go through
+//! the page cache in any case: what readers behind the head want may well be in memory that nobody else
+//! needs, and the kernel knows how much of that there is. It drops the pages of what is written beside
+//! it.
 //!
 //! A write that must be durable carries that demand itself (RWF_DSYNC): on a file whose blocks are all
 //! written before, the drive gets one command for both. Only where other writes of the same file
@@ -13,7 +16,7 @@ use std::collections::VecDeque;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,11 +32,20 @@ use crate::store::io::{
 /// Bytes of zeros written at once into a new file.
 const ZEROS_BYTES: usize = 1024 * 1024;
 
+/// A file that was opened twice.
+#[derive(Debug)]
+pub struct Opened {
+    /// For direct I/O.
+    file: OwnedFd,
+    /// For reading through the page cache.
+    reader: OwnedFd,
+}
+
 /// What the thread has done.
 #[derive(Debug)]
 pub enum News {
     /// A file is open, or could not be opened.
-    Opened(FileId, Ticket, Result<OwnedFd, Failure>),
+    Opened(FileId, Ticket, Result<Opened, Failure>),
     /// Something else is done.
     Done(Completion),
 }
@@ -53,7 +65,7 @@ enum Slot {
     /// Being opened; what waits for that.
     Opening(VecDeque<Submission>),
     Open {
-        file: OwnedFd,
+        opened: Opened,
         /// Writes that no flush has followed.
         unsynced: bool,
         under_way: u32,
@@ -297,9 +309,9 @@ impl Disk {
         self.hand_over(place, ring);
     }
 
-    fn fd(&self, file: FileId) -> RawFd {
+    fn opened(&self, file: FileId) -> &Opened {
         match &self.files[file.0 as usize] {
-            Slot::Open { file, .. } => file.as_raw_fd(),
+            Slot::Open { opened, .. } => opened,
             Slot::Free | Slot::Opening(_) | Slot::Failed(_) => {
                 unreachable!("a file stays open while something is under way on it")
             }
@@ -321,7 +333,7 @@ impl Disk {
                 let (file, sync) = (*file, *sync);
                 let (start, end, at) = (*done, *bytes, *offset + *done as u64);
                 let rest: *const [u8] = &raw const buffer[start..end];
-                let fd = self.fd(file);
+                let fd = self.opened(file).file.as_raw_fd();
                 ring.write_file((self.number, place), fd, rest, at, sync);
             }
             Some(Operation::Read {
@@ -333,12 +345,13 @@ impl Disk {
             }) => {
                 let (file, at) = (*file, *offset + *done as u64);
                 let rest: *mut [u8] = &raw mut buffer[*done..];
-                let fd = self.fd(file);
+                let fd = self.opened(file).reader.as_raw_fd();
                 ring.read_file((self.number, place), fd, rest, at);
             }
             Some(Operation::Sync { file, .. }) => {
                 let file = *file;
-                ring.sync_file((self.number, place), self.fd(file));
+                let fd = self.opened(file).file.as_raw_fd();
+                ring.sync_file((self.number, place), fd);
             }
             None => {}
         }
@@ -461,7 +474,7 @@ impl Disk {
                 let (slot, outcome) = match result {
                     Ok(opened) => (
                         Slot::Open {
-                            file: opened,
+                            opened,
                             unsynced: false,
                             under_way: 0,
                             close: None,
@@ -520,10 +533,12 @@ fn work(number: usize, directory: &Path, queue: &Receiver<Job>, here: &Address) 
     while let Ok(job) = queue.recv() {
         let news = match job {
             Job::Open(file, ticket, path) => {
-                News::Opened(file, ticket, open(&path, 0).map_err(|e| failure_of(&e)))
+                let opened = open(&path, 0).and_then(|file| with_reader(file, &path));
+                News::Opened(file, ticket, opened.map_err(|e| failure_of(&e)))
             }
             Job::Create(file, ticket, path, bytes) => {
                 let made = create(directory, &path, bytes);
+                let made = made.and_then(|file| with_reader(file, &path));
                 News::Opened(file, ticket, made.map_err(|e| failure_of(&e)))
             }
             Job::Remove(ticket, path) => {
@@ -552,6 +567,11 @@ fn done(ticket: Ticket, result: io::Result<()>) -> News {
 
 pub fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
+}
+
+fn with_reader(file: OwnedFd, path: &Path) -> io::Result<Opened> {
+    let reader = File::open(path)?.into();
+    Ok(Opened { file, reader })
 }
 
 /// Opens for direct I/O, or without where the file system cannot.

@@ -24,6 +24,11 @@ const ATOMIC_BATCHES_MAX: usize = 1000;
 /// Fast batches.
 const FAST_BATCHES_MAX: usize = 50_000;
 
+/// A store's cache: this part of the memory for all, and for each at least and at most.
+const CACHE_PART: u64 = 256;
+const CACHE_BYTES_MIN: u64 = 32 << 20;
+const CACHE_BYTES_MAX: u64 = 64 << 20;
+
 /// Where streams are kept if nothing is said, in the directory for temporary files.
 const TEMPORARY: &str = "nats";
 
@@ -58,6 +63,13 @@ pub fn keys(options: &JetStreamOptions) -> (Option<store::Key>, Option<store::Ke
     (options.key.as_ref().map(key), previous.map(key))
 }
 
+/// What each store may keep of its files in memory: what was written last goes past the kernel's cache,
+/// and consumers that are not far behind want it.
+fn cache_bytes(memory_bytes: u64, shards: usize) -> usize {
+    let part = memory_bytes / CACHE_PART / shards.max(1) as u64;
+    part.clamp(CACHE_BYTES_MIN, CACHE_BYTES_MAX) as usize
+}
+
 /// Where streams are kept.
 pub struct Storage {
     directory: PathBuf,
@@ -90,6 +102,7 @@ impl Storage {
             Sync::Every(time) => store::Sync::Interval(time.as_millis().max(1) as u64),
         };
         (store.key, store.previous_key) = keys(options);
+        store.cache_bytes = cache_bytes(host::memory_bytes(), shards);
         let said = |bytes: Option<i64>| bytes.and_then(|bytes| u64::try_from(bytes).ok());
         let max_memory = match said(options.max_memory_bytes) {
             Some(bytes) => bytes,

@@ -114,9 +114,11 @@ impl Shard {
         let session = &mut self.sessions[from as usize];
         let account = session.account;
         let permissions = session.permissions_id;
-        let mut plan = self
-            .router
-            .route(account, publish.subject, session.plan_hint);
+        let hint = session.plan_hint;
+        let mut plan = match permissions {
+            0 => self.router.route_freely(account, publish.subject, hint),
+            _ => self.router.route(account, publish.subject, hint),
+        };
         session.plan_hint = plan;
         if permissions != 0
             && !self.router.plans.get(plan).is_allowed(permissions)

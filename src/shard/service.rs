@@ -326,8 +326,7 @@ impl Shard {
         fx: &mut Effects,
     ) -> bool {
         let (subject, _) = message.subject_and_shown();
-        let hash = self.router.hasher().of(subject);
-        let plan = self.router.route_hashed(account, subject, hash);
+        let plan = self.router.route_once(account, subject);
         if self.router.plans.get(plan).is_empty() {
             return false;
         }

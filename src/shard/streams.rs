@@ -267,9 +267,9 @@ impl Shard {
                     let is_heard = out.has_interest(account, &subject);
                     engine.interest_changed(now, account, &subject, is_heard, out);
                 }
-                for place in &arrivals.places {
-                    engine.arrived(now, place.sink, &arrivals.get(place), out);
-                }
+                let places = arrivals.places.iter();
+                let each = places.map(|place| (place.sink, arrivals.get(place)));
+                engine.arrived(now, each, out);
             });
             self.hold_for_disk(&arrivals.places, fx);
             arrivals.places.clear();
@@ -400,8 +400,7 @@ impl Host for Out<'_> {
             return self.shard.is_awaited(subject);
         }
         let router = &mut self.shard.router;
-        let hash = router.hasher().of(subject);
-        let plan = router.route_hashed(account, subject, hash);
+        let plan = router.route_once(account, subject);
         !router.plans.get(plan).is_empty()
     }
 

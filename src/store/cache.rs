@@ -1,10 +1,11 @@
-//! What was read from segments, and what was just written to them: blocks of 64 KiB.
+//! What was read from segments, and what was just written to them: blocks of 16 KiB.
 //!
 //! A full cache gives up what was not asked for since the hand came by last. A read at the beginning
 //! of a segment or behind a block that is here counts as sequential: the blocks behind it are asked for
 //! as well. A block that cannot be read as one is read in pieces, so that a bad sector costs no
 //! more than what is in it.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use super::io::{AlignedBuffer, BLOCK_BYTES, Failure, FileId, Work};
@@ -12,12 +13,15 @@ use super::location::Slot;
 use super::requests::{Purpose, Requests};
 
 /// Bytes of one block of the cache.
-pub(crate) const CACHE_BLOCK_BYTES: usize = 64 << 10;
+pub(crate) const CACHE_BLOCK_BYTES: usize = 16 << 10;
 const PIECES: u32 = (CACHE_BLOCK_BYTES / BLOCK_BYTES) as u32;
 /// Blocks asked for ahead of a sequential reader.
-const AHEAD: u32 = 8;
+const AHEAD: u32 = 32;
 /// Blocks that may be on their way at once, besides those of one record.
-const READS_MAX: usize = 128;
+const READS_MAX: usize = 256;
+
+/// Memory of blocks kept for the next ones.
+const SPARES_MAX: usize = 128;
 
 /// Which block: slot and number in the segment.
 type Name = (Slot, u32);
@@ -28,7 +32,11 @@ struct Block {
     generation: u64,
     /// Empty while it is being read.
     buffer: AlignedBuffer,
-    /// What of it is there.
+    /// Where in the block the buffer begins, and how long it is or will be: one that was read for a single
+    /// record has no more than that.
+    base: usize,
+    bytes: usize,
+    /// What of the block is there.
     from: usize,
     to: usize,
     /// Pieces that are still to come; then those that could not be read.
@@ -37,6 +45,17 @@ struct Block {
     asked: bool,
     /// Whether who gets here should have the next ones asked for.
     ahead: bool,
+}
+
+impl Block {
+    /// Whether a byte of it is here or on its way.
+    fn has_or_gets(&self, at: usize) -> bool {
+        let (from, to) = match self.buffer.is_empty() {
+            true => (self.base, self.base + self.bytes),
+            false => (self.from, self.to),
+        };
+        (from..to).contains(&at)
+    }
 }
 
 /// Whether bytes are here.
@@ -58,6 +77,10 @@ pub(crate) struct Cache {
     stretched: usize,
     hand: usize,
     reading: usize,
+    /// Memory of blocks that are here no more, for those that come.
+    spare: Vec<AlignedBuffer>,
+    /// Where the block was that was looked for last: nearly always the next one is the same.
+    recent: Cell<u32>,
 }
 
 /// The file of a segment, and how long it is.
@@ -69,6 +92,12 @@ pub(crate) struct Source {
     pub bytes: usize,
 }
 
+/// How long a block is: the last one of a segment may be shorter.
+fn block_bytes(source: Source, number: u32) -> usize {
+    let offset = number as usize * CACHE_BLOCK_BYTES;
+    CACHE_BLOCK_BYTES.min(source.bytes.saturating_sub(offset))
+}
+
 impl Cache {
     pub fn new(bytes: usize) -> Self {
         Self {
@@ -78,19 +107,38 @@ impl Cache {
             stretched: 0,
             hand: 0,
             reading: 0,
+            spare: Vec::new(),
+            recent: Cell::new(0),
         }
+    }
+
+    /// The place of a block, if it is here or on its way.
+    #[inline]
+    fn place(&self, name: Name) -> Option<u32> {
+        let recent = self.recent.get();
+        if self
+            .blocks
+            .get(recent as usize)
+            .is_some_and(|block| block.name == name)
+        {
+            return Some(recent);
+        }
+        let &place = self.places.get(&name)?;
+        self.recent.set(place);
+        Some(place)
     }
 
     pub fn bytes(&self) -> usize {
         self.blocks.iter().map(|block| block.buffer.len()).sum()
     }
 
-    /// Whether the bytes of a segment from `from` to `to` are here; what is not is asked for.
+    /// Whether the bytes of a segment from `from` to `to` are here; what is not is asked for, and with it
+    /// what is up to `likely` in the same block.
     pub fn look(
         &mut self,
         source: Source,
-        from: usize,
-        to: usize,
+        (from, to): (usize, usize),
+        likely: usize,
         requests: &mut Requests,
     ) -> Found {
         let mut found = Found::Here;
@@ -106,7 +154,9 @@ impl Cache {
             let start = number as usize * CACHE_BLOCK_BYTES;
             let inner_from = from.saturating_sub(start);
             let inner_to = (to - start).min(CACHE_BLOCK_BYTES);
-            match self.look_in(source, number, inner_from, inner_to, requests) {
+            let inner_likely = (likely.max(to) - start).min(CACHE_BLOCK_BYTES);
+            let part = (inner_from, inner_to, inner_likely);
+            match self.look_in(source, number, part, requests) {
                 Found::Here => {}
                 Found::Coming => found = Found::Coming,
                 Found::Bad => return Found::Bad,
@@ -116,6 +166,44 @@ impl Cache {
             self.stretched = 0;
         }
         found
+    }
+
+    /// The bytes of a segment from `from` to `to` will be looked at soon: asks for what is not here,
+    /// if not too much is on its way. Whether something is not.
+    pub fn expect(
+        &mut self,
+        source: Source,
+        from: usize,
+        to: usize,
+        requests: &mut Requests,
+    ) -> bool {
+        let first = (from / CACHE_BLOCK_BYTES) as u32;
+        let last = (to.saturating_sub(1) / CACHE_BLOCK_BYTES) as u32;
+        let mut is_missing = false;
+        for number in first..=last {
+            let start = number as usize * CACHE_BLOCK_BYTES;
+            let part = (
+                from.saturating_sub(start),
+                (to - start).min(CACHE_BLOCK_BYTES),
+            );
+            let may_ask = self.reading < READS_MAX;
+            let Some(place) = self.place((source.slot, number)) else {
+                is_missing = true;
+                if may_ask {
+                    self.ask_part(source, number, part, requests);
+                }
+                continue;
+            };
+            let block = &self.blocks[place as usize];
+            is_missing |= block.buffer.is_empty();
+            if may_ask && !block.has_or_gets(part.0) {
+                // Several records of it are wanted.
+                is_missing = true;
+                self.drop_block(place as usize);
+                self.ask(source, number, requests);
+            }
+        }
+        is_missing
     }
 
     /// Gives back what a long record has needed.
@@ -131,18 +219,19 @@ impl Cache {
         &mut self,
         source: Source,
         number: u32,
-        from: usize,
-        to: usize,
+        (from, to, likely): (usize, usize, usize),
         requests: &mut Requests,
     ) -> Found {
-        let Some(&place) = self.places.get(&(source.slot, number)) else {
+        let Some(place) = self.place((source.slot, number)) else {
             if self.stretched == 0 {
                 self.shrink();
             }
             let follows = number == 0 || self.places.contains_key(&(source.slot, number - 1));
-            self.ask(source, number, requests);
             if follows {
+                self.ask(source, number, requests);
                 self.ask_ahead(source, number + 1, requests);
+            } else {
+                self.ask_part(source, number, (from, likely), requests);
             }
             return Found::Coming;
         };
@@ -159,7 +248,7 @@ impl Cache {
                 bad = pieces.into_iter().any(|piece| block.bad & 1 << piece != 0);
             }
             if bad { Found::Bad } else { Found::Here }
-        } else if block.from > 0 || block.to < CACHE_BLOCK_BYTES {
+        } else if block.from > 0 || block.to < block_bytes(source, number) {
             // What was written there before is not here any more: read all of it.
             self.drop_block(place as usize);
             self.ask(source, number, requests);
@@ -193,22 +282,52 @@ impl Cache {
     }
 
     fn ask(&mut self, source: Source, number: u32, requests: &mut Requests) {
-        let offset = number as usize * CACHE_BLOCK_BYTES;
-        let bytes = CACHE_BLOCK_BYTES.min(source.bytes.saturating_sub(offset));
+        let bytes = block_bytes(source, number);
+        self.ask_part(source, number, (0, bytes), requests);
+    }
+
+    /// Asks for the part of a block in which these bytes of it are.
+    fn ask_part(
+        &mut self,
+        source: Source,
+        number: u32,
+        (from, to): (usize, usize),
+        requests: &mut Requests,
+    ) {
+        let base = from / BLOCK_BYTES * BLOCK_BYTES;
+        let end = to.next_multiple_of(BLOCK_BYTES);
+        let bytes = end.min(block_bytes(source, number)).saturating_sub(base);
         let place = self.make(source.slot, source.generation, number);
-        self.blocks[place].asked = true;
+        let buffer = self.buffer(bytes);
+        let block = &mut self.blocks[place];
+        block.asked = true;
+        (block.base, block.bytes) = (base, buffer.len());
         self.reading += 1;
         let work = Work::Read {
             file: source.file,
-            offset: offset as u64,
-            buffer: AlignedBuffer::new(bytes),
+            offset: (number as usize * CACHE_BLOCK_BYTES + base) as u64,
+            buffer,
         };
         let purpose = Purpose::Block {
             slot: source.slot,
             generation: source.generation,
             block: number,
+            base,
         };
         requests.submit(work, purpose);
+    }
+
+    /// Room for a block; what is in it is of no meaning.
+    fn buffer(&mut self, bytes: usize) -> AlignedBuffer {
+        let is_whole = bytes == CACHE_BLOCK_BYTES;
+        let spare = is_whole.then(|| self.spare.pop()).flatten();
+        spare.unwrap_or_else(|| AlignedBuffer::new(bytes))
+    }
+
+    fn keep(&mut self, buffer: AlignedBuffer) {
+        if buffer.len() == CACHE_BLOCK_BYTES && self.spare.len() < SPARES_MAX {
+            self.spare.push(buffer);
+        }
     }
 
     /// A place for a block that is not here.
@@ -217,6 +336,8 @@ impl Cache {
             name: (slot, number),
             generation,
             buffer: AlignedBuffer::default(),
+            base: 0,
+            bytes: CACHE_BLOCK_BYTES,
             from: 0,
             to: 0,
             missing: 0,
@@ -227,8 +348,9 @@ impl Cache {
         if self.blocks.len() >= self.blocks_max.max(self.stretched)
             && let Some(place) = self.victim()
         {
-            self.places.remove(&self.blocks[place].name);
-            self.blocks[place] = block;
+            let gone = std::mem::replace(&mut self.blocks[place], block);
+            self.places.remove(&gone.name);
+            self.keep(gone.buffer);
             self.places.insert((slot, number), place as u32);
             return place;
         }
@@ -256,6 +378,7 @@ impl Cache {
     fn drop_block(&mut self, place: usize) {
         let gone = self.blocks.swap_remove(place);
         self.places.remove(&gone.name);
+        self.keep(gone.buffer);
         if let Some(moved) = self.blocks.get(place) {
             self.places.insert(moved.name, place as u32);
         }
@@ -266,6 +389,7 @@ impl Cache {
         &mut self,
         source: Option<Source>,
         name: (Slot, u64, u32),
+        base: usize,
         result: Result<usize, Failure>,
         buffer: AlignedBuffer,
         requests: &mut Requests,
@@ -276,17 +400,25 @@ impl Cache {
             return;
         };
         let block = &mut self.blocks[place as usize];
-        if block.generation != generation || !block.buffer.is_empty() {
+        let is_its = (block.base, block.bytes) == (base, buffer.len());
+        if block.generation != generation || !block.buffer.is_empty() || !is_its {
             return;
         }
+        let is_whole = base == 0 && source.is_none_or(|s| buffer.len() >= block_bytes(s, number));
         match (result, source) {
+            (Ok(bytes), _) if bytes == buffer.len() => {
+                (block.from, block.to) = (base, base + bytes);
+                block.buffer = buffer;
+            }
+            // It is asked for again as a whole, and then looked at piece by piece.
+            (_, Some(source)) if !is_whole => {
+                self.drop_block(place as usize);
+                self.ask(source, number, requests);
+            }
             (Ok(bytes), _) => {
-                block.to = bytes;
-                if bytes < buffer.len() {
-                    // The file is shorter than it was: the rest is bad.
-                    block.to = buffer.len();
-                    block.bad = (u32::MAX << (bytes / BLOCK_BYTES)) as u16;
-                }
+                // The file is shorter than it was: the rest is bad.
+                block.to = buffer.len();
+                block.bad = (u32::MAX << (bytes / BLOCK_BYTES)) as u16;
                 block.buffer = buffer;
             }
             (Err(_), None) => self.drop_block(place as usize),
@@ -346,17 +478,23 @@ impl Cache {
             let number = ((start + at) / CACHE_BLOCK_BYTES) as u32;
             let inner = (start + at) % CACHE_BLOCK_BYTES;
             let length = (CACHE_BLOCK_BYTES - inner).min(bytes.len() - at);
-            let place = match self.places.get(&(slot, number)) {
-                Some(&place) => place as usize,
+            let place = match self.place((slot, number)) {
+                Some(place) => place as usize,
                 None => self.make(slot, generation, number),
             };
             let block = &mut self.blocks[place];
             let part = &bytes[at..at + length];
             if block.buffer.is_empty() {
-                block.buffer = AlignedBuffer::new(CACHE_BLOCK_BYTES);
+                (block.base, block.bytes) = (0, CACHE_BLOCK_BYTES);
+                block.buffer = match self.spare.pop() {
+                    Some(spare) => spare,
+                    None => AlignedBuffer::new(CACHE_BLOCK_BYTES),
+                };
                 (block.from, block.to) = (inner, inner);
             }
-            if block.to == inner && block.generation == generation && block.missing == 0 {
+            let is_whole = (block.base, block.buffer.len()) == (0, CACHE_BLOCK_BYTES);
+            let is_next = block.to == inner && is_whole;
+            if is_next && block.generation == generation && block.missing == 0 {
                 block.buffer[inner..inner + length].copy_from_slice(part);
                 block.to = inner + length;
             } else {
@@ -382,10 +520,9 @@ impl Cache {
     pub fn slice(&self, slot: Slot, from: usize, to: usize) -> Option<&[u8]> {
         let number = (from / CACHE_BLOCK_BYTES) as u32;
         let start = number as usize * CACHE_BLOCK_BYTES;
-        let &place = self.places.get(&(slot, number))?;
-        self.blocks[place as usize]
-            .buffer
-            .get(from - start..to - start)
+        let block = &self.blocks[self.place((slot, number))? as usize];
+        let start = start + block.base;
+        block.buffer.get(from.checked_sub(start)?..to - start)
     }
 
     /// The same when they are in several: appended to `out`.

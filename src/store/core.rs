@@ -241,11 +241,13 @@ impl Core {
             Found::Coming => Err(Reading::Later),
             Found::Bad => Err(Reading::Bad),
         };
-        let peeked = self.cache.look(source, offset, end, &mut self.requests);
+        let likely = (offset + about).min(source.bytes);
+        let peek = (offset, end);
+        let peeked = self.cache.look(source, peek, likely, &mut self.requests);
         if peeked == Found::Coming && about > 0 {
             // The rest will be wanted as well.
-            let end = (offset + about).min(source.bytes);
-            self.cache.look(source, offset, end, &mut self.requests);
+            self.cache
+                .expect(source, offset, likely, &mut self.requests);
         }
         hurry(peeked)?;
         let peek = self.slice_or_gather(slot, offset, end);
@@ -259,8 +261,20 @@ impl Core {
         if end > source.bytes {
             return Err(Reading::Bad);
         }
-        hurry(self.cache.look(source, offset, end, &mut self.requests))?;
+        let whole = (offset, end);
+        hurry(self.cache.look(source, whole, end, &mut self.requests))?;
         Ok((self.slice_or_gather(slot, offset, end), length))
+    }
+
+    /// A record of about that many bytes will be looked at soon. Whether it is not here.
+    pub fn expect(&mut self, slot: Slot, offset: usize, about: usize) -> bool {
+        if self.log.unwritten(slot, offset).is_some() {
+            return false;
+        }
+        self.source(slot).is_some_and(|source| {
+            let end = (offset + about).min(source.bytes);
+            self.cache.expect(source, offset, end, &mut self.requests)
+        })
     }
 
     fn slice_or_gather(&mut self, slot: Slot, from: usize, to: usize) -> Held {
@@ -346,6 +360,7 @@ impl Core {
     pub fn block_arrived(
         &mut self,
         name: (Slot, u64, u32),
+        base: usize,
         result: Result<usize, Failure>,
         buffer: AlignedBuffer,
     ) {
@@ -353,7 +368,7 @@ impl Core {
             .source(name.0)
             .filter(|source| source.generation == name.1);
         self.cache
-            .arrived(source, name, result, buffer, &mut self.requests);
+            .arrived(source, name, base, result, buffer, &mut self.requests);
         self.news.reads = true;
     }
 }

@@ -514,7 +514,8 @@ impl Store {
                 slot,
                 generation,
                 block,
-            } => core.block_arrived((slot, generation, block), result, buffer),
+                base,
+            } => core.block_arrived((slot, generation, block), base, result, buffer),
             Purpose::Piece {
                 slot,
                 generation,
@@ -772,6 +773,10 @@ impl Messages for Handle<'_> {
 
     fn get(&mut self, seq: Seq) -> Fetched<'_> {
         either!(mut self.get(seq))
+    }
+
+    fn expect(&mut self, seq: Seq) -> bool {
+        either!(mut self.expect(seq))
     }
 
     fn subject(&self, subject: &[u8]) -> Option<SubjectState> {

@@ -242,6 +242,15 @@ impl Messages for FileHandle<'_> {
         }
     }
 
+    fn expect(&mut self, seq: Seq) -> bool {
+        let known = self.shelf.index.known(seq);
+        let location = known.and_then(|known| Location::from_bits(known.location));
+        location.is_some_and(|location| {
+            let about = location.counted_bytes() + OVERHEAD_BYTES / 8;
+            self.core.expect(location.slot(), location.offset(), about)
+        })
+    }
+
     fn subject(&self, subject: &[u8]) -> Option<SubjectState> {
         self.shelf.index.subject(subject)
     }

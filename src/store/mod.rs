@@ -192,6 +192,11 @@ pub trait Messages {
     /// Reads one.
     fn get(&mut self, seq: Seq) -> Fetched<'_>;
 
+    /// One will be read soon: what is on a disk is fetched meanwhile. Whether it has to be.
+    fn expect(&mut self, _seq: Seq) -> bool {
+        false
+    }
+
     /// What there is of a subject (a literal).
     fn subject(&self, subject: &[u8]) -> Option<SubjectState>;
 

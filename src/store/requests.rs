@@ -20,6 +20,8 @@ pub(crate) enum Purpose {
         slot: Slot,
         generation: u64,
         block: u32,
+        /// Where in the block it begins.
+        base: usize,
     },
     /// A piece of one that could not be read as one.
     Piece {

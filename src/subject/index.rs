@@ -211,6 +211,45 @@ impl Index {
         }
     }
 
+    /// How many bytes of a subject decide which patterns with wildcards match it: those up to the last
+    /// token that some pattern might ask for by name. Of what follows, only the number of tokens
+    /// counts.
+    pub fn decisive_bytes(&self, subject: &[u8]) -> usize {
+        self.decisive_below(ROOT, Some(subject), subject.len())
+    }
+
+    fn decisive_below(&self, mut node: u32, mut rest: Option<&[u8]>, whole: usize) -> usize {
+        let mut decisive = 0;
+        while let Some(tokens) = rest {
+            let here = &self.nodes[node];
+            let end = memchr::memchr(SEPARATOR, tokens);
+            let token = &tokens[..end.unwrap_or(tokens.len())];
+            rest = end.map(|end| &tokens[end + 1..]);
+            let child = if here.children > 0 {
+                decisive = decisive.max(whole - rest.map_or(0, <[u8]>::len));
+                self.child(node, token, self.hash.of(token))
+            } else {
+                None
+            };
+            if let Some(any) = some(here.any)
+                && child.is_some()
+            {
+                decisive = decisive.max(self.decisive_below(any, rest, whole));
+            }
+            match child.or(some(here.any)) {
+                Some(next) => node = next,
+                None => break,
+            }
+        }
+        decisive
+    }
+
+    /// Whether there is a pattern without wildcards that is this subject.
+    #[inline]
+    pub fn has_literal(&self, subject: &[u8], hash: u64) -> bool {
+        self.find_literal(subject, hash).is_some()
+    }
+
     #[inline]
     fn find_literal(&self, subject: &[u8], hash: u64) -> Option<EntryId> {
         self.literals
@@ -414,6 +453,54 @@ mod tests {
             assert!(index.is_empty());
             assert_eq!(index.nodes.len(), 1, "only the root is left");
             assert!(index.edges.is_empty() && index.literals.is_empty());
+        }
+    }
+
+    /// Whatever follows the decisive bytes, with as many tokens, the same patterns match.
+    #[test]
+    fn what_follows_the_decisive_bytes_decides_nothing() {
+        let mut equal = 0;
+        for seed in 0..200 {
+            let mut prng = Prng::new(seed);
+            let mut index = index();
+            for _ in 0..prng.below(12) {
+                let pattern = random_pattern(&mut prng, true);
+                if !is_literal(&pattern) {
+                    index.insert(&pattern);
+                }
+            }
+            for _ in 0..40 {
+                let subject = random_pattern(&mut prng, false);
+                let decisive = index.decisive_bytes(&subject);
+                let follows = |other: &[u8]| {
+                    other.starts_with(&subject[..decisive])
+                        && other.split(|&b| b == SEPARATOR).count()
+                            == subject.split(|&b| b == SEPARATOR).count()
+                };
+                for _ in 0..40 {
+                    let other = random_pattern(&mut prng, false);
+                    if follows(&other) && other != subject {
+                        equal += 1;
+                        assert_eq!(found(&index, &other), found(&index, &subject), "{seed}");
+                    }
+                }
+            }
+        }
+        assert!(equal > 10_000, "{equal}");
+        let mut index = index();
+        for pattern in ["$JS.ACK.>", "$JS.API.>", "_INBOX.abc.*", "*.x"] {
+            index.insert(pattern.as_bytes());
+        }
+        for (subject, decisive) in [
+            ("$JS.ACK.S.C.1", "$JS.ACK."),
+            ("$JS.FC.S", "$JS.FC."),
+            ("_INBOX.abc.1", "_INBOX.abc."),
+            ("_INBOX.x.1", "_INBOX.x."),
+            ("foo.x", "foo.x"),
+            ("foo", "foo"),
+        ] {
+            let bytes = index.decisive_bytes(subject.as_bytes());
+            assert_eq!(&subject[..bytes], decisive, "{subject}");
         }
     }
 

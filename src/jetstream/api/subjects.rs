@@ -4,6 +4,8 @@
 //! Every publish passes [`Special::of`]: what does not begin with `$JS.` is let go after one
 //! comparison.
 
+use crate::jetstream::consumer::AckSubject;
+
 /// What a publish to a subject of JetStream's is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Special<'s> {
@@ -139,27 +141,6 @@ pub enum ConsumerCall {
     LeaderStepdown,
 }
 
-/// The reply subject of a delivered message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AckSubject<'s> {
-    /// The longer form's domain (`_` for none) and hash of the account.
-    pub origin: Option<(&'s [u8], &'s [u8])>,
-    /// Of which stream.
-    pub stream: &'s str,
-    /// Of which consumer.
-    pub consumer: &'s str,
-    /// How often the message was delivered.
-    pub delivered: u64,
-    /// Its sequence in the stream.
-    pub stream_seq: u64,
-    /// Its sequence in the consumer's deliveries.
-    pub consumer_seq: u64,
-    /// When it was stored, in nanoseconds since 1970.
-    pub time: i64,
-    /// How many were pending.
-    pub pending: u64,
-}
-
 /// The reply subject of a flow control request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowControlSubject<'s> {
@@ -180,15 +161,10 @@ impl<'s> Special<'s> {
     /// or empty.
     #[inline]
     pub fn of(subject: &'s [u8], domain: &[u8]) -> Option<Self> {
-        let rest = subject.strip_prefix(PREFIX)?;
-        Self::below_prefix(rest, domain)
-    }
-
-    fn below_prefix(rest: &'s [u8], domain: &[u8]) -> Option<Self> {
-        let (first, behind) = token(rest);
+        let (first, behind) = token(subject.strip_prefix(PREFIX)?);
         match (first, behind) {
             (b"API", Some(call)) => Some(Self::Api(Call::of(call))),
-            (b"ACK", Some(behind)) => AckSubject::below_prefix(behind).map(Self::Ack),
+            (b"ACK", Some(_)) => AckSubject::parse(subject).map(Self::Ack),
             (b"FC", Some(behind)) => {
                 FlowControlSubject::below_prefix(behind).map(Self::FlowControl)
             }
@@ -342,45 +318,6 @@ impl<'s> Call<'s> {
     }
 }
 
-impl<'s> AckSubject<'s> {
-    /// Of a whole subject, as clients of consumers see it.
-    pub fn of(subject: &'s [u8]) -> Option<Self> {
-        Self::below_prefix(subject.strip_prefix(b"$JS.ACK.")?)
-    }
-
-    fn below_prefix(rest: &'s [u8]) -> Option<Self> {
-        let tokens = memchr::memchr_iter(b'.', rest).count() + 1;
-        // Nine with `$JS.ACK`, or eleven and more.
-        let (origin, rest) = match tokens {
-            7 => (None, rest),
-            9.. => {
-                let (domain, rest) = token(rest);
-                let (account, rest) = token(rest?);
-                (Some((domain, account)), rest?)
-            }
-            _ => return None,
-        };
-        let (stream, rest) = token(rest);
-        let (consumer, rest) = token(rest?);
-        let mut rest = rest;
-        let mut next = || {
-            let (digits, behind) = token(rest?);
-            rest = behind;
-            number(digits)
-        };
-        Some(Self {
-            origin,
-            stream: text(stream)?,
-            consumer: text(consumer)?,
-            delivered: next()?,
-            stream_seq: next()?,
-            consumer_seq: next()?,
-            time: i64::try_from(next()?).ok()?,
-            pending: next()?,
-        })
-    }
-}
-
 impl<'s> FlowControlSubject<'s> {
     fn below_prefix(rest: &'s [u8]) -> Option<Self> {
         let tokens = memchr::memchr_iter(b'.', rest).count() + 1;
@@ -424,19 +361,6 @@ fn last(subject: &[u8]) -> Option<&[u8]> {
 /// A name; those of streams and consumers are UTF-8 since they come from JSON.
 fn text(name: &[u8]) -> Option<&str> {
     std::str::from_utf8(name).ok()
-}
-
-fn number(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0_u64, |sum, digit| {
-        let digit = digit.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        sum.checked_mul(10)?.checked_add(u64::from(digit))
-    })
 }
 
 #[cfg(test)]
@@ -565,41 +489,6 @@ mod tests {
         );
         assert_eq!(of("$JS.hub.API.$OBJ.b"), Some(Special::Instead(b"$OBJ.b")));
         assert_eq!(of("$JS.hub.API.$KV"), None);
-    }
-
-    #[test]
-    fn acknowledgements_in_both_forms() {
-        let expected = AckSubject {
-            origin: None,
-            stream: "S",
-            consumer: "C",
-            delivered: 1,
-            stream_seq: 22,
-            consumer_seq: 33,
-            time: 1_700_000_000_000_000_000,
-            pending: 4,
-        };
-        let tail = "S.C.1.22.33.1700000000000000000.4";
-        let short = format!("$JS.ACK.{tail}");
-        assert_eq!(of(&short), Some(Special::Ack(expected)));
-        assert_eq!(AckSubject::of(short.as_bytes()), Some(expected));
-        let expected = AckSubject {
-            origin: Some((b"_", b"abc")),
-            ..expected
-        };
-        for more in ["", ".x", ".x.y"] {
-            let long = format!("$JS.ACK._.abc.{tail}{more}");
-            assert_eq!(of(&long), Some(Special::Ack(expected)), "{long}");
-        }
-        for bad in [
-            "$JS.ACK.S.C",
-            "$JS.ACK.S.C.1.2.3.x.4",
-            "$JS.ACK.S.C.1.2.3..4",
-            "$JS.ACK.S.C.1.2.3.4",
-            "$JS.ACK.S.C.1.2.3.4.99999999999999999999",
-        ] {
-            assert_eq!(of(bad), None, "{bad}");
-        }
     }
 
     #[test]

@@ -31,10 +31,6 @@ use crate::store::{Messages, Seq, UnixNanos};
 use feeds::Feeds;
 use wake::Wake;
 
-/// Messages that a consumer delivers before others have their turn.
-const DELIVERIES_PER_TURN: usize = 256;
-/// Consumers that deliver before the stream's other work has its turn.
-const CONSUMERS_PER_TURN: usize = 64;
 /// Sequences that a sweep looks at before others have their turn.
 const SWEEP_PER_TURN: usize = 4096;
 /// How long a consumer waits whose receiver has too much unsent.
@@ -361,23 +357,22 @@ impl Asset {
         self.stream.tell_removed(!self.hearing.is_empty());
     }
 
+    /// Where a consumer has its place, for [`Self::acknowledge`].
+    pub fn consumer_place(&self, name: &str) -> Option<u32> {
+        self.names.get(name).copied()
+    }
+
     /// A client has acknowledged something, or said something else about it.
     pub fn acknowledge<M: Messages, O: Outlet>(
         &mut self,
-        subject: &[u8],
+        place: u32,
+        subject: &AckSubject<'_>,
         reply: &[u8],
         payload: &[u8],
         around: &mut Surroundings<'_, M, O>,
     ) {
-        let Some(subject) = AckSubject::parse(subject) else {
-            return;
-        };
-        let name = std::str::from_utf8(subject.consumer).unwrap_or_default();
-        let Some(&place) = self.names.get(name) else {
-            return;
-        };
         self.with(place, around, |consumer, around| {
-            consumer.acknowledge(&subject, reply, payload, around);
+            consumer.acknowledge(subject, reply, payload, around);
         });
     }
 
@@ -445,17 +440,26 @@ impl Asset {
         });
     }
 
-    /// Delivers what there is to deliver, for one turn; whether there is more.
-    pub fn pump<M: Messages, O: Outlet>(&mut self, around: &mut Surroundings<'_, M, O>) -> bool {
-        for _ in 0..self.ready.len().min(CONSUMERS_PER_TURN) {
+    /// Delivers at most `budget` messages, and takes off it what it has cost; whether there is more.
+    pub fn pump<M: Messages, O: Outlet>(
+        &mut self,
+        budget: &mut usize,
+        around: &mut Surroundings<'_, M, O>,
+    ) -> bool {
+        for _ in 0..self.ready.len() {
+            // One is for looking at it, so that consumers without anything to deliver come to an end too.
+            if *budget < 2 {
+                break;
+            }
             let Some(place) = self.ready.pop_front() else {
                 break;
             };
+            *budget -= 1;
             if let Some(seat) = self.seats[place as usize].as_deref_mut() {
                 seat.is_queued = false;
             }
             let progress = self.with(place, around, |consumer, around| {
-                consumer.deliver(DELIVERIES_PER_TURN, around)
+                consumer.deliver(budget, around)
             });
             match progress {
                 Some(Progress::More) => self.queue(place),

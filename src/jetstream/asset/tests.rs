@@ -5,7 +5,7 @@ use crate::jetstream::api::requests::{MsgDeleteRequest, PurgeRequest};
 use crate::jetstream::config::{
     AckPolicy, ConsumerConfig, DeliverPolicy, Retention, Storage, StreamConfig, StreamSource,
 };
-use crate::jetstream::consumer::{Desk, Info};
+use crate::jetstream::consumer::{AckSubject, Desk, Info};
 use crate::jetstream::sourcing::Feeder;
 use crate::jetstream::stream::{Arrival, Origin, Outcome, Room, Settings};
 use crate::jetstream::{Now, Outgoing, Outlet, Reached};
@@ -192,11 +192,16 @@ impl Scene {
     }
 
     fn pump(&mut self) {
-        while self.with(|asset, around| asset.pump(around)) {}
+        while self.with(|asset, around| asset.pump(&mut 64, around)) {}
     }
 
     fn answer(&mut self, message: &[u8], answer: &str) {
-        self.with(|asset, around| asset.acknowledge(message, b"", answer.as_bytes(), around));
+        let subject = AckSubject::parse(message).expect("it is to be acknowledged");
+        self.with(|asset, around| {
+            if let Some(place) = asset.consumer_place(subject.consumer) {
+                asset.acknowledge(place, &subject, b"", answer.as_bytes(), around);
+            }
+        });
     }
 
     fn info(&mut self, name: &str) -> Info {
@@ -402,12 +407,15 @@ fn all_get_their_turn() {
             c.ack_policy = AckPolicy::None;
         });
     }
-    assert!(scene.with(|asset, around| asset.pump(around)));
+    // One uses up what there is for a turn; the other comes first in the next.
+    for _ in 0..2 {
+        assert!(scene.with(|asset, around| asset.pump(&mut 257, around)));
+    }
     let of = |scene: &Scene, to: &str| scene.outlet.left.iter().filter(|l| l.to == to).count();
     assert_eq!((of(&scene, "to.p"), of(&scene, "to.q")), (256, 256));
     // A receiver that is full is left alone for a moment.
     scene.outlet.is_full = true;
-    assert!(!scene.with(|asset, around| asset.pump(around)));
+    assert!(!scene.with(|asset, around| asset.pump(&mut 64, around)));
     let due = scene.asset.next_deadline().unwrap();
     scene.outlet.is_full = false;
     scene.now_ms = due;

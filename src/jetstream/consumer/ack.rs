@@ -19,9 +19,9 @@ pub struct AckSubject<'a> {
     /// Domain (`_` for none) and account of the long form.
     pub place: Option<(&'a [u8], &'a [u8])>,
     /// The stream.
-    pub stream: &'a [u8],
+    pub stream: &'a str,
     /// The consumer.
-    pub consumer: &'a [u8],
+    pub consumer: &'a str,
     /// How often the message was delivered.
     pub deliveries: u64,
     /// Its sequence in the stream.
@@ -52,13 +52,26 @@ impl<'a> AckSubject<'a> {
         };
         Some(Self {
             place: (at == 4).then_some((tokens[2], tokens[3])),
-            stream: tokens[at],
-            consumer: tokens[at + 1],
+            stream: name(tokens[at])?,
+            consumer: name(tokens[at + 1])?,
             deliveries: number(tokens[at + 2])?,
             stream_seq: number(tokens[at + 3])?,
             consumer_seq: number(tokens[at + 4])?,
         })
     }
+}
+
+impl AckSubject<'_> {
+    /// Whether both are about messages of one consumer.
+    #[inline]
+    pub fn is_of_same_consumer(&self, other: &AckSubject<'_>) -> bool {
+        (self.place, self.stream, self.consumer) == (other.place, other.stream, other.consumer)
+    }
+}
+
+/// Names of streams and consumers are UTF-8 since they come from JSON.
+fn name(token: &[u8]) -> Option<&str> {
+    std::str::from_utf8(token).ok()
 }
 
 /// A decimal number of at most 19 digits.
@@ -203,7 +216,7 @@ mod tests {
     fn subjects() {
         let short = AckSubject::parse(b"$JS.ACK.S.C.1.22.333.1700000000000000000.4").unwrap();
         assert_eq!(short.place, None);
-        assert_eq!((short.stream, short.consumer), (&b"S"[..], &b"C"[..]));
+        assert_eq!((short.stream, short.consumer), ("S", "C"));
         assert_eq!(
             (short.deliveries, short.stream_seq, short.consumer_seq),
             (1, 22, 333)

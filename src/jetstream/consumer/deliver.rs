@@ -3,13 +3,16 @@
 use super::pending::Entry;
 use super::pull::Way;
 use super::settle::due_from_now;
-use super::{Ahead, Around, Consumer, Desk, Held, Progress, ack};
+use super::{Ahead, Around, Consumer, Desk, Expected, Held, Progress, ack};
 use crate::base::deadlines::Millis;
 use crate::jetstream::config::{AckPolicy, PriorityPolicy, Retention};
 use crate::jetstream::{Now, Outgoing, Outlet, Reached};
 use crate::store::{Fetched, Messages, Seq, Stored};
 
 use super::facts::add_to_ranges;
+
+/// So many messages are fetched before they are looked at.
+const EXPECTED: usize = 32;
 
 /// What became of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,10 +33,10 @@ enum Step {
 }
 
 impl Consumer {
-    /// Delivers at most `budget` messages.
+    /// Delivers at most `budget` messages, and takes those off it.
     pub fn deliver<M: Messages, O: Outlet>(
         &mut self,
-        mut budget: usize,
+        budget: &mut usize,
         around: &mut Around<'_, M, O>,
     ) -> Progress {
         self.is_ready = false;
@@ -48,7 +51,7 @@ impl Consumer {
             if self.held_until().is_some_and(|until| until > now.mono_ms) {
                 return Progress::Idle;
             }
-            if budget == 0 {
+            if *budget == 0 {
                 return Progress::More;
             }
             let again = self.next_again(around);
@@ -64,10 +67,20 @@ impl Consumer {
                 },
             };
             match self.send(seq, again, around) {
-                Step::Sent => budget -= 1,
+                Step::Sent => {
+                    *budget -= 1;
+                    if seq >= self.expected.half {
+                        self.expect_more(seq, around.messages);
+                    }
+                }
                 Step::Skipped => self.pass_over(seq, again, around),
                 Step::SentLast | Step::Refused => return Progress::WaitingForOutlet,
-                Step::Later => return Progress::WaitingForRead,
+                Step::Later => {
+                    if again.is_none() && (seq >= self.expected.half || seq > self.expected.up_to) {
+                        self.expect_more(seq, around.messages);
+                    }
+                    return Progress::WaitingForRead;
+                }
                 Step::Held => return Progress::Idle,
                 Step::NoTaker => break Progress::Idle,
             }
@@ -121,6 +134,37 @@ impl Consumer {
             self.ahead = Some(Ahead { count: 0, up_to });
         }
         None
+    }
+
+    /// What a filter picks lies far apart: what comes behind `seq` is fetched while that is waited for,
+    /// or sent. What lies together, the store reads ahead by itself.
+    #[cold]
+    fn expect_more<M: Messages>(&mut self, seq: Seq, messages: &mut M) {
+        let before = std::mem::take(&mut self.expected);
+        let is_picked = self.rare.as_ref().is_none_or(|rare| rare.last.is_none());
+        if self.selection.is_everything() || !is_picked {
+            return;
+        }
+        let durable = messages.durable_seq();
+        let mut expected = Expected {
+            up_to: before.up_to.max(seq),
+            ..Expected::default()
+        };
+        let mut is_missing = false;
+        for number in 0..EXPECTED {
+            let next = messages.next(&mut self.selection, expected.up_to + 1);
+            let Some(next) = next.filter(|&next| next <= durable) else {
+                break;
+            };
+            is_missing |= messages.expect(next);
+            expected.up_to = next;
+            if number == EXPECTED / 2 {
+                expected.half = next;
+            }
+        }
+        if is_missing {
+            self.expected = expected;
+        }
     }
 
     /// A message is not there, or cannot be read.

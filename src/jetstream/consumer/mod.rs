@@ -185,6 +185,23 @@ struct Ahead {
     up_to: Seq,
 }
 
+/// What is fetched from the disk before it is looked at, while the store is slower than we.
+#[derive(Clone, Copy, Debug)]
+struct Expected {
+    /// When this is reached, more is to be fetched.
+    half: Seq,
+    up_to: Seq,
+}
+
+impl Default for Expected {
+    fn default() -> Self {
+        Self {
+            half: Seq::MAX,
+            up_to: 0,
+        }
+    }
+}
+
 /// A message that must not leave before a time.
 #[derive(Clone, Copy, Debug)]
 struct Held {
@@ -247,6 +264,7 @@ pub struct Consumer {
     is_bound: bool,
     /// Something has happened after which there may be something to deliver.
     is_ready: bool,
+    expected: Expected,
     changes: Option<Box<Fact>>,
     rare: Option<Box<Rare>>,
 }
@@ -300,6 +318,7 @@ impl Consumer {
             armed_at_ms: NEVER,
             is_bound: false,
             is_ready: true,
+            expected: Expected::default(),
             changes: None,
             rare: None,
         };

@@ -209,7 +209,7 @@ impl Stage {
                 if consumer.next_deadline().is_some_and(is_due) {
                     consumer.tick(around);
                 }
-                match consumer.deliver(7, around) {
+                match consumer.deliver(&mut 7, around) {
                     Progress::More => {}
                     _ if consumer.is_ready() => {}
                     _ => return,

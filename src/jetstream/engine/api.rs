@@ -10,6 +10,7 @@ use crate::jetstream::api::requests::{self, StreamsRequest};
 use crate::jetstream::api::responses::{self, Kind, NAMES_MAX, Page};
 use crate::jetstream::api::subjects::{Call, ConsumerCall, Special};
 use crate::jetstream::api::versions;
+use crate::jetstream::consumer::AckSubject;
 use crate::jetstream::{Now, Order, Outgoing};
 use crate::proto::headers;
 use crate::subject;
@@ -50,11 +51,7 @@ impl Engine {
                 host.publish(arrival.account, &message);
             }
             Some(Special::Ack(ack)) => {
-                if let Found::Here(place) = self.find(arrival, ack.stream, is_forwarded, host) {
-                    self.with(place, now, host, |asset, around| {
-                        asset.acknowledge(arrival.to, arrival.reply, arrival.payload, around);
-                    });
-                }
+                self.acknowledged(now, &ack, arrival, is_forwarded, |_| None, host);
             }
             Some(Special::FlowControl(flow)) => {
                 if let Found::Here(place) = self.find(arrival, flow.stream, is_forwarded, host) {
@@ -74,6 +71,33 @@ impl Engine {
             },
             None => {}
         }
+    }
+
+    /// A client says something about a message of a consumer, and goes on with what `more` gives: about
+    /// the same consumer.
+    pub(super) fn acknowledged<'a, H: Host>(
+        &mut self,
+        now: Now,
+        subject: &AckSubject<'a>,
+        arrival: &Arrival<'a>,
+        is_forwarded: bool,
+        mut more: impl FnMut(&AckSubject<'a>) -> Option<(AckSubject<'a>, Arrival<'a>)>,
+        host: &mut H,
+    ) {
+        let Found::Here(place) = self.find(arrival, subject.stream, is_forwarded, host) else {
+            return;
+        };
+        self.with(place, now, host, |asset, around| {
+            let Some(consumer) = asset.consumer_place(subject.consumer) else {
+                return;
+            };
+            let mut next = Some((*subject, *arrival));
+            while let Some((ack, arrival)) = next {
+                let Arrival { reply, payload, .. } = arrival;
+                asset.acknowledge(consumer, &ack, reply, payload, around);
+                next = more(subject);
+            }
+        });
     }
 
     /// Finds a stream, and forwards what is said to it if it is elsewhere.

@@ -32,10 +32,14 @@ impl Batches {
         }
     }
 
-    /// How many there are on the server.
-    pub fn all(&self) -> Count {
+    /// How many there are on the server without those of one stream of this shard, which were counted.
+    pub fn without(&self, counted: Count) -> Count {
+        let own = (
+            self.own.0.saturating_sub(counted.0),
+            self.own.1.saturating_sub(counted.1),
+        );
         let others = self.others.iter().map(|(_, count)| count);
-        others.fold(self.own, |sum, count| (sum.0 + count.0, sum.1 + count.1))
+        others.fold(own, |sum, count| (sum.0 + count.0, sum.1 + count.1))
     }
 }
 
@@ -64,9 +68,10 @@ mod tests {
         batches.count((0, 0), (2, 1));
         batches.heard(ShardId(1), (4, 0));
         batches.heard(ShardId(2), (0, 5));
-        assert_eq!(batches.all(), (6, 6));
+        assert_eq!(batches.without((0, 0)), (6, 6));
         batches.count((2, 1), (1, 0));
         batches.heard(ShardId(1), (1, 1));
-        assert_eq!(batches.all(), (2, 6));
+        assert_eq!(batches.without((0, 0)), (2, 6));
+        assert_eq!(batches.without((1, 0)), (1, 6));
     }
 }

@@ -28,7 +28,7 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::asset::{Asset, Surroundings};
-use super::consumer::Desk;
+use super::consumer::{AckSubject, Desk};
 use super::stream;
 use crate::base::deadlines::{Deadlines, Millis};
 use crate::base::ids::{AccountId, ShardId};
@@ -42,6 +42,9 @@ use held::Held;
 use questions::Questions;
 use snapshots::Snapshots;
 use way_out::{Watchers, WayOut};
+
+/// Messages that consumers deliver in one turn.
+const DELIVERIES_PER_TURN: usize = 256;
 
 /// What is the same for all engines of a server.
 #[derive(Clone, Debug)]
@@ -176,34 +179,56 @@ impl Engine {
         self.is_recovered
     }
 
-    /// Something has arrived at a sink.
-    pub fn arrived<H: Host>(&mut self, now: Now, sink: Sink, arrival: &Arrival<'_>, host: &mut H) {
-        match sink {
-            Sink::Stream(place) => {
-                let arrival = stream::Arrival {
-                    subject: arrival.subject,
-                    reply: arrival.reply,
-                    headers: arrival.headers,
-                    payload: arrival.payload,
-                    origin: stream::Origin::Client,
-                };
-                self.with(place, now, host, |asset, around| {
-                    asset.arrived(&arrival, around);
-                });
+    /// Messages have arrived at sinks, in this order. What is for the same stream or consumer is handed
+    /// to it together.
+    pub fn arrived<'a, H: Host>(
+        &mut self,
+        now: Now,
+        arrivals: impl Iterator<Item = (Sink, Arrival<'a>)>,
+        host: &mut H,
+    ) {
+        let mut arrivals = arrivals.peekable();
+        while let Some((sink, arrival)) = arrivals.next() {
+            match sink {
+                Sink::Stream(place) => {
+                    self.with(place, now, host, |asset, around| {
+                        asset.arrived(&published(&arrival), around);
+                        while let Some((_, next)) = arrivals.next_if(|(other, _)| *other == sink) {
+                            asset.arrived(&published(&next), around);
+                        }
+                    });
+                }
+                Sink::Feed(place) => {
+                    let message = Outgoing {
+                        to: arrival.to,
+                        subject: arrival.subject,
+                        reply: arrival.reply,
+                        headers: arrival.headers,
+                        payload: arrival.payload,
+                    };
+                    self.with(place, now, host, |asset, around| {
+                        asset.fed(&message, around);
+                    });
+                }
+                Sink::Api => match AckSubject::parse(arrival.to) {
+                    Some(subject) => {
+                        let more = |subject: &AckSubject<'_>| {
+                            let mut ack = None;
+                            arrivals.next_if(|(sink, next)| {
+                                ack = (*sink == Sink::Api && next.account == arrival.account)
+                                    .then(|| AckSubject::parse(next.to))
+                                    .flatten()
+                                    .filter(|next| next.is_of_same_consumer(subject))
+                                    .map(|ack| (ack, *next));
+                                ack.is_some()
+                            })?;
+                            ack
+                        };
+                        self.acknowledged(now, &subject, &arrival, false, more, host);
+                    }
+                    None => self.special(now, &arrival, false, host),
+                },
             }
-            Sink::Feed(place) => {
-                let message = Outgoing {
-                    to: arrival.to,
-                    subject: arrival.subject,
-                    reply: arrival.reply,
-                    headers: arrival.headers,
-                    payload: arrival.payload,
-                };
-                self.with(place, now, host, |asset, around| {
-                    asset.fed(&message, around);
-                });
-            }
-            Sink::Api => self.special(now, arrival, false, host),
         }
     }
 
@@ -219,7 +244,7 @@ impl Engine {
         let shelf = &mut self.shelves[hosted.shelf];
         let is_file = hosted.asset.is_file();
         let mut room = self.accounts.room(hosted.account, is_file, &self.options);
-        let (atomic, fast) = self.batches.all();
+        let (atomic, fast) = self.batches.without(hosted.counted_batches);
         room.atomic_batches = self.options.max_atomic_batches.saturating_sub(atomic);
         room.fast_batches = self.options.max_fast_batches.saturating_sub(fast);
         let mut messages = shelf.store.stream(hosted.number)?;
@@ -370,14 +395,13 @@ impl Engine {
         }
     }
 
-    /// The turn ends: consumers deliver, and what is to be durable goes to the disk.
+    /// The turn ends: what is to be durable goes to the disk, and what is durable is said.
     pub fn turn_ends<H: Host>(
         &mut self,
         now: Now,
         disk: &mut Vec<(usize, Submission)>,
         host: &mut H,
     ) {
-        self.pump(now, host);
         for place in std::mem::take(&mut self.dirty) {
             self.write_facts(place);
         }
@@ -413,15 +437,25 @@ impl Engine {
         }
     }
 
+    /// Consumers deliver, in turn and not too much: what was acknowledged meanwhile does not wait for
+    /// that, nor does the disk for what it could do.
     fn pump<H: Host>(&mut self, now: Now, host: &mut H) {
+        let mut budget = DELIVERIES_PER_TURN;
         for _ in 0..self.ready.len() {
+            // As it says in the asset.
+            if budget < 2 {
+                break;
+            }
             let Some(place) = self.ready.pop_front() else {
                 break;
             };
+            budget -= 1;
             if let Some(hosted) = self.assets[place as usize].as_deref_mut() {
                 hosted.is_queued = false;
             }
-            self.with(place, now, host, |asset, around| asset.pump(around));
+            self.with(place, now, host, |asset, around| {
+                asset.pump(&mut budget, around)
+            });
         }
     }
 
@@ -430,8 +464,9 @@ impl Engine {
         self.ready.is_empty()
     }
 
-    /// Time has passed.
+    /// Time has passed, or there is something to deliver.
     pub fn tick<H: Host>(&mut self, now: Now, host: &mut H) {
+        self.pump(now, host);
         for number in 0..self.shelves.len() {
             self.shelves[number].store.tick(now.mono_ms);
             self.take_news(now, number, host);
@@ -582,6 +617,17 @@ impl Engine {
     fn place(&self, account: AccountId, name: &str) -> Option<u32> {
         // Looked up by reference, so that an acknowledgement does not allocate.
         self.names.get(&Key(account, name)).copied()
+    }
+}
+
+/// A message as a stream takes it.
+fn published<'a>(arrival: &Arrival<'a>) -> stream::Arrival<'a> {
+    stream::Arrival {
+        subject: arrival.subject,
+        reply: arrival.reply,
+        headers: arrival.headers,
+        payload: arrival.payload,
+        origin: stream::Origin::Client,
     }
 }
 

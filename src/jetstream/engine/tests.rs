@@ -128,7 +128,7 @@ fn ask(engine: &mut Engine, world: &mut World, account: AccountId, subject: &str
         payload: b"",
         client: b"",
     };
-    engine.arrived(NOW, Sink::Api, &arrival, world);
+    engine.arrived(NOW, std::iter::once((Sink::Api, arrival)), world);
 }
 
 #[test]

@@ -230,9 +230,8 @@ impl Stream {
             if seq != 1 {
                 return Err(Code::AtomicPublishIncompleteBatch.into());
             }
-            let has_room = self.atomic.len() < self.settings.atomic_batches_max
-                && world.room.atomic_batches > 0;
-            if !has_room {
+            let most = self.settings.atomic_batches_max;
+            if self.atomic.len() >= most.min(world.room.atomic_batches) {
                 return Err(Code::AtomicPublishTooManyInflight.into());
             }
         }

@@ -69,9 +69,9 @@ pub struct Room {
     /// Bytes that the server may; below 0 where there is more than that already. A message is refused
     /// only then, as by nats-server: the one that goes beyond the limit is the last.
     pub server_bytes: i64,
-    /// Atomic batches that may begin on the server.
+    /// Atomic batches that the stream may have: as many as the others of the server leave.
     pub atomic_batches: usize,
-    /// Fast batches that may.
+    /// Fast batches that it may.
     pub fast_batches: usize,
 }
 

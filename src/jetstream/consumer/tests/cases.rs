@@ -88,8 +88,8 @@ fn a_late_read_is_waited_for_and_nothing_is_lost() {
     stage.create(pull_config());
     stage.with(|consumer, around| {
         consumer.handle_next(b"P", b"", b"10", around);
-        assert_eq!(consumer.deliver(100, around), Progress::WaitingForRead);
-        assert_eq!(consumer.deliver(100, around), Progress::WaitingForRead);
+        assert_eq!(consumer.deliver(&mut 100, around), Progress::WaitingForRead);
+        assert_eq!(consumer.deliver(&mut 100, around), Progress::WaitingForRead);
     });
     assert_eq!(seqs(&stage.take()), [1, 2]);
     stage.messages.later.clear();
@@ -137,7 +137,7 @@ fn whoever_has_too_much_unsent_is_given_a_moment() {
     stage.outlet.full = true;
     for seq in 4..7 {
         stage.put_before("a", "x");
-        let progress = stage.with(|consumer, around| consumer.deliver(9, around));
+        let progress = stage.with(|consumer, around| consumer.deliver(&mut 9, around));
         assert_eq!(progress, Progress::WaitingForOutlet);
         assert_eq!(seqs(&stage.take()), [seq]);
     }
@@ -491,7 +491,7 @@ fn a_subscriber_that_may_not_hear_is_tried_again() {
     let mut stage = stage_of(0, push_config());
     stage.messages.put("a", b"x", START);
     stage.outlet.refuses = true;
-    let progress = stage.with(|consumer, around| consumer.deliver(9, around));
+    let progress = stage.with(|consumer, around| consumer.deliver(&mut 9, around));
     assert_eq!(progress, Progress::WaitingForOutlet);
     stage.outlet.refuses = false;
     stage.settle();
