@@ -19,6 +19,7 @@ use crate::jetstream::adopted;
 use crate::jetstream::api::errors::{ApiError, Code};
 use crate::jetstream::api::requests::{MsgDeleteRequest, PurgeRequest};
 use crate::jetstream::api::subjects::FlowControlSubject;
+use crate::jetstream::api::time;
 use crate::jetstream::config::{ConsumerConfig, Retention, Storage, StreamConfig};
 use crate::jetstream::consumer::{AckSubject, Around, Consumer, Desk, End, Fate, Home, Progress};
 use crate::jetstream::snapshot::ConsumerSnapshot;
@@ -109,7 +110,7 @@ impl Asset {
     ) -> Result<Self, ApiError> {
         let home = home(&config, &settings, account);
         let feeds = Feeds::new(&config);
-        let stream = Stream::create(config, settings, messages, now)?;
+        let stream = Stream::create(config, settings, messages)?;
         Ok(Self::of(stream, home, feeds, now.unix))
     }
 
@@ -172,7 +173,9 @@ impl Asset {
 
     /// What tells it from another stream of its name: the hash of when it was made.
     pub fn identity(&self) -> String {
-        crate::jetstream::sourcing::hash(&self.created.to_string())
+        let mut created = Vec::new();
+        time::write(&mut created, self.created);
+        crate::jetstream::sourcing::hash(&String::from_utf8_lossy(&created))
     }
 
     /// Removes messages as `STREAM.PURGE` asks; how many.
@@ -411,13 +414,10 @@ impl Asset {
     pub fn interest_changed<M: Messages, O: Outlet>(
         &mut self,
         subject: &[u8],
-        is_heard: bool,
         around: &mut Surroundings<'_, M, O>,
     ) {
         for place in self.pushers.get(subject).cloned().unwrap_or_default() {
-            self.with(place, around, |consumer, around| {
-                consumer.interest_changed(is_heard, around.now);
-            });
+            self.with(place, around, Consumer::interest_changed);
             self.rearm(place);
         }
     }
