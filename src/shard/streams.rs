@@ -577,6 +577,17 @@ impl Shard {
         self.with_engine(fx, |engine, now, out| engine.stop(now, out));
     }
 
+    /// What of its streams is not at rest, though nothing more may come; `None` when all is.
+    pub fn streams_unrest(&self) -> Option<&'static str> {
+        if self.streams.has_arrivals() {
+            Some("something has arrived at a stream")
+        } else if !self.streams.waiting.is_empty() {
+            Some("publishers are held back for the disk")
+        } else {
+            self.engine().and_then(Engine::unrest)
+        }
+    }
+
     /// Whether all that was accepted is on disk.
     pub fn streams_are_stored(&self) -> bool {
         self.engine().is_none_or(Engine::is_stored)

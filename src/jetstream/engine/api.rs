@@ -25,6 +25,13 @@ pub struct Questions {
     open: HashMap<u64, Question>,
 }
 
+impl Questions {
+    /// Whether one is not answered.
+    pub fn is_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+}
+
 /// A list of streams that is being put together.
 #[derive(Debug)]
 struct Question {

@@ -38,6 +38,18 @@ impl Directory {
         streams.map(|(name, located)| (&**name, located))
     }
 
+    /// All streams, in order.
+    pub fn all(&self) -> Vec<(AccountId, &str, ShardId)> {
+        let accounts = self.accounts.iter();
+        let streams = accounts.flat_map(|(&account, streams)| {
+            let streams = streams.iter();
+            streams.map(move |(name, located)| (account, &**name, located.home))
+        });
+        let mut all: Vec<_> = streams.collect();
+        all.sort_unstable();
+        all
+    }
+
     /// Notes where a stream is, and what it is now.
     pub fn set(&mut self, account: AccountId, located: Located) {
         let name = located.config.name.as_str().into();

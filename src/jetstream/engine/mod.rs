@@ -524,6 +524,29 @@ impl Engine {
         stores.any(|store| store.refusal().is_some())
     }
 
+    /// What is not at rest, though nothing more may come; `None` when all is.
+    pub fn unrest(&self) -> Option<&'static str> {
+        let things = [
+            (!self.is_recovered, "streams are not there yet"),
+            (
+                self.shelves.iter().any(|shelf| !shelf.held.is_empty()),
+                "answers wait for the disk",
+            ),
+            (!self.flushing.is_empty(), "messages wait for the disk"),
+            (!self.reading.is_empty(), "a stream waits for a read"),
+            (!self.dirty.is_empty(), "facts are not written"),
+            (!self.ready.is_empty(), "a stream has something to deliver"),
+            (self.questions.is_open(), "a list waits for other shards"),
+        ];
+        let found = things.into_iter().find(|(is_there, _)| *is_there);
+        found.map(|(_, what)| what)
+    }
+
+    /// Which streams there are on all shards, as far as that is known here: whose, which, where.
+    pub fn located_streams(&self) -> Vec<(AccountId, &str, ShardId)> {
+        self.directory.all()
+    }
+
     /// Bytes that have arrived and are not on the disk.
     pub fn unflushed_bytes(&self) -> usize {
         let stores = self.shelves.iter();
