@@ -91,7 +91,7 @@ impl Arrivals {
         });
     }
 
-    fn get(&self, place: &Place) -> Arrival<'_> {
+    fn get(&self, place: &Place, interest: u64) -> Arrival<'_> {
         let bytes = &self.bytes[place.start..];
         let (to, bytes) = bytes.split_at(place.to_len);
         let (subject, bytes) = match place.subject_len {
@@ -104,6 +104,7 @@ impl Arrivals {
             to,
             account: place.account,
             publisher: (place.publisher.shard, place.publisher.conn),
+            interest,
             subject,
             reply,
             headers,
@@ -245,7 +246,8 @@ impl Shard {
                     engine.interest_changed(now, account, &subject, is_heard, out);
                 }
                 for place in &arrivals.places {
-                    engine.arrived(now, place.sink, &arrivals.get(place), out);
+                    let arrival = arrivals.get(place, out.interest_number());
+                    engine.arrived(now, place.sink, &arrival, out);
                 }
             });
             self.hold_for_disk(&arrivals.places, fx);
@@ -442,6 +444,10 @@ impl Host for Out<'_> {
 
     fn interest_known(&self) -> u64 {
         self.shard.mesh.acked_by_all()
+    }
+
+    fn interest_seen(&self, of: ShardId) -> u64 {
+        self.shard.mesh.interest_seen(of)
     }
 
     fn order(&mut self, to: ShardId, order: Order) {

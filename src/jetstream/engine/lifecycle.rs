@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::directory::{Directory, Located};
-use super::host::{Arrival, Host, Sink};
+use super::host::{Arrival, Host, Seat, Sink};
 use super::{Engine, Hosted, owned};
 use crate::base::ids::{AccountId, ShardId};
 use crate::jetstream::api::advisories::Action;
@@ -143,21 +143,33 @@ impl Engine {
                 (located.home, (*located.config).clone())
             }
         };
-        // From now on the name and the subjects are taken.
-        self.directory.set(
-            account,
-            Located {
-                home,
-                config: Arc::new(config.clone()),
-            },
-        );
+        let decision = self.decided(account, home, &config);
         let order = Order::Create {
             account,
             config: Box::new(config),
             request: owned(arrival),
+            decision,
         };
         self.order(home, order, now, host);
         Ok(())
+    }
+
+    /// The number of another decision.
+    pub(super) fn decide(&mut self) -> u64 {
+        self.decisions += 1;
+        self.decisions
+    }
+
+    /// A stream is to be so: from now on the name and the subjects are taken.
+    fn decided(&mut self, account: AccountId, home: ShardId, config: &StreamConfig) -> u64 {
+        let decision = self.decide();
+        let located = Located {
+            home,
+            config: Arc::new(config.clone()),
+            decision,
+        };
+        self.directory.set(account, located);
+        decision
     }
 
     /// The configuration of a stream that is to be restored, if it may be.
@@ -198,10 +210,12 @@ impl Engine {
         let config = check_stream::update(name, request, &around)?;
         let located = self.directory.get(arrival.account, name);
         let home = located.ok_or(Code::StreamNotFound)?.home;
+        let decision = self.decided(arrival.account, home, &config);
         let order = Order::Update {
             account: arrival.account,
             config: Box::new(config),
             request: owned(arrival),
+            decision,
         };
         self.order(home, order, now, host);
         Ok(())
@@ -213,20 +227,24 @@ impl Engine {
         account: AccountId,
         config: StreamConfig,
         request: &Request,
+        decision: u64,
         now: Now,
         host: &mut H,
     ) {
         let arrival = super::borrowed(request);
         let name = config.name.clone();
         let place = match self.place(account, &name) {
-            Some(place) => place,
-            None => match self.begin(account, config, now, host) {
+            Some(place) => {
+                self.heard_decision(place, decision);
+                place
+            }
+            None => match self.begin(account, config, decision, now, host) {
                 Ok(place) => {
                     self.tell_stream(account, &name, Action::Create, now, host);
                     place
                 }
                 Err(error) => {
-                    self.gone(account, &name, host);
+                    self.gone(account, &name, decision, host);
                     self.refuse(&arrival, Kind::StreamCreate, &error, host);
                     return;
                 }
@@ -246,6 +264,7 @@ impl Engine {
         &mut self,
         account: AccountId,
         config: StreamConfig,
+        decision: u64,
         now: Now,
         host: &mut H,
     ) -> Result<u32, ApiError> {
@@ -266,7 +285,7 @@ impl Engine {
                 return Err(error);
             }
         };
-        let place = self.settle_in(account, 0, number, asset, host);
+        let place = self.settle_in(account, 0, number, asset, decision, host);
         self.with(place, now, host, |asset, around| asset.tick_feeds(around));
         Ok(place)
     }
@@ -278,14 +297,18 @@ impl Engine {
         shelf: usize,
         number: StreamNumber,
         asset: Asset,
+        decision: u64,
         host: &mut H,
     ) -> u32 {
         let free = self.assets.iter().position(Option::is_none);
         let place = free.unwrap_or(self.assets.len()) as u32;
         let name: Box<str> = asset.config().name.as_str().into();
         self.names.insert((account, name), place);
+        self.lives = self.lives.wrapping_add(1);
         let hosted = Box::new(Hosted {
             account,
+            life: self.lives,
+            decision,
             shelf,
             number,
             asset,
@@ -315,7 +338,8 @@ impl Engine {
         // A sealed stream takes nothing, and a mirror only what it mirrors.
         if config.mirror.is_none() {
             for subject in &config.subjects {
-                let sink = Sink::Stream(place);
+                let life = hosted.life;
+                let sink = Sink::Stream(Seat { place, life });
                 let listen = host.listen(hosted.account, subject.as_bytes(), sink, true);
                 hosted.listens.push(listen);
             }
@@ -327,11 +351,17 @@ impl Engine {
         }
     }
 
+    fn heard_decision(&mut self, place: u32, decision: u64) {
+        if let Some(hosted) = self.assets[place as usize].as_deref_mut() {
+            hosted.decision = decision;
+        }
+    }
+
     fn tell_located<H: Host>(&mut self, place: u32, host: &mut H) {
         let Some(hosted) = self.hosted(place) else {
             return;
         };
-        let account = hosted.account;
+        let (account, decision) = (hosted.account, hosted.decision);
         let config = Arc::new(hosted.asset.config().clone());
         let home = host.own();
         for shard in (0..self.options.shards as u8).map(ShardId) {
@@ -343,28 +373,34 @@ impl Engine {
                         account,
                         home,
                         config,
+                        decision,
                     },
                 );
             }
         }
-        self.located(account, home, config);
-    }
-
-    /// A stream lives there.
-    pub(super) fn located(&mut self, account: AccountId, home: ShardId, config: Arc<StreamConfig>) {
-        self.directory.set(account, Located { home, config });
+        let located = Located {
+            home,
+            config,
+            decision,
+        };
+        self.directory.set(account, located);
     }
 
     /// A stream is no more; everybody is told.
-    fn gone<H: Host>(&mut self, account: AccountId, name: &str, host: &mut H) {
+    fn gone<H: Host>(&mut self, account: AccountId, name: &str, decision: u64, host: &mut H) {
         let own = host.own();
         for shard in (0..self.options.shards as u8).map(ShardId) {
             if shard != own {
                 let name = name.into();
-                host.order(shard, Order::Gone { account, name });
+                let order = Order::Gone {
+                    account,
+                    name,
+                    decision,
+                };
+                host.order(shard, order);
             }
         }
-        self.directory.remove(account, name);
+        self.directory.remove(account, name, decision);
     }
 
     /// Gives a stream that lives here another configuration, and answers.
@@ -373,14 +409,26 @@ impl Engine {
         account: AccountId,
         config: StreamConfig,
         request: &Request,
+        decision: u64,
         now: Now,
         host: &mut H,
     ) {
         let arrival = super::borrowed(request);
         let name = config.name.clone();
+        let place = self.place(account, &name);
+        if let Some(place) = place {
+            self.heard_decision(place, decision);
+        }
         let changed = self.changed(account, config, now, host);
         match changed {
-            Err(error) => self.refuse(&arrival, Kind::StreamUpdate, &error, host),
+            Err(error) => {
+                // It stays what it is, which the deciding shard does not know.
+                match place {
+                    Some(place) => self.tell_located(place, host),
+                    None => self.gone(account, &name, decision, host),
+                }
+                self.refuse(&arrival, Kind::StreamUpdate, &error, host);
+            }
             Ok(place) => {
                 self.tell_stream(account, &name, Action::Modify, now, host);
                 let shelf = self.hosted(place).map_or(0, |hosted| hosted.shelf);
@@ -462,7 +510,7 @@ impl Engine {
             .delete_stream(hosted.number);
         let name = hosted.asset.config().name.clone();
         self.names.remove(&super::Key(hosted.account, &name));
-        self.gone(hosted.account, &name, host);
+        self.gone(hosted.account, &name, hosted.decision, host);
         self.tell_stream(hosted.account, &name, Action::Delete, now, host);
         self.respond_durable(arrival, hosted.shelf, 0, host, |to| {
             Kind::StreamDelete.success(to);
@@ -475,7 +523,7 @@ impl Engine {
             let mut numbers: Vec<StreamNumber> = self.shelves[shelf].store.streams().collect();
             numbers.sort_unstable();
             for number in numbers {
-                if let Err(why) = self.recover_stream(shelf, number, now, host) {
+                if let Err(why) = self.recover_stream(shelf, number, 0, now, host) {
                     let text = format!("JetStream: stream {} is left alone: {why}", number.0);
                     host.log(true, text);
                 }
@@ -487,6 +535,7 @@ impl Engine {
         &mut self,
         shelf: usize,
         number: StreamNumber,
+        decision: u64,
         now: Now,
         host: &mut H,
     ) -> Result<(), String> {
@@ -521,7 +570,7 @@ impl Engine {
         );
         let asset =
             asset.map_err(|error| format!("{account_name} > {stream}: {}", error.description))?;
-        let place = self.settle_in(account, shelf, number, asset, host);
+        let place = self.settle_in(account, shelf, number, asset, decision, host);
         for (note, facts) in facts {
             let recovered = self.with(place, now, host, |asset, around| {
                 if asset.recover_feeds(note, &facts) {

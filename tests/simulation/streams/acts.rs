@@ -125,7 +125,7 @@ impl Run {
             Wish::Create { variant } => ("CREATE", self.config(stream, variant, 0)),
             Wish::Update { variant, mark } => ("UPDATE", self.config(stream, variant, mark)),
             Wish::Delete => ("DELETE", String::new()),
-            Wish::See | Wish::Use => ("INFO", String::new()),
+            Wish::See | Wish::Use | Wish::Restart { .. } => ("INFO", String::new()),
         };
         let call = format!("STREAM.{call}.S{stream}");
         self.request(client, &call, &body, What::Life(stream, number));
@@ -408,7 +408,7 @@ impl Run {
             ..
         } = delivered;
         let known = &mut self.model.streams[stream].consumers[consumer];
-        known.maybe.insert(id);
+        known.maybe.insert(id, self.step);
         let reply = match confirmed {
             true => self.question(client, What::Confirm(stream, consumer, id)),
             false => String::new(),

@@ -64,6 +64,7 @@ impl Run {
 
     /// Reads out everything; `crashed` when the server has just begun anew.
     pub fn audit(&mut self, crashed: bool) {
+        self.model.settle_lives(crashed);
         let auditor = self.connect();
         self.world.clients[auditor].reader = Reader::Fast;
         self.auditor = Some(auditor);
@@ -74,6 +75,7 @@ impl Run {
                 panic!("stream {stream}: {why}");
             }
         }
+        self.last_audit = self.next_step();
         self.rest();
     }
 
@@ -88,9 +90,12 @@ impl Run {
         }
         let known = &self.model.streams[stream];
         if !lives::can_be(known.life, &known.asked, life) {
+            let asked = known.asked.iter().map(|asked| format!("{asked:?}"));
+            let asked: Vec<String> = asked.collect();
             return Err(format!(
-                "no order of these explains it: it was {:?} and is {life:?} after {:#?}",
-                known.life, known.asked
+                "no order of these explains it: it was {:?} and is {life:?} after\n{}",
+                known.life,
+                asked.join("\n")
             ));
         }
         let (found, last_seq) = match life {
@@ -209,12 +214,17 @@ impl Run {
         let is_stable = !self.model.streams[stream].unstable
             && !self.model.streams[stream].consumers[consumer].unstable;
         let known = &mut self.model.streams[stream].consumers[consumer];
-        if known.created != created && known.created.is_some() {
-            if is_stable {
+        if known.created != created {
+            if is_stable && known.created.is_some() {
                 return Err(format!("it was another one: {:?}, {info}", known.created));
             }
-            known.confirmed.clear();
-            known.maybe.clear();
+            if !is_stable {
+                known.begin_anew(self.last_audit);
+            }
+            for peer in &mut self.peers {
+                peer.held
+                    .retain(|held| (held.stream, held.consumer) != (stream, consumer));
+            }
         }
         let delivered = number(&info["delivered"]["stream_seq"]);
         let (before, (least, most)) = self.model.counts(stream, consumer, found, delivered);

@@ -28,6 +28,10 @@ pub enum Wish {
     See,
     /// Anything that only a stream that is there can answer.
     Use,
+    /// The server begins anew; streams of these variants are in memory.
+    Restart {
+        memory: u32,
+    },
 }
 
 /// What was answered.
@@ -102,6 +106,9 @@ fn after(state: State, asked: &Asked) -> Option<State> {
         (Wish::Delete, Answer::Done | Answer::Lost, Some(_)) => Some(None),
         (Wish::See, Answer::Is(life), Some(known)) => same(known, life).map(Some),
         (Wish::Use, Answer::Done, Some(_)) => Some(state),
+        (Wish::Restart { memory }, _, _) => {
+            Some(state.filter(|life| memory & (1 << life.variant) == 0))
+        }
         (Wish::Update { .. } | Wish::Delete | Wish::See | Wish::Use, Answer::Absent, None) => {
             Some(None)
         }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::lives::{Asked, Life};
+use super::lives::{Answer, Asked, Life, Wish};
 
 /// Streams of a run: the first are made and deleted all the time, by several clients at once.
 pub const STREAMS: usize = 6;
@@ -110,15 +110,23 @@ pub struct Consumer {
     pub unstable: bool,
     /// Confirmed acknowledgements: message, when that was read, by whom.
     pub confirmed: BTreeMap<u64, (u64, usize)>,
-    /// What may count as acknowledged.
-    pub maybe: BTreeSet<u64>,
+    /// What may count as acknowledged, and when that was said last.
+    pub maybe: BTreeMap<u64, u64>,
     /// What was delivered since the drain began.
     pub drained: BTreeSet<u64>,
 }
 
 impl Consumer {
+    /// It may be another one than before: what was said to it may have been said to either.
+    pub fn begin_anew(&mut self, last_audit: u64) {
+        for (id, (at, _)) in std::mem::take(&mut self.confirmed) {
+            self.maybe.insert(id, at);
+        }
+        self.maybe.retain(|_, at| *at > last_audit);
+    }
+
     fn knows(&self, id: u64) -> bool {
-        self.maybe.contains(&id) || self.confirmed.contains_key(&id)
+        self.maybe.contains_key(&id) || self.confirmed.contains_key(&id)
     }
 }
 
@@ -248,9 +256,45 @@ impl Model {
         stream.unstable = true;
         stream.since = None;
         stream.variant = None;
+        stream.places.clear();
         for consumer in &mut stream.consumers {
             consumer.unstable = true;
             consumer.since = None;
+        }
+    }
+
+    /// The server has ended, and what was in memory with it.
+    pub fn crash(&mut self) {
+        for stream in 0..STREAMS {
+            if self.variant(stream).is_none_or(|variant| variant.memory) {
+                self.shake(stream);
+            }
+        }
+    }
+
+    /// What is known of lives after a crash is what was promised: who only looks may see what is not
+    /// on disk yet. Streams in memory may be gone.
+    pub fn settle_lives(&mut self, crashed: bool) {
+        if !crashed {
+            return;
+        }
+        for number in 0..STREAMS {
+            let stream = &mut self.streams[number];
+            stream.asked.retain(|asked| {
+                let changes = !matches!(asked.wish, Wish::See | Wish::Use);
+                changes && matches!(asked.answer, Answer::Is(_) | Answer::Done | Answer::Lost)
+            });
+            let variants = self.variants.iter().enumerate();
+            let memory = variants.filter(|(_, variant)| variant.memory);
+            let restart = Wish::Restart {
+                memory: memory.map(|(number, _)| 1 << number).sum(),
+            };
+            stream.asked.push(Asked {
+                sent: u64::MAX - 1,
+                answered: Some(u64::MAX),
+                wish: restart,
+                answer: Answer::Done,
+            });
         }
     }
 
@@ -471,7 +515,7 @@ impl Model {
                 before += 1;
             } else if !known.confirmed.contains_key(id) {
                 most += 1;
-                least += u64::from(!known.maybe.contains(id));
+                least += u64::from(!known.maybe.contains_key(id));
             }
         }
         (before, (least, most))

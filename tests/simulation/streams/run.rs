@@ -105,6 +105,7 @@ pub struct Run {
     pub told: Option<(Vec<u8>, Vec<u8>)>,
     /// What the last audit has found in each stream.
     pub found: Vec<BTreeMap<u64, u64>>,
+    pub last_audit: u64,
     pub counts: Counts,
     /// Consumers are being drained: the auditor acknowledges everything.
     pub drains: bool,
@@ -144,6 +145,7 @@ impl Run {
             auditor: None,
             told: None,
             found: vec![BTreeMap::new(); STREAMS],
+            last_audit: 0,
             counts: Counts::default(),
             drains: false,
             base,
@@ -434,11 +436,7 @@ impl Run {
             .iter_mut()
             .for_each(|peer| *peer = Peer::default());
         self.questions.clear();
-        for stream in 0..STREAMS {
-            if self.model.variant(stream).is_none_or(|v| v.memory) {
-                self.model.shake(stream);
-            }
-        }
+        self.model.crash();
         self.world.now += u64::from(self.world.prng.below(3000));
         self.world.draining = false;
         self.hosts = server::open(&mut self.world, &self.scenario, disks);
