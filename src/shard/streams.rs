@@ -6,6 +6,8 @@
 //! published to JetStream itself (`$JS.API.>`, acknowledgements, flow control) is taken on the
 //! publisher's shard: each has a sink for it that the others are not told of.
 
+use std::collections::BTreeSet;
+
 use hashbrown::{HashMap, HashSet};
 
 use super::admission::Policy;
@@ -126,7 +128,8 @@ pub(super) struct Streams {
     spare: Arrivals,
     /// Subjects of which the engine wants to know whether anybody listens, and how many want it.
     watched: HashMap<(AccountId, Box<[u8]>), u32>,
-    changed: HashSet<(AccountId, Box<[u8]>)>,
+    /// Those of them for which that has changed: in order, so that the same events have the same effects.
+    changed: BTreeSet<(AccountId, Box<[u8]>)>,
     /// What was published last took somebody over the mark.
     is_pressed: bool,
     rest: Vec<u8>,
@@ -282,7 +285,10 @@ impl Shard {
         if self.streams.waiting.is_empty() || !self.engine().is_some_and(is_low) {
             return;
         }
-        for publisher in std::mem::take(&mut self.streams.waiting) {
+        let waiting = std::mem::take(&mut self.streams.waiting);
+        let mut waiting: Vec<Publisher> = waiting.into_iter().collect();
+        waiting.sort_unstable_by_key(|publisher| (publisher.shard, publisher.conn));
+        for publisher in waiting {
             self.hold(publisher, false, fx);
         }
     }

@@ -37,6 +37,21 @@ impl Streams for Of<'_> {
     }
 }
 
+/// A stream that was deleted, until that is durable. Its name could not be given to a stream on another shard
+/// before: after a crash there might be both.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    shelf: usize,
+    /// Where the journal must be durable up to; not known until the turn's flush begins.
+    position: Option<u64>,
+    account: AccountId,
+    name: Box<str>,
+    decision: u64,
+    /// What is still on its way to it reaches nobody.
+    listens: Vec<u32>,
+    request: Box<Request>,
+}
+
 /// What a store knows of a stream.
 #[derive(Debug, PartialEq, Eq)]
 struct Meta {
@@ -323,8 +338,9 @@ impl Engine {
             Some(slot) => *slot = Some(hosted),
             None => self.assets.push(Some(hosted)),
         }
-        self.listen(place, host);
+        // In this order: who knows that it listens knows of it.
         self.tell_located(place, host);
+        self.listen(place, host);
         place
     }
 
@@ -498,9 +514,6 @@ impl Engine {
             .count(hosted.account, is_file, hosted.counted_bytes, 0);
         let consumers = hosted.asset.consumers().count() as i64;
         self.accounts.count_consumers(hosted.account, -consumers);
-        for listen in hosted.listens {
-            host.unlisten(listen);
-        }
         for list in [&mut self.dirty, &mut self.flushing, &mut self.reading] {
             list.retain(|&other| other != place);
         }
@@ -510,11 +523,53 @@ impl Engine {
             .delete_stream(hosted.number);
         let name = hosted.asset.config().name.clone();
         self.names.remove(&super::Key(hosted.account, &name));
-        self.gone(hosted.account, &name, hosted.decision, host);
         self.tell_stream(hosted.account, &name, Action::Delete, now, host);
-        self.respond_durable(arrival, hosted.shelf, 0, host, |to| {
-            Kind::StreamDelete.success(to);
+        let Hosted {
+            account,
+            shelf,
+            decision,
+            listens,
+            ..
+        } = *hosted;
+        self.leaving.push(Leaving {
+            shelf,
+            position: None,
+            account,
+            name: name.as_str().into(),
+            decision,
+            listens,
+            request: owned(arrival),
         });
+    }
+
+    /// The turn's flush has begun: deletions wait for it.
+    pub(super) fn seal_leaving(&mut self, shelf: usize) {
+        let position = self.shelves[shelf].store.position();
+        for leaving in self.leaving.iter_mut().filter(|one| one.shelf == shelf) {
+            leaving.position.get_or_insert(position);
+        }
+    }
+
+    /// Streams whose deletion is durable are no more; who has asked for it is answered when all shards
+    /// know that.
+    pub(super) fn let_go<H: Host>(&mut self, host: &mut H) {
+        for leaving in std::mem::take(&mut self.leaving) {
+            let durable = self.shelves[leaving.shelf].store.durable();
+            if leaving.position.is_none_or(|position| position > durable) {
+                self.leaving.push(leaving);
+                continue;
+            }
+            self.gone(leaving.account, &leaving.name, leaving.decision, host);
+            // After the orders: who knows of this knows of them.
+            for listen in leaving.listens {
+                host.unlisten(listen);
+            }
+            let arrival = super::borrowed(&leaving.request);
+            let interest = host.interest_number();
+            self.respond_durable(&arrival, leaving.shelf, interest, host, |to| {
+                Kind::StreamDelete.success(to);
+            });
+        }
     }
 
     /// Brings back what the stores hold.

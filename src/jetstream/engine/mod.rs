@@ -115,6 +115,8 @@ pub struct Engine {
     reading: Vec<u32>,
     deadlines: Deadlines<u32>,
     questions: api::Questions,
+    /// Streams that are deleted.
+    leaving: Vec<lifecycle::Leaving>,
     /// Orders that cannot be obeyed yet, with who gave them.
     early: VecDeque<(ShardId, Order)>,
     snapshots: Snapshots,
@@ -156,6 +158,7 @@ impl Engine {
             reading: Vec::new(),
             deadlines: Deadlines::default(),
             questions: api::Questions::default(),
+            leaving: Vec::new(),
             early: VecDeque::new(),
             snapshots: Snapshots::default(),
             now: Now {
@@ -354,6 +357,9 @@ impl Engine {
     }
 
     fn release<H: Host>(&mut self, host: &mut H) {
+        if !self.leaving.is_empty() {
+            self.let_go(host);
+        }
         for shelf in &mut self.shelves {
             if !shelf.held.is_empty() {
                 shelf.held.release(shelf.store.durable(), host);
@@ -380,7 +386,11 @@ impl Engine {
             let shelf = &mut self.shelves[number];
             shelf.store.submit(&mut submissions);
             disk.extend(submissions.drain(..).map(|one| (number, one)));
-            let Shelf { store, held } = shelf;
+            if !self.leaving.is_empty() {
+                self.seal_leaving(number);
+                self.let_go(host);
+            }
+            let Shelf { store, held } = &mut self.shelves[number];
             if !held.is_empty() {
                 held.seal(store.position());
                 held.release(store.durable(), host);
@@ -594,6 +604,7 @@ impl Engine {
             (self.reading.iter().any(waits), "a stream waits for a read"),
             (!self.dirty.is_empty(), "facts are not written"),
             (!self.ready.is_empty(), "a stream has something to deliver"),
+            (!self.leaving.is_empty(), "a deletion waits for the disk"),
             (!self.early.is_empty(), "an order came too early"),
             (self.questions.is_open(), "a list waits for other shards"),
         ];

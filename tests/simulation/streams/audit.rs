@@ -114,6 +114,9 @@ impl Run {
         if life.is_some() {
             self.audit_consumers(stream, &info, &found)?;
         } else {
+            for consumer in consumers() {
+                self.forget_held(stream, consumer);
+            }
             self.model.streams[stream].consumers = Default::default();
         }
         self.found[stream] = found;
@@ -192,6 +195,7 @@ impl Run {
                 return Err(format!("{name} is there: {is_there}, but {known:?}"));
             }
             if !is_there {
+                self.forget_held(stream, consumer);
                 self.model.streams[stream].consumers[consumer] = Consumer::default();
                 continue;
             }
@@ -200,6 +204,14 @@ impl Run {
                 .map_err(|why| format!("{name}: {why}"))?;
         }
         Ok(())
+    }
+
+    /// What a consumer that is no more has delivered is not acknowledged to its successor.
+    fn forget_held(&mut self, stream: usize, consumer: usize) {
+        for peer in &mut self.peers {
+            let held = &mut peer.held;
+            held.retain(|held| (held.stream, held.consumer) != (stream, consumer));
+        }
     }
 
     fn audit_consumer(
@@ -221,10 +233,7 @@ impl Run {
             if !is_stable {
                 known.begin_anew(self.last_audit);
             }
-            for peer in &mut self.peers {
-                peer.held
-                    .retain(|held| (held.stream, held.consumer) != (stream, consumer));
-            }
+            self.forget_held(stream, consumer);
         }
         let delivered = number(&info["delivered"]["stream_seq"]);
         let (before, (least, most)) = self.model.counts(stream, consumer, found, delivered);

@@ -373,7 +373,8 @@ impl Model {
                 return Err(format!("message {id} is {seq} and was {:?}", message.seq));
             }
             if self.must_be_gone(id, message) {
-                return Err(format!("message {id} must be gone and is {seq}"));
+                let known = &self.streams[number];
+                return Err(format!("message {id} must be gone and is {seq}: {known:?}"));
             }
         }
         self.check_order(found)?;

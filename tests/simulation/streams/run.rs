@@ -273,6 +273,9 @@ impl Run {
         for host in &mut self.hosts {
             host.frozen = 0;
         }
+        if !self.drains {
+            self.stop_listening();
+        }
         let mut reason = String::new();
         for round in 0..ROUNDS_TO_REST_MAX {
             let busy = self.round();
@@ -301,6 +304,15 @@ impl Run {
             self.world.now += step.clamp(1, 20);
         } else if self.world.prng.one_in(4) {
             self.world.now += 1;
+        }
+    }
+
+    /// What is pushed to who does not acknowledge it comes again and again.
+    fn stop_listening(&mut self) {
+        for client in 0..self.peers.len() {
+            for (stream, consumer) in self.peers[client].hears.clone() {
+                self.listen(client, stream, consumer);
+            }
         }
     }
 
