@@ -119,18 +119,20 @@ fn after(state: State, asked: &Asked) -> Option<State> {
 /// Whether there is an order that leads from the one state to the other.
 pub fn can_be(begin: State, asked: &[Asked], end: State) -> bool {
     assert!(asked.len() <= 128, "more than can be looked through");
-    // An update that is refused at the last moment, because the stream was just deleted, may have had a
-    // creation refused as if it had been made: that is allowed.
-    let refused = |one: &&Asked| {
-        let is_update = matches!(one.wish, Wish::Update { .. });
-        is_update && matches!(one.answer, Answer::Absent | Answer::Refused | Answer::Lost)
+    // Until a deletion is durable, and so answered, nobody else gets the name; and an update that is
+    // refused at the last moment, because the stream was just deleted, may have had a creation
+    // refused as if it had been made.
+    let has_two_sides = |one: &&Asked| match one.wish {
+        Wish::Update { .. } => !matches!(one.answer, Answer::Is(_)),
+        Wish::Delete => matches!(one.answer, Answer::Done | Answer::Lost),
+        _ => false,
     };
     let is_excused = |one: &Asked| {
-        let mut updates = asked.iter().filter(refused);
+        let mut others = asked.iter().filter(has_two_sides);
         one.answer == Answer::Taken
-            && updates.any(|update| {
-                update.answered.is_none_or(|at| one.sent < at)
-                    && one.answered.is_none_or(|at| update.sent < at)
+            && others.any(|other| {
+                other.answered.is_none_or(|at| one.sent < at)
+                    && one.answered.is_none_or(|at| other.sent < at)
             })
     };
     let asked: Vec<Asked> = asked
