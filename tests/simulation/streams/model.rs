@@ -120,7 +120,8 @@ impl Consumer {
     /// It may be another one than before: what was said to it may have been said to either.
     pub fn begin_anew(&mut self, last_audit: u64) {
         for (id, (at, _)) in std::mem::take(&mut self.confirmed) {
-            self.maybe.insert(id, at);
+            let said = self.maybe.entry(id).or_default();
+            *said = at.max(*said);
         }
         self.maybe.retain(|_, at| *at > last_audit);
     }
