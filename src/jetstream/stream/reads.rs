@@ -275,6 +275,25 @@ impl Stream {
         }
     }
 
+    /// The stream is deleted: who waits for a read is told so.
+    pub fn end_reads<M: Messages, O: Outlet>(&mut self, world: &mut World<'_, M, O>) {
+        for read in std::mem::take(&mut self.reads.list) {
+            if !matches!(read.what, What::Stored(_)) {
+                let status = "404 Message Not Found";
+                send_status(world.outlet, &read.reply, status, false);
+                continue;
+            }
+            let mut answer = Vec::new();
+            Kind::MsgGet.error(&mut answer, &Code::StreamNotFound.into());
+            world.outlet.publish(&Outgoing {
+                to: &read.reply,
+                subject: &read.reply,
+                payload: &answer,
+                ..Outgoing::default()
+            });
+        }
+    }
+
     /// Goes on with all requests under way. Whether there is more to do at once.
     pub(super) fn read_more<M: Messages, O: Outlet>(
         &mut self,
