@@ -258,7 +258,7 @@ impl Engine {
                     place
                 }
                 Err(error) => {
-                    self.gone(account, &name, decision, host);
+                    self.is_none(account, &name, decision, host);
                     self.refuse(&arrival, Kind::StreamCreate, &error, host);
                     return;
                 }
@@ -425,6 +425,16 @@ impl Engine {
         self.directory.remove(account, name, decision);
     }
 
+    /// There is no stream here that was decided about: everybody is told, but not before the deletion of
+    /// one of that name is durable.
+    fn is_none<H: Host>(&mut self, account: AccountId, name: &str, decision: u64, host: &mut H) {
+        let mut leaving = self.leaving.iter_mut().rev();
+        match leaving.find(|one| one.account == account && *one.name == *name) {
+            Some(leaving) => leaving.decision = decision,
+            None => self.gone(account, name, decision, host),
+        }
+    }
+
     /// Gives a stream that lives here another configuration, and answers.
     pub(super) fn change<H: Host>(
         &mut self,
@@ -447,7 +457,7 @@ impl Engine {
                 // It stays what it is, which the deciding shard does not know.
                 match place {
                     Some(place) => self.tell_located(place, host),
-                    None => self.gone(account, &name, decision, host),
+                    None => self.is_none(account, &name, decision, host),
                 }
                 self.refuse(&arrival, Kind::StreamUpdate, &error, host);
             }
