@@ -21,6 +21,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::commands::{Address, Command};
+use super::host;
 use super::ring::NetRing;
 use crate::store::io::{
     AlignedBuffer, Completion, Failure, FileId, Listed, Submission, Ticket, Work,
@@ -32,8 +33,8 @@ const ZEROS_BYTES: usize = 1024 * 1024;
 /// What the thread has done.
 #[derive(Debug)]
 pub enum News {
-    /// A file is open, or could not be opened.
-    Opened(FileId, Ticket, Result<OwnedFd, Failure>),
+    /// A file is open, or could not be opened; what the completion says, if it is.
+    Opened(FileId, Ticket, Result<OwnedFd, Failure>, usize),
     /// Something else is done.
     Done(Completion),
 }
@@ -457,7 +458,7 @@ impl Disk {
         self.under_way -= 1;
         match news {
             News::Done(completion) => self.completed.push_back(completion),
-            News::Opened(file, ticket, result) => {
+            News::Opened(file, ticket, result, said) => {
                 let (slot, outcome) = match result {
                     Ok(opened) => (
                         Slot::Open {
@@ -466,7 +467,7 @@ impl Disk {
                             under_way: 0,
                             close: None,
                         },
-                        Ok(0),
+                        Ok(said),
                     ),
                     Err(failure) => (Slot::Failed(failure), Err(failure)),
                 };
@@ -520,11 +521,18 @@ fn work(number: usize, directory: &Path, queue: &Receiver<Job>, here: &Address) 
     while let Ok(job) = queue.recv() {
         let news = match job {
             Job::Open(file, ticket, path) => {
-                News::Opened(file, ticket, open(&path, 0).map_err(|e| failure_of(&e)))
+                let opened = open(&path, 0).map_err(|e| failure_of(&e));
+                News::Opened(file, ticket, opened, 0)
             }
             Job::Create(file, ticket, path, bytes) => {
                 let made = create(directory, &path, bytes);
-                News::Opened(file, ticket, made.map_err(|e| failure_of(&e)))
+                let left = host::disk_space(directory).map_or(0, |space| space.free_bytes.max(1));
+                News::Opened(
+                    file,
+                    ticket,
+                    made.map_err(|e| failure_of(&e)),
+                    left as usize,
+                )
             }
             Job::Remove(ticket, path) => {
                 let removed = match std::fs::remove_file(&path) {

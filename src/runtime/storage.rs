@@ -19,6 +19,10 @@ use crate::store::{self, Store};
 /// Below the configured store directory; nats-server's accounts lie beside it.
 const DIRECTORY: &str = "jetstream/skein";
 
+/// A store's segments are at most such a part of the disk, divided by the stores on it: those that it
+/// keeps ready and those that it fills take little of a small one then.
+const SEGMENTS_PER_DISK: u64 = 64;
+
 /// Where streams are kept if nothing is said, in the directory for temporary files.
 const TEMPORARY: &str = "nats";
 
@@ -51,6 +55,18 @@ pub fn keys(options: &JetStreamOptions) -> (Option<store::Key>, Option<store::Ke
     };
     let previous = options.previous_key.as_ref();
     (options.key.as_ref().map(key), previous.map(key))
+}
+
+/// Tells a store what disk it is on, which it has for itself but for so many stores.
+///
+/// # Errors
+/// When the kernel does not say.
+pub fn fit(options: &mut store::Options, directory: &Path, stores: usize) -> io::Result<()> {
+    let space = host::disk_space(directory)?;
+    let share = space.total_bytes / SEGMENTS_PER_DISK / stores.max(1) as u64;
+    options.segment_bytes = options.segment_bytes.min(share);
+    options.room_bytes = space.free_bytes;
+    Ok(())
 }
 
 /// Where streams are kept.
@@ -92,7 +108,7 @@ impl Storage {
         };
         let max_storage = match said(options.max_storage_bytes) {
             Some(bytes) => bytes,
-            None => host::free_bytes(&directory)? / 4 * 3,
+            None => host::disk_space(&directory)?.free_bytes / 4 * 3,
         };
         Ok(Some(Self {
             directory,
@@ -130,6 +146,7 @@ impl Storage {
             let (disk, listed) = Disk::open(place, &directory, here.clone())?;
             let mut options = self.store.clone();
             options.seed ^= number as u64;
+            fit(&mut options, &directory, self.count)?;
             stores.push(Store::open(&options, &listed, clock.millis()));
             disks.push(disk);
         }
