@@ -1,8 +1,10 @@
 //! The store on a simulated disk.
 
 mod disk;
+mod full;
 mod oracle;
 mod random;
+mod report;
 mod shell;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
