@@ -28,6 +28,9 @@ const FAST_BATCHES_MAX: usize = 50_000;
 const CACHE_PART: u64 = 256;
 const CACHE_BYTES_MIN: u64 = 32 << 20;
 const CACHE_BYTES_MAX: u64 = 64 << 20;
+/// A store's segments are at most such a part of the disk, divided by the stores on it: those that it
+/// keeps ready and those that it fills take little of a small one then.
+const SEGMENTS_PER_DISK: u64 = 64;
 
 /// Where streams are kept if nothing is said, in the directory for temporary files.
 const TEMPORARY: &str = "nats";
@@ -70,6 +73,18 @@ fn cache_bytes(memory_bytes: u64, shards: usize) -> usize {
     part.clamp(CACHE_BYTES_MIN, CACHE_BYTES_MAX) as usize
 }
 
+/// Tells a store what disk it is on, which it has for itself but for so many stores.
+///
+/// # Errors
+/// When the kernel does not say.
+pub fn fit(options: &mut store::Options, directory: &Path, stores: usize) -> io::Result<()> {
+    let space = host::disk_space(directory)?;
+    let share = space.total_bytes / SEGMENTS_PER_DISK / stores.max(1) as u64;
+    options.segment_bytes = options.segment_bytes.min(share);
+    options.room_bytes = space.free_bytes;
+    Ok(())
+}
+
 /// Where streams are kept.
 pub struct Storage {
     directory: PathBuf,
@@ -110,7 +125,7 @@ impl Storage {
         };
         let max_storage = match said(options.max_storage_bytes) {
             Some(bytes) => bytes,
-            None => host::free_bytes(&directory)? / 4 * 3,
+            None => host::disk_space(&directory)?.free_bytes / 4 * 3,
         };
         let queue = |length: i64| usize::try_from(length).unwrap_or(usize::MAX);
         let batches = usize::try_from(options.limits.batches);
@@ -155,6 +170,7 @@ impl Storage {
             let (disk, listed) = Disk::open(place, &directory, here.clone())?;
             let mut options = self.store.clone();
             options.seed ^= number as u64;
+            fit(&mut options, &directory, self.count)?;
             stores.push(Store::open(&options, &listed, clock.millis()));
             disks.push(disk);
         }

@@ -2,8 +2,10 @@
 
 #[path = "../simulated/disk.rs"]
 mod disk;
+mod full;
 mod oracle;
 mod random;
+mod report;
 mod shell;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
