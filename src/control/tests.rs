@@ -139,6 +139,7 @@ fn server() -> Arc<ServerFacts> {
         tls: None,
         connect_urls: Vec::new(),
         trusted_proxies: None,
+        jetstream: None,
     })
 }
 
