@@ -213,3 +213,106 @@ fn ails(ailing: &Ailing) -> HealthError {
         Ail::CannotWrite(why) => of_stream(format!("{named} write error: {why}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::jsz::tests::{House, server};
+    use super::*;
+    use crate::shard::facts::{Cursor, StreamsPage};
+
+    fn ailing(account: &str, stream: &str, what: Ail) -> Ailing {
+        Ailing {
+            account: account.into(),
+            stream: stream.into(),
+            what,
+        }
+    }
+
+    #[test]
+    fn health() {
+        let cannot = Ail::CannotWrite("no space left on device");
+        let ill = [
+            ailing("B", "T", Ail::NotRecovered),
+            ailing("A", "S", cannot),
+            ailing("gone", "S", Ail::NoAccount),
+            ailing("gone", "T", Ail::NoAccount),
+        ];
+        let check = |ill: &[Ailing], asked: [&str; 3], details, expected: &str| {
+            let mut house = House::default();
+            let (first, second) = ill.split_at(ill.len() / 2);
+            house.pages = vec![
+                StreamsPage {
+                    ailing: first.to_vec(),
+                    next: Some(Cursor::default()),
+                    ..StreamsPage::default()
+                },
+                StreamsPage {
+                    ailing: second.to_vec(),
+                    ..StreamsPage::default()
+                },
+            ];
+            let [account, stream, consumer] = asked.map(str::to_owned);
+            let options = HealthOptions {
+                account,
+                stream,
+                consumer,
+                details,
+                ..HealthOptions::default()
+            };
+            let health = healthz(&mut house, &server(), &options);
+            let got = serde_json::to_string(&health).unwrap();
+            assert_eq!(got, expected, "{asked:?}");
+        };
+        let well = r#"{"status":"ok","status_code":200}"#;
+        check(&[], ["", "", ""], false, well);
+        check(&[], ["A", "", ""], true, well);
+        check(
+            &ill,
+            ["A", "", ""],
+            true,
+            r#"{"status":"error","status_code":503,"errors":[{"type":"STREAM","account":"A","stream":"S","error":"JetStream stream 'A > S' write error: no space left on device"}]}"#,
+        );
+        check(
+            &ill,
+            ["", "", ""],
+            false,
+            r#"{"status":"unavailable","status_code":503,"error":"JetStream stream 'A > S' write error: no space left on device"}"#,
+        );
+        check(
+            &ill,
+            ["B", "T", ""],
+            false,
+            r#"{"status":"unavailable","status_code":503,"error":"JetStream stream 'B > T' could not be recovered"}"#,
+        );
+        check(
+            &ill,
+            ["gone", "", ""],
+            true,
+            r#"{"status":"error","status_code":503,"errors":[{"type":"ACCOUNT","account":"gone","error":"JetStream account 'gone' could not be resolved"}]}"#,
+        );
+        check(
+            &ill,
+            ["B", "", ""],
+            true,
+            r#"{"status":"error","status_code":503,"errors":[{"type":"STREAM","account":"B","stream":"T","error":"JetStream stream 'B > T' could not be recovered"}]}"#,
+        );
+        check(
+            &[],
+            ["nope", "", ""],
+            false,
+            r#"{"status":"unavailable","status_code":404,"error":"JetStream account \"nope\" not found"}"#,
+        );
+        check(
+            &[],
+            ["", "S", ""],
+            false,
+            r#"{"status":"error","status_code":400,"error":"\"account\" must not be empty when checking stream health"}"#,
+        );
+        check(
+            &[],
+            ["A", "", "C"],
+            true,
+            r#"{"status":"error","status_code":400,"errors":[{"type":"BAD_REQUEST","error":"\"stream\" must not be empty when checking consumer health"}]}"#,
+        );
+    }
+}

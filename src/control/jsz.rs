@@ -483,3 +483,163 @@ fn written(write: impl FnOnce(&mut Vec<u8>)) -> Box<RawValue> {
 fn raw(json: Vec<u8>) -> Box<RawValue> {
     serde_json::from_slice(&json).expect("the API's encoder writes JSON")
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::Arc;
+
+    use super::super::view::{Told, Usage};
+    use super::*;
+    use crate::jetstream::api::responses::AccountLimits;
+    use crate::shard::facts::{Cursor, ShardFacts, StreamsPage};
+
+    /// A house with one shard, the accounts A and B, and these pages of streams.
+    #[derive(Default)]
+    pub struct House {
+        pub pages: Vec<StreamsPage>,
+        asked: usize,
+    }
+
+    impl super::House for House {
+        fn now(&mut self) -> UnixNanos {
+            UnixNanos(1)
+        }
+
+        fn facts(&mut self, wanted: &Wanted) -> Vec<ShardFacts> {
+            let mut facts = ShardFacts::default();
+            if let Some(survey) = &wanted.streams {
+                assert_eq!(survey.from.is_empty(), self.asked == 0);
+                facts.streams = self.pages.get(self.asked).cloned();
+                self.asked += 1;
+            } else if wanted.jetstream_accounts {
+                facts.jetstream = Some(JetStreamFacts {
+                    accounts_list: ["A", "B"].map(account).into(),
+                    ..JetStreamFacts::default()
+                });
+            }
+            vec![facts]
+        }
+
+        fn usage(&mut self) -> Usage {
+            Usage::default()
+        }
+
+        fn kick(&mut self, _: u64) -> bool {
+            false
+        }
+
+        fn tell_lame_duck(&mut self, _: u64) -> Told {
+            Told::NoSuchClient
+        }
+
+        fn reload(&mut self) -> Result<(), String> {
+            Ok(())
+        }
+    }
+
+    fn account(name: &str) -> AccountUsage {
+        AccountUsage {
+            name: name.into(),
+            limits: Limits::Flat(AccountLimits::NONE),
+            usage: Default::default(),
+        }
+    }
+
+    /// A server with JetStream.
+    pub fn server() -> ServerFacts {
+        ServerFacts {
+            jetstream: Some(JetStreamView::default()),
+            ..(*super::super::tests::server()).clone()
+        }
+    }
+
+    #[test]
+    fn which_accounts_are_shown() {
+        let check = |options: Options, expected: &[&str]| {
+            let all = ["A", "B", "C"].map(account);
+            let all: Vec<&AccountUsage> = all.iter().collect();
+            let chosen: Vec<&str> = chosen(&all, &options).iter().map(|a| &*a.name).collect();
+            assert_eq!(chosen, expected, "{options:?}");
+        };
+        let all = |offset, limit| Options {
+            accounts: true,
+            offset,
+            limit,
+            ..Options::default()
+        };
+        let one = |name: &str, accounts| Options {
+            account: name.to_owned(),
+            accounts,
+            streams: true,
+            ..Options::default()
+        };
+        check(Options::default(), &[]);
+        check(all(0, 0), &["A", "B", "C"]);
+        check(all(1, 1), &["B"]);
+        check(all(3, 1), &[]);
+        check(all(2, -1), &["A", "B", "C"]);
+        check(all(i64::MIN, i64::MAX), &["A", "B", "C"]);
+        check(all(i64::MAX, i64::MAX), &[]);
+        check(one("B", false), &["B"]);
+        check(one("nope", false), &[]);
+        check(one("nope", true), &["A", "B", "C"]);
+        check(one("", false), &["A", "B", "C"]);
+    }
+
+    #[test]
+    fn consumers_of_a_stream_come_together_from_its_pages() {
+        let stream = |account: &str, consumer: &str, goes_on| StreamFacts {
+            account: account.into(),
+            name: "S".into(),
+            created: 0,
+            config: Arc::default(),
+            state: Default::default(),
+            consumers: 3,
+            mirror: None,
+            sources: Vec::new(),
+            consumers_list: vec![consumer.into()],
+            direct_consumers_list: Vec::new(),
+            goes_on,
+        };
+        let page = |streams, goes_on: bool| StreamsPage {
+            streams,
+            tally: Tally {
+                streams: 1,
+                ..Tally::default()
+            },
+            next: goes_on.then(Cursor::default),
+            ..StreamsPage::default()
+        };
+        let mut house = House {
+            pages: vec![
+                page(vec![stream("B", "1", false)], true),
+                page(vec![stream("B", "2", true)], true),
+                page(vec![stream("B", "3", true), stream("A", "4", false)], false),
+            ],
+            ..House::default()
+        };
+        let options = Options {
+            consumers: true,
+            ..Options::default()
+        };
+        let server = server();
+        let answer = jsz(&mut house, &server, &options).unwrap();
+        assert_eq!((answer.streams, answer.total), (3, 2));
+        let shown: Vec<(String, Vec<String>)> = answer
+            .account_details
+            .iter()
+            .flat_map(|account| account.stream_detail.iter().map(|s| (account, s)))
+            .map(|(account, s)| {
+                let consumers = s.consumer_detail.iter();
+                let consumers = consumers.map(|json| json.get().to_owned());
+                (account.id.clone(), consumers.collect())
+            })
+            .collect();
+        let of_b = ["1", "2", "3"].map(str::to_owned).to_vec();
+        let expected = [
+            ("A".to_owned(), vec!["4".to_owned()]),
+            ("B".to_owned(), of_b),
+        ];
+        assert_eq!(shown, expected);
+    }
+}

@@ -107,7 +107,7 @@ impl House for Fake {
     }
 }
 
-fn server() -> Arc<ServerFacts> {
+pub(super) fn server() -> Arc<ServerFacts> {
     let account = |name: &str| AccountView {
         definition: Arc::new(AccountDefinition {
             name: name.to_owned(),
