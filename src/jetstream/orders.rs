@@ -20,6 +20,8 @@ pub struct Request {
     pub headers: Box<[u8]>,
     /// What follows it.
     pub payload: Box<[u8]>,
+    /// What is shown of the publisher in advisories, or nothing.
+    pub client: Box<[u8]>,
 }
 
 /// What a shard holds of an account.
@@ -103,13 +105,31 @@ pub enum Order {
         /// Which.
         names: Vec<Box<str>>,
     },
-    /// The answer: JSON objects by name.
-    Described {
+    /// To all: say what an account uses there.
+    AskUsage {
+        /// Number of the question on the asking shard.
+        question: u64,
+        /// Whose.
+        account: AccountId,
+    },
+    /// To the home of streams: remove them.
+    Drop {
+        /// Number of the question on the asking shard.
+        question: u64,
+        /// Whose.
+        account: AccountId,
+        /// Which.
+        names: Vec<Box<str>>,
+    },
+    /// The answer; to a request for descriptions with JSON objects by name.
+    Answered {
         /// Number of the question.
         question: u64,
         /// What there is.
         streams: Vec<(Box<str>, Vec<u8>)>,
     },
+    /// To all: how many batches have begun on a shard and not ended, atomic ones and fast ones.
+    Batches(usize, usize),
 }
 
 impl Order {
@@ -120,13 +140,19 @@ impl Order {
             Self::Request(request)
             | Self::Create { request, .. }
             | Self::Update { request, .. } => {
-                request.subject.len() + request.headers.len() + request.payload.len() + 64
+                request.subject.len()
+                    + request.headers.len()
+                    + request.payload.len()
+                    + request.client.len()
+                    + 64
             }
-            Self::Located { .. } | Self::Gone { .. } | Self::Usage { .. } => 0,
-            Self::Describe { names, .. } => names.len() * 32,
-            Self::Described { streams, .. } => {
-                streams.iter().map(|(_, json)| json.len() + 32).sum()
-            }
+            Self::Located { .. }
+            | Self::Gone { .. }
+            | Self::Usage { .. }
+            | Self::AskUsage { .. }
+            | Self::Batches(..) => 0,
+            Self::Describe { names, .. } | Self::Drop { names, .. } => names.len() * 32,
+            Self::Answered { streams, .. } => streams.iter().map(|(_, json)| json.len() + 32).sum(),
         }
     }
 }

@@ -20,6 +20,11 @@ use crate::store::{self, Store};
 /// Below the configured store directory; nats-server's accounts lie beside it.
 const DIRECTORY: &str = "jetstream/skein";
 
+/// Atomic batches of all streams, where the configuration says nothing.
+const ATOMIC_BATCHES_MAX: usize = 1000;
+/// Fast batches.
+const FAST_BATCHES_MAX: usize = 50_000;
+
 /// A store's cache: this part of the memory for all, and for each at least and at most.
 const CACHE_PART: u64 = 256;
 const CACHE_BYTES_MIN: u64 = 32 << 20;
@@ -111,6 +116,9 @@ impl Storage {
             Some(bytes) => bytes,
             None => host::free_bytes(&directory)? / 4 * 3,
         };
+        let queue = |length: i64| usize::try_from(length).unwrap_or(usize::MAX);
+        let batches = usize::try_from(options.limits.batches);
+        let batches = batches.ok().filter(|&batches| batches > 0);
         Ok(Some(Self {
             directory,
             count,
@@ -123,6 +131,10 @@ impl Storage {
                 max_storage,
                 max_duplicate_window: options.limits.duplicate_window_ns,
                 max_ack_pending: options.limits.max_ack_pending,
+                max_atomic_batches: batches.unwrap_or(ATOMIC_BATCHES_MAX),
+                request_queue: queue(options.request_queue),
+                info_queue: queue(options.info_queue),
+                max_fast_batches: batches.unwrap_or(FAST_BATCHES_MAX),
                 max_request_batch: options.limits.max_request_batch,
             },
             store,
@@ -191,9 +203,16 @@ fn stream_settings(config: &Config) -> stream::Settings {
     }
     if let Ok(batches @ 1..) = usize::try_from(limits.batches_per_stream) {
         settings.atomic_batches_max = batches;
+        settings.fast_batches_max = batches;
     }
     if let Ok(time @ 1..) = u64::try_from(limits.batch_timeout_ns) {
         settings.batch_timeout_ms = (time / 1_000_000).max(1);
+    }
+    if let Ok(bytes @ 1..) = usize::try_from(options.max_buffered_bytes) {
+        settings.waiting_bytes_max = bytes;
+    }
+    if let Ok(messages @ 1..) = usize::try_from(options.max_buffered_messages) {
+        settings.waiting_messages_max = messages;
     }
     settings
 }

@@ -12,6 +12,7 @@ use super::admission::Policy;
 use super::publish::{Message, Origin};
 use super::service::is_response;
 use super::{Effects, Level, Shard};
+use crate::auth::accounts::{Directory, StreamImport};
 use crate::auth::definition::{JetStreamAccess, JetStreamLimits};
 use crate::base::deadlines::Millis;
 use crate::base::ids::{AccountId, ConnId, ShardId};
@@ -108,6 +109,7 @@ impl Arrivals {
             reply,
             headers,
             payload,
+            client: &[],
         }
     }
 }
@@ -155,9 +157,14 @@ impl Streams {
 
     /// Somebody has begun or ceased to listen.
     #[inline]
-    pub(super) fn note_interest(&mut self, change: &InterestChange) {
+    pub(super) fn note_interest(&mut self, change: &InterestChange, directory: &Directory) {
         if !self.watched.is_empty() {
             self.note_watched(change.account, &change.subject);
+            for import in &directory.streams {
+                if import.importer == change.account {
+                    self.note_imported(import, &change.subject);
+                }
+            }
         }
     }
 
@@ -174,6 +181,22 @@ impl Streams {
             if key.0 == account && subject::matches(pattern, &key.1) {
                 self.changed.insert(key.clone());
             }
+        }
+    }
+
+    /// Somebody of an account that imports has begun or ceased to listen: with a pattern perhaps to
+    /// anything that comes by the import.
+    #[cold]
+    fn note_imported(&mut self, import: &StreamImport, pattern: &[u8]) {
+        let mut subject = Vec::new();
+        let subject = match &import.back {
+            _ if !subject::is_literal(pattern) => &import.from[..],
+            None => pattern,
+            Some(back) if back.apply(pattern, 0, &mut subject) => &subject,
+            Some(_) => return,
+        };
+        if subject::matches(&import.from, subject) {
+            self.note_watched(import.exporter, subject);
         }
     }
 }
@@ -337,6 +360,7 @@ impl Host for Out<'_> {
                 id,
                 name: account.name.to_string(),
                 limits: limits(directory.jetstream(id)),
+                is_system: directory.system == Some(id),
             })
             .collect()
     }
@@ -344,6 +368,7 @@ impl Host for Out<'_> {
     fn client(&self, publisher: (ShardId, ConnId)) -> Option<Vec<u8>> {
         let (shard, conn) = publisher;
         let info = self.shard.client_info(Publisher { shard, conn }, true)?;
+        let info = info.with_server(Some(&*self.shard.settings.identity.name));
         serde_json::to_vec(&info).ok()
     }
 
@@ -383,6 +408,19 @@ impl Host for Out<'_> {
         self.shard.router.has_literal(account, subject)
     }
 
+    fn is_subscribed(&mut self, account: AccountId, subject: &[u8], queue: &[u8]) -> bool {
+        let router = &mut self.shard.router;
+        if router.has_literal_of(account, subject, queue) {
+            return true;
+        }
+        // Somebody of another account to whom it flows.
+        let hash = router.hasher().of(subject);
+        let plan = router.route_hashed(account, subject, hash);
+        let plan = router.plans.get(plan);
+        let mut parts = (0..plan.parts()).map(|number| plan.part(number));
+        parts.any(|part| part.account != account && !part.is_empty())
+    }
+
     fn watch(&mut self, account: AccountId, subject: &[u8]) {
         let watched = &mut self.shard.streams.watched;
         *watched.entry((account, subject.into())).or_default() += 1;
@@ -412,7 +450,9 @@ impl Host for Out<'_> {
         shard.router.set_special(sub);
         shard.streams.sinks.insert(sub, sink);
         if everywhere && let Some(change) = change {
-            shard.streams.note_interest(&change);
+            shard
+                .streams
+                .note_interest(&change, &shard.settings.policy.directory);
             shard.mesh.broadcast(&change);
             self.fx.mesh.0 |= shard.mesh.peers().0;
         }
@@ -429,7 +469,9 @@ impl Host for Out<'_> {
         if let Some(change) = shard.router.unsubscribe(listen, first)
             && everywhere
         {
-            shard.streams.note_interest(&change);
+            shard
+                .streams
+                .note_interest(&change, &shard.settings.policy.directory);
             shard.mesh.broadcast(&change);
             self.fx.mesh.0 |= shard.mesh.peers().0;
         }

@@ -169,7 +169,7 @@ impl Engine {
             reserved_memory_bytes: self.directory.reserved_by_all(Storage::Memory),
             reserved_storage_bytes: self.directory.reserved_by_all(Storage::File),
             streams: self.names.len() as u64,
-            requests_in_flight: self.questions.open() as u64,
+            requests_in_flight: self.questions.len() as u64,
             ..JetStreamFacts::default()
         };
         self.accounts.each(|account, usage| {
@@ -269,7 +269,7 @@ impl Engine {
         if is_new {
             page.tally.add(&Tally {
                 streams: 1,
-                consumers: hosted.asset.consumers().count() as u64,
+                consumers: hosted.asset.consumer_count() as u64,
                 messages: state.messages,
                 bytes: state.bytes,
             });
@@ -314,7 +314,7 @@ impl Engine {
                 name: config.name.as_str().into(),
                 created: asset.created(),
                 state: *around.messages.state(),
-                consumers: asset.consumers().count() as u64,
+                consumers: asset.consumer_count() as u64,
                 mirror: mirror.as_ref().map(written),
                 sources: sources.iter().map(written).collect(),
                 consumers_list: Vec::new(),

@@ -32,6 +32,8 @@ pub struct Arrival<'a> {
     pub headers: &'a [u8],
     /// What follows it.
     pub payload: &'a [u8],
+    /// What is shown of the publisher in advisories, where another shard has said it; or nothing.
+    pub client: &'a [u8],
 }
 
 /// The world around an engine: its shard, or a test.
@@ -48,6 +50,9 @@ pub trait Host {
     fn has_interest(&mut self, account: AccountId, subject: &[u8]) -> bool;
     /// Whether somebody has subscribed to just that subject.
     fn has_literal_interest(&mut self, account: AccountId, subject: &[u8]) -> bool;
+    /// Whether somebody has subscribed to just that subject, in this queue group, or with an empty one
+    /// in none.
+    fn is_subscribed(&mut self, account: AccountId, subject: &[u8], queue: &[u8]) -> bool;
     /// Has `Engine::interest_changed` called when somebody begins or ceases to listen.
     fn watch(&mut self, account: AccountId, subject: &[u8]);
     /// Ends it; as often as it was begun.

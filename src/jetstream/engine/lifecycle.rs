@@ -13,7 +13,7 @@ use crate::jetstream::api::decode::{self, Decode};
 use crate::jetstream::api::encode::Object;
 use crate::jetstream::api::errors::{ApiError, Code};
 use crate::jetstream::api::requests::{self, StreamRequest};
-use crate::jetstream::api::responses::Kind;
+use crate::jetstream::api::responses::{Kind, StreamInfo};
 use crate::jetstream::asset::Asset;
 use crate::jetstream::config::{Compression, Storage, StreamConfig};
 use crate::jetstream::consumer::End;
@@ -117,6 +117,20 @@ impl Engine {
         }
     }
 
+    /// Has a configuration judged against an account's streams, and what it and the server may have.
+    fn judge<T>(
+        &self,
+        account: AccountId,
+        judge: impl FnOnce(&Around<'_>) -> Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
+        let limits = self.accounts.limits(account);
+        judge(&Around {
+            streams: &Of(&self.directory, account),
+            limits: limits.ok_or(Code::NotEnabledForAccount)?,
+            server: self.server_limits(),
+        })
+    }
+
     /// `STREAM.CREATE`, on the shard that decides.
     pub(super) fn create_stream<H: Host>(
         &mut self,
@@ -126,16 +140,11 @@ impl Engine {
         host: &mut H,
     ) -> Result<(), ApiError> {
         let request: StreamRequest = requests::parse(arrival.payload, self.options.strict)?;
-        let limits = self.accounts.limits(arrival.account).cloned();
-        let limits = limits.ok_or(Code::NotEnabledForAccount)?;
-        let others = Of(&self.directory, arrival.account);
-        let around = Around {
-            streams: &others,
-            limits: &limits,
-            server: self.server_limits(),
-        };
         let account = arrival.account;
-        let (home, config) = match check_stream::creation(name, request, &around)? {
+        let judged = self.judge(account, |around| {
+            check_stream::creation(name, request, around)
+        });
+        let (home, config) = match judged? {
             Creation::New(config) => (self.directory.emptiest(self.options.shards), *config),
             Creation::Same => {
                 let located = self.directory.get(account, name);
@@ -144,13 +153,7 @@ impl Engine {
             }
         };
         // From now on the name and the subjects are taken.
-        self.directory.set(
-            account,
-            Located {
-                home,
-                config: Arc::new(config.clone()),
-            },
-        );
+        self.located(account, home, Arc::new(config.clone()));
         let order = Order::Create {
             account,
             config: Box::new(config),
@@ -167,15 +170,9 @@ impl Engine {
         config: StreamConfig,
         account: AccountId,
     ) -> Result<StreamConfig, ApiError> {
-        let limits = self.accounts.limits(account).cloned();
-        let limits = limits.ok_or(Code::NotEnabledForAccount)?;
-        let others = Of(&self.directory, account);
-        let around = Around {
-            streams: &others,
-            limits: &limits,
-            server: self.server_limits(),
-        };
-        check_stream::restoration(name, config, &around)
+        self.judge(account, |around| {
+            check_stream::restoration(name, config, around)
+        })
     }
 
     /// `STREAM.UPDATE`, on the shard that decides.
@@ -187,19 +184,14 @@ impl Engine {
         host: &mut H,
     ) -> Result<(), ApiError> {
         let request: StreamRequest = requests::parse(arrival.payload, self.options.strict)?;
-        let limits = self.accounts.limits(arrival.account).cloned();
-        let limits = limits.ok_or(Code::NotEnabledForAccount)?;
-        let others = Of(&self.directory, arrival.account);
-        let around = Around {
-            streams: &others,
-            limits: &limits,
-            server: self.server_limits(),
-        };
-        let config = check_stream::update(name, request, &around)?;
-        let located = self.directory.get(arrival.account, name);
+        let account = arrival.account;
+        let config = self.judge(account, |around| {
+            check_stream::update(name, request, around)
+        })?;
+        let located = self.directory.get(account, name);
         let home = located.ok_or(Code::StreamNotFound)?.home;
         let order = Order::Update {
-            account: arrival.account,
+            account,
             config: Box::new(config),
             request: owned(arrival),
         };
@@ -232,11 +224,24 @@ impl Engine {
                 }
             },
         };
+        self.respond_with_stream(place, &arrival, now, host, |info, to| info.created(to));
+    }
+
+    /// Answers with what a stream is now, when that is durable and all shards send it what is published
+    /// to it.
+    fn respond_with_stream<H: Host>(
+        &mut self,
+        place: u32,
+        arrival: &Arrival<'_>,
+        now: Now,
+        host: &mut H,
+        write: impl FnOnce(&StreamInfo<'_>, &mut Vec<u8>),
+    ) {
         let shelf = self.hosted(place).map_or(0, |hosted| hosted.shelf);
         let interest = host.interest_number();
         let mut json = Vec::new();
-        self.show_stream(place, now, host, |info, _| info.created(&mut json));
-        self.respond_durable(&arrival, shelf, interest, host, |to| {
+        self.show_stream(place, now, host, |info, _| write(info, &mut json));
+        self.respond_durable(arrival, shelf, interest, host, |to| {
             to.extend_from_slice(&json);
         });
     }
@@ -295,6 +300,7 @@ impl Engine {
             is_flushing: false,
             armed: None,
             counted_bytes: 0,
+            counted_batches: (0, 0),
         });
         match self.assets.get_mut(place as usize) {
             Some(slot) => *slot = Some(hosted),
@@ -334,18 +340,14 @@ impl Engine {
         let account = hosted.account;
         let config = Arc::new(hosted.asset.config().clone());
         let home = host.own();
-        for shard in (0..self.options.shards as u8).map(ShardId) {
-            if shard != home {
-                let config = Arc::clone(&config);
-                host.order(
-                    shard,
-                    Order::Located {
-                        account,
-                        home,
-                        config,
-                    },
-                );
-            }
+        for shard in self.others(host) {
+            let config = Arc::clone(&config);
+            let order = Order::Located {
+                account,
+                home,
+                config,
+            };
+            host.order(shard, order);
         }
         self.located(account, home, config);
     }
@@ -357,12 +359,9 @@ impl Engine {
 
     /// A stream is no more; everybody is told.
     fn gone<H: Host>(&mut self, account: AccountId, name: &str, host: &mut H) {
-        let own = host.own();
-        for shard in (0..self.options.shards as u8).map(ShardId) {
-            if shard != own {
-                let name = name.into();
-                host.order(shard, Order::Gone { account, name });
-            }
+        for shard in self.others(host) {
+            let name = name.into();
+            host.order(shard, Order::Gone { account, name });
         }
         self.directory.remove(account, name);
     }
@@ -383,13 +382,7 @@ impl Engine {
             Err(error) => self.refuse(&arrival, Kind::StreamUpdate, &error, host),
             Ok(place) => {
                 self.tell_stream(account, &name, Action::Modify, now, host);
-                let shelf = self.hosted(place).map_or(0, |hosted| hosted.shelf);
-                let interest = host.interest_number();
-                let mut json = Vec::new();
-                self.show_stream(place, now, host, |info, _| info.updated(&mut json));
-                self.respond_durable(&arrival, shelf, interest, host, |to| {
-                    to.extend_from_slice(&json);
-                });
+                self.respond_with_stream(place, &arrival, now, host, |info, to| info.updated(to));
             }
         }
     }
@@ -438,16 +431,29 @@ impl Engine {
         arrival: &Arrival<'_>,
         host: &mut H,
     ) {
+        if let Some(shelf) = self.drop_stream(place, now, host) {
+            self.respond_durable(arrival, shelf, 0, host, |to| {
+                Kind::StreamDelete.success(to);
+            });
+        }
+    }
+
+    /// Ends a stream, with all that it has. Gives the store that it was in.
+    pub(super) fn drop_stream<H: Host>(
+        &mut self,
+        place: u32,
+        now: Now,
+        host: &mut H,
+    ) -> Option<usize> {
         self.with(place, now, host, |asset, around| {
             asset.end_feeds(around);
             asset.end(End::Deleted, around);
         });
-        let Some(hosted) = self.assets[place as usize].take() else {
-            return;
-        };
+        let hosted = self.assets[place as usize].take()?;
         let is_file = hosted.asset.is_file();
         self.accounts
             .count(hosted.account, is_file, hosted.counted_bytes, 0);
+        self.batches.count(hosted.counted_batches, (0, 0));
         let consumers = hosted.asset.consumers().count() as i64;
         self.accounts.count_consumers(hosted.account, -consumers);
         for listen in hosted.listens {
@@ -464,9 +470,7 @@ impl Engine {
         self.names.remove(&super::Key(hosted.account, &name));
         self.gone(hosted.account, &name, host);
         self.tell_stream(hosted.account, &name, Action::Delete, now, host);
-        self.respond_durable(arrival, hosted.shelf, 0, host, |to| {
-            Kind::StreamDelete.success(to);
-        });
+        Some(hosted.shelf)
     }
 
     /// Brings back what the stores hold.

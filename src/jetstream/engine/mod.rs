@@ -6,6 +6,7 @@
 
 mod accounts;
 mod api;
+mod batches;
 mod consumers;
 mod directory;
 mod facts;
@@ -13,6 +14,7 @@ mod held;
 mod host;
 mod lifecycle;
 mod messages;
+mod questions;
 mod snapshots;
 mod tells;
 mod way_out;
@@ -39,8 +41,10 @@ use crate::jetstream::{Now, Order, Outgoing, Request};
 use crate::store::io::{Completion, Submission};
 use crate::store::{Handle, Messages, Severity, Store, StreamNumber};
 use accounts::Accounts;
+use batches::Batches;
 use directory::Directory;
 use held::Held;
+use questions::Questions;
 use snapshots::Snapshots;
 use way_out::{Watchers, WayOut};
 
@@ -66,6 +70,14 @@ pub struct Options {
     pub max_duplicate_window: i64,
     /// Consumers of the server may have at most so much unacknowledged; 0 for any.
     pub max_ack_pending: i64,
+    /// Atomic batches that may be under way.
+    pub max_atomic_batches: usize,
+    /// Fast batches that may be.
+    pub max_fast_batches: usize,
+    /// Answers to requests that may wait for the disk on a shard.
+    pub request_queue: usize,
+    /// Questions that may wait for other shards' answers.
+    pub info_queue: usize,
     /// A pull request may ask for at most so many messages; 0 for any.
     pub max_request_batch: i64,
 }
@@ -88,6 +100,8 @@ struct Hosted {
     armed: Option<Millis>,
     /// What it was counted with in its account.
     counted_bytes: u64,
+    /// Its batches that were counted.
+    counted_batches: batches::Count,
 }
 
 /// A store, and what waits for it.
@@ -109,6 +123,7 @@ pub struct Engine {
     names: HashMap<(AccountId, Box<str>), u32>,
     directory: Directory,
     accounts: Accounts,
+    batches: Batches,
     watchers: Watchers,
     desk: Desk,
     ready: VecDeque<u32>,
@@ -116,7 +131,7 @@ pub struct Engine {
     flushing: Vec<u32>,
     reading: Vec<u32>,
     deadlines: Deadlines<u32>,
-    questions: api::Questions,
+    questions: Questions,
     snapshots: Snapshots,
     /// The moment of the call that is under way.
     now: Now,
@@ -147,6 +162,7 @@ impl Engine {
             names: HashMap::new(),
             directory: Directory::default(),
             accounts: Accounts::default(),
+            batches: Batches::default(),
             watchers: Watchers::default(),
             desk: Desk::default(),
             ready: VecDeque::new(),
@@ -154,7 +170,7 @@ impl Engine {
             flushing: Vec::new(),
             reading: Vec::new(),
             deadlines: Deadlines::default(),
-            questions: api::Questions::default(),
+            questions: Questions::default(),
             snapshots: Snapshots::default(),
             now: Now {
                 mono_ms: 0,
@@ -235,7 +251,10 @@ impl Engine {
         let hosted = self.assets.get_mut(place as usize)?.as_deref_mut()?;
         let shelf = &mut self.shelves[hosted.shelf];
         let is_file = hosted.asset.is_file();
-        let room = self.accounts.room(hosted.account, is_file, &self.options);
+        let mut room = self.accounts.room(hosted.account, is_file, &self.options);
+        let (atomic, fast) = self.batches.without(hosted.counted_batches);
+        room.atomic_batches = self.options.max_atomic_batches.saturating_sub(atomic);
+        room.fast_batches = self.options.max_fast_batches.saturating_sub(fast);
         let mut messages = shelf.store.stream(hosted.number)?;
         let mut outlet = WayOut {
             host,
@@ -257,6 +276,11 @@ impl Engine {
             self.accounts
                 .count(hosted.account, is_file, hosted.counted_bytes, state.bytes);
             hosted.counted_bytes = state.bytes;
+        }
+        let batches = hosted.asset.stream().batches();
+        if batches != hosted.counted_batches {
+            self.batches.count(hosted.counted_batches, batches);
+            hosted.counted_batches = batches;
         }
         if !hosted.is_flushing && messages.durable_seq() < state.last_seq {
             hosted.is_flushing = true;
@@ -307,7 +331,7 @@ impl Engine {
         let places: SmallVec<[u32; 2]> = self.watchers.of(account, subject);
         for place in places {
             self.with(place, now, host, |asset, around| {
-                asset.interest_changed(subject, is_heard, around);
+                asset.interest_changed(subject, around);
             });
         }
     }
@@ -389,6 +413,8 @@ impl Engine {
         for place in std::mem::take(&mut self.dirty) {
             self.write_facts(place);
         }
+        // Before the answers to their beginning leave.
+        self.tell_batches(host);
         let mut submissions = Vec::new();
         for number in 0..self.shelves.len() {
             let shelf = &mut self.shelves[number];
@@ -509,11 +535,29 @@ impl Engine {
                 names,
             } => {
                 let streams = self.describe(account, &names, now, host);
-                self.order(from, Order::Described { question, streams }, now, host);
+                self.order(from, Order::Answered { question, streams }, now, host);
             }
-            Order::Described { question, streams } => {
-                self.described(question, streams, now, host);
+            Order::AskUsage { question, account } => {
+                let usage = self.accounts.own_usage(account);
+                host.order(from, Order::Usage { account, usage });
+                let streams = Vec::new();
+                host.order(from, Order::Answered { question, streams });
             }
+            Order::Drop {
+                question,
+                account,
+                names,
+            } => {
+                for name in names {
+                    if let Some(place) = self.place(account, &name) {
+                        self.drop_stream(place, now, host);
+                    }
+                }
+                let streams = Vec::new();
+                self.order(from, Order::Answered { question, streams }, now, host);
+            }
+            Order::Batches(atomic, fast) => self.batches.heard(from, (atomic, fast)),
+            Order::Answered { question, streams } => self.answered(question, streams, host),
         }
     }
 
@@ -614,6 +658,7 @@ fn borrowed(request: &Request) -> Arrival<'_> {
         reply: &request.reply,
         headers: &request.headers,
         payload: &request.payload,
+        client: &request.client,
     }
 }
 
@@ -625,5 +670,9 @@ fn owned(arrival: &Arrival<'_>) -> Box<Request> {
         reply: arrival.reply.into(),
         headers: arrival.headers.into(),
         payload: arrival.payload.into(),
+        client: arrival.client.into(),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,7 +50,7 @@ impl<H: Host> Outlet for WayOut<'_, H> {
     }
 
     fn publish_durable(&mut self, message: &Outgoing<'_>) {
-        self.held.push(self.account, message, 0);
+        self.held.push(self.account, message);
     }
 
     fn publish_anew(&mut self, subject: &[u8], reply: &[u8], headers: &[u8], payload: &[u8]) {
@@ -70,6 +70,10 @@ impl<H: Host> Outlet for WayOut<'_, H> {
 
     fn has_literal_interest(&mut self, subject: &[u8]) -> bool {
         self.host.has_literal_interest(self.account, subject)
+    }
+
+    fn is_subscribed(&mut self, subject: &[u8], queue: &[u8]) -> bool {
+        self.host.is_subscribed(self.account, subject, queue)
     }
 
     fn watch_interest(&mut self, subject: &[u8]) -> bool {
