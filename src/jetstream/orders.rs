@@ -12,6 +12,8 @@ pub struct Request {
     pub account: AccountId,
     /// Who has published it.
     pub publisher: (ShardId, ConnId),
+    /// What others must know of that shard's interest to reach with an answer who waits for it.
+    pub interest: u64,
     /// What was published to.
     pub subject: Box<[u8]>,
     /// Where to answer; empty for nowhere.
@@ -61,8 +63,10 @@ pub enum Order {
         account: AccountId,
         /// Checked.
         config: Box<StreamConfig>,
-        /// What asked for it; its subject says whether it was a restore.
+        /// What asked for it.
         request: Box<Request>,
+        /// The number of this decision.
+        decision: u64,
     },
     /// To the home of a stream: this is its configuration now; answer the request.
     Update {
@@ -72,6 +76,8 @@ pub enum Order {
         config: Box<StreamConfig>,
         /// What asked for it.
         request: Box<Request>,
+        /// The number of this decision.
+        decision: u64,
     },
     /// To all: a stream lives there, with this configuration.
     Located {
@@ -81,6 +87,8 @@ pub enum Order {
         home: ShardId,
         /// What.
         config: Arc<StreamConfig>,
+        /// The last decision that its home knows.
+        decision: u64,
     },
     /// To all: there is no such stream any more.
     Gone {
@@ -88,6 +96,8 @@ pub enum Order {
         account: AccountId,
         /// Which.
         name: Box<str>,
+        /// The last decision that its home knew.
+        decision: u64,
     },
     /// To all: what a shard holds of an account.
     Usage {

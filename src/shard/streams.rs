@@ -6,6 +6,8 @@
 //! published to JetStream itself (`$JS.API.>`, acknowledgements, flow control) is taken on the
 //! publisher's shard: each has a sink for it that the others are not told of.
 
+use std::collections::BTreeSet;
+
 use hashbrown::{HashMap, HashSet};
 
 use super::admission::Policy;
@@ -92,7 +94,7 @@ impl Arrivals {
         });
     }
 
-    fn get(&self, place: &Place) -> Arrival<'_> {
+    fn get(&self, place: &Place, interest: u64) -> Arrival<'_> {
         let bytes = &self.bytes[place.start..];
         let (to, bytes) = bytes.split_at(place.to_len);
         let (subject, bytes) = match place.subject_len {
@@ -105,6 +107,7 @@ impl Arrivals {
             to,
             account: place.account,
             publisher: (place.publisher.shard, place.publisher.conn),
+            interest,
             subject,
             reply,
             headers,
@@ -127,7 +130,8 @@ pub(super) struct Streams {
     spare: Arrivals,
     /// Subjects of which the engine wants to know whether anybody listens, and how many want it.
     watched: HashMap<(AccountId, Box<[u8]>), u32>,
-    changed: HashSet<(AccountId, Box<[u8]>)>,
+    /// Those of them for which that has changed: in order, so that the same events have the same effects.
+    changed: BTreeSet<(AccountId, Box<[u8]>)>,
     /// What was published last took somebody over the mark.
     is_pressed: bool,
     rest: Vec<u8>,
@@ -267,8 +271,9 @@ impl Shard {
                     let is_heard = out.has_interest(account, &subject);
                     engine.interest_changed(now, account, &subject, is_heard, out);
                 }
+                let interest = out.interest_number();
                 let places = arrivals.places.iter();
-                let each = places.map(|place| (place.sink, arrivals.get(place)));
+                let each = places.map(|place| (place.sink, arrivals.get(place, interest)));
                 engine.arrived(now, each, out);
             });
             self.hold_for_disk(&arrivals.places, fx);
@@ -303,7 +308,10 @@ impl Shard {
         if self.streams.waiting.is_empty() || !self.engine().is_some_and(is_low) {
             return;
         }
-        for publisher in std::mem::take(&mut self.streams.waiting) {
+        let waiting = std::mem::take(&mut self.streams.waiting);
+        let mut waiting: Vec<Publisher> = waiting.into_iter().collect();
+        waiting.sort_unstable_by_key(|publisher| (publisher.shard, publisher.conn));
+        for publisher in waiting {
             self.hold(publisher, false, fx);
         }
     }
@@ -485,6 +493,10 @@ impl Host for Out<'_> {
         self.shard.mesh.acked_by_all()
     }
 
+    fn interest_seen(&self, of: ShardId) -> u64 {
+        self.shard.mesh.interest_seen(of)
+    }
+
     fn order(&mut self, to: ShardId, order: Order) {
         self.shard.mesh.order(to, order);
         self.fx.mesh.0 |= to.bit();
@@ -616,6 +628,17 @@ impl Shard {
     pub fn stop_streams(&mut self, now: Millis, fx: &mut Effects) {
         self.now = now.max(1);
         self.with_engine(fx, |engine, now, out| engine.stop(now, out));
+    }
+
+    /// What of its streams is not at rest, though nothing more may come; `None` when all is.
+    pub fn streams_unrest(&self) -> Option<&'static str> {
+        if self.streams.has_arrivals() {
+            Some("something has arrived at a stream")
+        } else if !self.streams.waiting.is_empty() {
+            Some("publishers are held back for the disk")
+        } else {
+            self.engine().and_then(Engine::unrest)
+        }
     }
 
     /// Whether all that was accepted is on disk.

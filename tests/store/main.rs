@@ -1,5 +1,6 @@
 //! The store on a simulated disk.
 
+#[path = "../simulated/disk.rs"]
 mod disk;
 mod oracle;
 mod random;

@@ -704,6 +704,9 @@ impl Asset {
         for place in places {
             self.with(place, around, |consumer, around| consumer.end(end, around));
         }
+        if end == End::Deleted {
+            self.stream.end_reads(around.outlet);
+        }
     }
 
     /// Gives the stream another configuration, which has been checked.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::directory::{Directory, Located};
-use super::host::{Arrival, Host, Sink};
+use super::host::{Arrival, Host, Seat, Sink};
 use super::{Engine, Hosted, owned};
 use crate::base::ids::{AccountId, ShardId};
 use crate::jetstream::api::advisories::Action;
@@ -35,6 +35,22 @@ impl Streams for Of<'_> {
             each(&located.config);
         }
     }
+}
+
+/// A stream that was deleted, until that is durable. Its name could not be given to a stream on another shard
+/// before: after a crash there might be both.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    shelf: usize,
+    /// Where the journal must be durable up to; not known until the turn's flush begins.
+    position: Option<u64>,
+    account: AccountId,
+    name: Box<str>,
+    decision: u64,
+    /// What is still on its way to it reaches nobody.
+    listens: Vec<u32>,
+    /// Who has asked for that, if it was for one stream.
+    request: Option<Box<Request>>,
 }
 
 /// What a store knows of a stream.
@@ -152,15 +168,33 @@ impl Engine {
                 (located.home, (*located.config).clone())
             }
         };
-        // From now on the name and the subjects are taken.
-        self.located(account, home, Arc::new(config.clone()));
+        let decision = self.decided(account, home, &config);
         let order = Order::Create {
             account,
             config: Box::new(config),
             request: owned(arrival),
+            decision,
         };
         self.order(home, order, now, host);
         Ok(())
+    }
+
+    /// The number of another decision.
+    pub(super) fn decide(&mut self) -> u64 {
+        self.decisions += 1;
+        self.decisions
+    }
+
+    /// A stream is to be so: from now on the name and the subjects are taken.
+    fn decided(&mut self, account: AccountId, home: ShardId, config: &StreamConfig) -> u64 {
+        let decision = self.decide();
+        let located = Located {
+            home,
+            config: Arc::new(config.clone()),
+            decision,
+        };
+        self.directory.set(account, located);
+        decision
     }
 
     /// The configuration of a stream that is to be restored, if it may be.
@@ -190,10 +224,12 @@ impl Engine {
         })?;
         let located = self.directory.get(account, name);
         let home = located.ok_or(Code::StreamNotFound)?.home;
+        let decision = self.decided(arrival.account, home, &config);
         let order = Order::Update {
             account,
             config: Box::new(config),
             request: owned(arrival),
+            decision,
         };
         self.order(home, order, now, host);
         Ok(())
@@ -205,20 +241,24 @@ impl Engine {
         account: AccountId,
         config: StreamConfig,
         request: &Request,
+        decision: u64,
         now: Now,
         host: &mut H,
     ) {
         let arrival = super::borrowed(request);
         let name = config.name.clone();
         let place = match self.place(account, &name) {
-            Some(place) => place,
-            None => match self.begin(account, config, now, host) {
+            Some(place) => {
+                self.heard_decision(place, decision);
+                place
+            }
+            None => match self.begin(account, config, decision, now, host) {
                 Ok(place) => {
                     self.tell_stream(account, &name, Action::Create, now, host);
                     place
                 }
                 Err(error) => {
-                    self.gone(account, &name, host);
+                    self.gone(account, &name, decision, host);
                     self.refuse(&arrival, Kind::StreamCreate, &error, host);
                     return;
                 }
@@ -251,6 +291,7 @@ impl Engine {
         &mut self,
         account: AccountId,
         config: StreamConfig,
+        decision: u64,
         now: Now,
         host: &mut H,
     ) -> Result<u32, ApiError> {
@@ -271,7 +312,7 @@ impl Engine {
                 return Err(error);
             }
         };
-        let place = self.settle_in(account, 0, number, asset, host);
+        let place = self.settle_in(account, 0, number, asset, decision, host);
         self.with(place, now, host, |asset, around| asset.tick_feeds(around));
         Ok(place)
     }
@@ -283,14 +324,18 @@ impl Engine {
         shelf: usize,
         number: StreamNumber,
         asset: Asset,
+        decision: u64,
         host: &mut H,
     ) -> u32 {
         let free = self.assets.iter().position(Option::is_none);
         let place = free.unwrap_or(self.assets.len()) as u32;
         let name: Box<str> = asset.config().name.as_str().into();
         self.names.insert((account, name), place);
+        self.lives = self.lives.wrapping_add(1);
         let hosted = Box::new(Hosted {
             account,
+            life: self.lives,
+            decision,
             shelf,
             number,
             asset,
@@ -306,8 +351,9 @@ impl Engine {
             Some(slot) => *slot = Some(hosted),
             None => self.assets.push(Some(hosted)),
         }
-        self.listen(place, host);
+        // In this order: who knows that it listens knows of it.
         self.tell_located(place, host);
+        self.listen(place, host);
         place
     }
 
@@ -321,7 +367,8 @@ impl Engine {
         // A sealed stream takes nothing, and a mirror only what it mirrors.
         if config.mirror.is_none() {
             for subject in &config.subjects {
-                let sink = Sink::Stream(place);
+                let life = hosted.life;
+                let sink = Sink::Stream(Seat { place, life });
                 let listen = host.listen(hosted.account, subject.as_bytes(), sink, true);
                 hosted.listens.push(listen);
             }
@@ -333,11 +380,17 @@ impl Engine {
         }
     }
 
+    fn heard_decision(&mut self, place: u32, decision: u64) {
+        if let Some(hosted) = self.assets[place as usize].as_deref_mut() {
+            hosted.decision = decision;
+        }
+    }
+
     fn tell_located<H: Host>(&mut self, place: u32, host: &mut H) {
         let Some(hosted) = self.hosted(place) else {
             return;
         };
-        let account = hosted.account;
+        let (account, decision) = (hosted.account, hosted.decision);
         let config = Arc::new(hosted.asset.config().clone());
         let home = host.own();
         for shard in self.others(host) {
@@ -346,24 +399,30 @@ impl Engine {
                 account,
                 home,
                 config,
+                decision,
             };
             host.order(shard, order);
         }
-        self.located(account, home, config);
-    }
-
-    /// A stream lives there.
-    pub(super) fn located(&mut self, account: AccountId, home: ShardId, config: Arc<StreamConfig>) {
-        self.directory.set(account, Located { home, config });
+        let located = Located {
+            home,
+            config,
+            decision,
+        };
+        self.directory.set(account, located);
     }
 
     /// A stream is no more; everybody is told.
-    fn gone<H: Host>(&mut self, account: AccountId, name: &str, host: &mut H) {
+    fn gone<H: Host>(&mut self, account: AccountId, name: &str, decision: u64, host: &mut H) {
         for shard in self.others(host) {
             let name = name.into();
-            host.order(shard, Order::Gone { account, name });
+            let order = Order::Gone {
+                account,
+                name,
+                decision,
+            };
+            host.order(shard, order);
         }
-        self.directory.remove(account, name);
+        self.directory.remove(account, name, decision);
     }
 
     /// Gives a stream that lives here another configuration, and answers.
@@ -372,14 +431,26 @@ impl Engine {
         account: AccountId,
         config: StreamConfig,
         request: &Request,
+        decision: u64,
         now: Now,
         host: &mut H,
     ) {
         let arrival = super::borrowed(request);
         let name = config.name.clone();
+        let place = self.place(account, &name);
+        if let Some(place) = place {
+            self.heard_decision(place, decision);
+        }
         let changed = self.changed(account, config, now, host);
         match changed {
-            Err(error) => self.refuse(&arrival, Kind::StreamUpdate, &error, host),
+            Err(error) => {
+                // It stays what it is, which the deciding shard does not know.
+                match place {
+                    Some(place) => self.tell_located(place, host),
+                    None => self.gone(account, &name, decision, host),
+                }
+                self.refuse(&arrival, Kind::StreamUpdate, &error, host);
+            }
             Ok(place) => {
                 self.tell_stream(account, &name, Action::Modify, now, host);
                 self.respond_with_stream(place, &arrival, now, host, |info, to| info.updated(to));
@@ -431,34 +502,30 @@ impl Engine {
         arrival: &Arrival<'_>,
         host: &mut H,
     ) {
-        if let Some(shelf) = self.drop_stream(place, now, host) {
-            self.respond_durable(arrival, shelf, 0, host, |to| {
-                Kind::StreamDelete.success(to);
-            });
-        }
+        self.drop_stream(now, place, Some(owned(arrival)), host);
     }
 
-    /// Ends a stream, with all that it has. Gives the store that it was in.
+    /// Ends a stream, with all that it has. Who has asked for it is answered when it is durable.
     pub(super) fn drop_stream<H: Host>(
         &mut self,
-        place: u32,
         now: Now,
+        place: u32,
+        request: Option<Box<Request>>,
         host: &mut H,
-    ) -> Option<usize> {
+    ) {
         self.with(place, now, host, |asset, around| {
             asset.end_feeds(around);
             asset.end(End::Deleted, around);
         });
-        let hosted = self.assets[place as usize].take()?;
+        let Some(hosted) = self.assets[place as usize].take() else {
+            return;
+        };
         let is_file = hosted.asset.is_file();
         self.accounts
             .count(hosted.account, is_file, hosted.counted_bytes, 0);
         self.batches.count(hosted.counted_batches, (0, 0));
         let consumers = hosted.asset.consumers().count() as i64;
         self.accounts.count_consumers(hosted.account, -consumers);
-        for listen in hosted.listens {
-            host.unlisten(listen);
-        }
         for list in [&mut self.dirty, &mut self.flushing, &mut self.reading] {
             list.retain(|&other| other != place);
         }
@@ -468,9 +535,55 @@ impl Engine {
             .delete_stream(hosted.number);
         let name = hosted.asset.config().name.clone();
         self.names.remove(&super::Key(hosted.account, &name));
-        self.gone(hosted.account, &name, host);
         self.tell_stream(hosted.account, &name, Action::Delete, now, host);
-        Some(hosted.shelf)
+        let Hosted {
+            account,
+            shelf,
+            decision,
+            listens,
+            ..
+        } = *hosted;
+        self.leaving.push(Leaving {
+            shelf,
+            position: None,
+            account,
+            name: name.as_str().into(),
+            decision,
+            listens,
+            request,
+        });
+    }
+
+    /// The turn's flush has begun: deletions wait for it.
+    pub(super) fn seal_leaving(&mut self, shelf: usize) {
+        let position = self.shelves[shelf].store.position();
+        for leaving in self.leaving.iter_mut().filter(|one| one.shelf == shelf) {
+            leaving.position.get_or_insert(position);
+        }
+    }
+
+    /// Streams whose deletion is durable are no more; who has asked for it is answered when all shards
+    /// know that.
+    pub(super) fn let_go<H: Host>(&mut self, host: &mut H) {
+        for leaving in std::mem::take(&mut self.leaving) {
+            let durable = self.shelves[leaving.shelf].store.durable();
+            if leaving.position.is_none_or(|position| position > durable) {
+                self.leaving.push(leaving);
+                continue;
+            }
+            self.gone(leaving.account, &leaving.name, leaving.decision, host);
+            // After the orders: who knows of this knows of them.
+            for listen in leaving.listens {
+                host.unlisten(listen);
+            }
+            if let Some(request) = &leaving.request {
+                let interest = host.interest_number();
+                let arrival = super::borrowed(request);
+                self.respond_durable(&arrival, leaving.shelf, interest, host, |to| {
+                    Kind::StreamDelete.success(to);
+                });
+            }
+        }
     }
 
     /// Brings back what the stores hold.
@@ -479,7 +592,7 @@ impl Engine {
             let mut numbers: Vec<StreamNumber> = self.shelves[shelf].store.streams().collect();
             numbers.sort_unstable();
             for number in numbers {
-                if let Err(why) = self.recover_stream(shelf, number, now, host) {
+                if let Err(why) = self.recover_stream(shelf, number, 0, now, host) {
                     let text = format!("JetStream: stream {} is left alone: {why}", number.0);
                     host.log(true, text);
                     let store = &self.shelves[shelf].store;
@@ -496,6 +609,7 @@ impl Engine {
         &mut self,
         shelf: usize,
         number: StreamNumber,
+        decision: u64,
         now: Now,
         host: &mut H,
     ) -> Result<(), String> {
@@ -530,7 +644,7 @@ impl Engine {
         );
         let asset =
             asset.map_err(|error| format!("{account_name} > {stream}: {}", error.description))?;
-        let place = self.settle_in(account, shelf, number, asset, host);
+        let place = self.settle_in(account, shelf, number, asset, decision, host);
         for (note, facts) in facts {
             let recovered = self.with(place, now, host, |asset, around| {
                 if asset.recover_feeds(note, &facts) {

@@ -18,6 +18,13 @@ pub struct Questions {
     open: HashMap<u64, Question>,
 }
 
+impl Questions {
+    /// Whether one is not answered.
+    pub fn is_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+}
+
 /// One of them.
 #[derive(Debug)]
 struct Question {

@@ -314,6 +314,7 @@ impl Engine {
             account: one.account,
             held: &mut shelf.held,
             place: u32::MAX,
+            life: 0,
             watchers: &mut self.watchers,
         };
         let Some(mut messages) = shelf.store.stream(one.number) else {
@@ -360,7 +361,8 @@ impl Engine {
                 .map_err(storage_error)
         });
         let done = done.and_then(|()| {
-            self.recover_stream(0, one.number, now, host)
+            let decision = self.decide();
+            self.recover_stream(0, one.number, decision, now, host)
                 .map_err(|why| Code::StreamRestore.with(&[&why]))
         });
         if let Err(error) = done {

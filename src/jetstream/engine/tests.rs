@@ -56,6 +56,9 @@ impl Host for World {
     fn is_subscribed(&mut self, _: AccountId, _: &[u8], _: &[u8]) -> bool {
         false
     }
+    fn interest_seen(&self, _: ShardId) -> u64 {
+        u64::MAX
+    }
     fn watch(&mut self, _: AccountId, _: &[u8]) {}
     fn unwatch(&mut self, _: AccountId, _: &[u8]) {}
     fn listen(&mut self, _: AccountId, _: &[u8], _: Sink, _: bool) -> u32 {
@@ -121,6 +124,7 @@ fn ask(engine: &mut Engine, world: &mut World, account: AccountId, subject: &str
     let arrival = Arrival {
         account,
         publisher: (ShardId(0), conn),
+        interest: 0,
         to: subject.as_bytes(),
         subject: subject.as_bytes(),
         reply: b"_INBOX.1",
@@ -181,6 +185,7 @@ fn an_account_is_purged_where_its_streams_are() {
         account: A,
         home: OTHER,
         config: Arc::new(config),
+        decision: 1,
     };
     engine.ordered(NOW, OTHER, located, &mut world);
     ask(&mut engine, &mut world, A, "$JS.API.ACCOUNT.PURGE.A");

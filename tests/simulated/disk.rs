@@ -1,4 +1,7 @@
-//! A disk that forgets, tears, refuses and lies, from a seed.
+//! A disk that forgets, tears, refuses and lies, from a seed: for the tests of the store and of the server around it.
+
+// Each of them uses a part of it.
+#![allow(dead_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -74,6 +77,11 @@ impl Disk {
 
     pub fn take(&mut self, submissions: &mut Vec<Submission>) {
         self.under_way.append(submissions);
+    }
+
+    /// How much is under way.
+    pub fn under_way(&self) -> usize {
+        self.under_way.len()
     }
 
     fn used(&self) -> u64 {
