@@ -11,6 +11,7 @@ mod retention;
 mod wake;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 
 use hashbrown::HashMap;
 
@@ -73,6 +74,8 @@ pub struct Asset {
     /// By place; a consumer's facts are numbered by it, so it is kept over restarts.
     seats: Vec<Option<Box<Seat>>>,
     names: BTreeMap<Box<str>, u32>,
+    /// How many of them are consumers of mirrors and sources.
+    hidden: usize,
     wake: Wake,
     /// To deliver, in turn.
     ready: VecDeque<u32>,
@@ -144,6 +147,7 @@ impl Asset {
             created,
             seats: Vec::new(),
             names: BTreeMap::new(),
+            hidden: 0,
             wake: Wake::default(),
             ready: VecDeque::new(),
             reading: Vec::new(),
@@ -227,6 +231,18 @@ impl Asset {
         seats
             .filter(|seat| !seat.is_hidden)
             .map(|seat| &seat.consumer)
+    }
+
+    /// How many that are.
+    pub fn consumer_count(&self) -> usize {
+        self.names.len() - self.hidden
+    }
+
+    /// Names of all consumers after one, in order, and whether each is of a mirror or source.
+    pub fn consumer_names_after(&self, after: &str) -> impl Iterator<Item = (&str, bool)> {
+        let range = (Bound::Excluded(after), Bound::Unbounded);
+        let names = self.names.range::<str, _>(range);
+        names.filter_map(|(name, &place)| self.seat(place).map(|seat| (&**name, seat.is_hidden)))
     }
 
     /// How far consumers have come, for a snapshot.
@@ -579,6 +595,7 @@ impl Asset {
             return Err(Code::ConsumerStoreFailed.with(&["the storage cannot take it"]));
         }
         self.names.insert(name.into(), place);
+        self.hidden += usize::from(is_hidden);
         self.enter(place, around);
         Ok(())
     }
@@ -663,6 +680,8 @@ impl Asset {
         let Some(place) = self.names.remove(name) else {
             return false;
         };
+        let is_hidden = self.seat(place).is_some_and(|seat| seat.is_hidden);
+        self.hidden -= usize::from(is_hidden);
         self.with(place, around, |consumer, around| {
             consumer.end(End::Deleted, around);
         });

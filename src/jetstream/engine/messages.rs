@@ -233,7 +233,7 @@ fn stream_info<'a>(
         created: asset.created(),
         state: StreamState {
             state: *messages.state(),
-            consumers: asset.consumers().count(),
+            consumers: asset.consumer_count(),
             ..StreamState::default()
         },
         domain,

@@ -9,6 +9,7 @@ mod api;
 mod batches;
 mod consumers;
 mod directory;
+mod facts;
 mod held;
 mod host;
 mod lifecycle;
@@ -19,6 +20,10 @@ mod tells;
 mod way_out;
 
 pub use accounts::AccountFacts;
+pub use facts::{
+    AccountUsage, Ail, Ailing, Cursor, JetStreamFacts, Only, StreamFacts, StreamsPage, Survey,
+    Tally,
+};
 pub use host::{Arrival, Host, Seat, Sink};
 pub use lifecycle::{key, names, stored_form};
 
@@ -116,6 +121,8 @@ pub struct Engine {
     options: Options,
     shelves: Vec<Shelf>,
     is_recovered: bool,
+    /// Streams that could not be brought back.
+    lost: Vec<Ailing>,
     assets: Vec<Option<Box<Hosted>>>,
     /// Counts streams that have come here.
     lives: u32,
@@ -162,6 +169,7 @@ impl Engine {
             options,
             shelves: stores.into_iter().map(shelf).collect(),
             is_recovered: false,
+            lost: Vec::new(),
             assets: Vec::new(),
             lives: 0,
             names: HashMap::new(),

@@ -222,7 +222,7 @@ impl Feed {
                     Some(external) if !external.deliver.is_empty() => &external.deliver,
                     _ => "$JS",
                 };
-                let what = if self.is_mirror { "MIRROR" } else { "SOURCE" };
+                let what = if self.is_mirror { "MIRROR" } else { "SRC" };
                 let deliver = format!("{prefix}.{kind}.{id}").replace("..", ".");
                 (format!("JS_{what}_{id}"), deliver)
             }
