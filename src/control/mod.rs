@@ -10,6 +10,7 @@ pub mod accounts;
 pub mod claims;
 pub mod compress;
 pub mod connz;
+pub mod endpoints;
 pub mod events;
 mod filter;
 pub mod general;

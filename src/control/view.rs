@@ -23,6 +23,8 @@ pub trait House {
     fn facts(&mut self, wanted: &Wanted) -> Vec<ShardFacts>;
     /// What the process uses.
     fn usage(&mut self) -> Usage;
+    /// The process's threads, for people.
+    fn threads(&mut self) -> String;
     /// Closes a client's connection; whether there was one.
     fn kick(&mut self, client_id: u64) -> bool;
     /// Tells a client that the server is in lame duck mode.
@@ -78,6 +80,16 @@ pub struct ServerFacts {
     pub connect_urls: Vec<String>,
     /// Public keys of trusted proxies; `None` where none are configured.
     pub trusted_proxies: Option<Vec<String>>,
+    pub monitor: MonitorView,
+}
+
+/// The monitoring port as configured: 0 is none, -1 any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MonitorView {
+    pub host: String,
+    pub http_port: i64,
+    pub https_port: i64,
+    pub base_path: String,
 }
 
 /// TLS for clients, as monitoring shows it.
