@@ -9,11 +9,13 @@ mod query;
 use super::Control;
 use super::accounts::{account_statz, accountz};
 use super::connz::{self, State, connz};
-use super::general::{Expvarz, Gatewayz, HealthOptions, Leafz, Routez, healthz, jsz_disabled};
+use super::general::{Expvarz, Gatewayz, Leafz, Routez};
+use super::health::{HealthOptions, healthz};
 use super::json::{compact, pretty};
+use super::jsz::{self, jsz};
 use super::subsz::{self, subsz};
 use super::varz::{Absent, varz};
-use super::view::{House, Merged};
+use super::view::{House, Merged, ServerFacts};
 use crate::shard::facts::Wanted;
 use query::Query;
 use serde::Serialize;
@@ -275,23 +277,22 @@ impl Control {
                 ok(&account_statz(house, server, &[], unused))
             }
             Endpoint::Jsz => {
-                for flag in [
-                    "accounts",
-                    "streams",
-                    "consumers",
-                    "direct-consumers",
-                    "config",
-                ] {
-                    query.flag(flag)?;
-                }
-                query.number("offset")?;
-                query.number("limit")?;
-                for flag in ["leader-only", "raft", "stream-leader-only"] {
-                    query.flag(flag)?;
-                }
-                ok(&jsz_disabled(id, house.now()))
+                let options = jsz::Options {
+                    accounts: query.flag("accounts")?,
+                    streams: query.flag("streams")?,
+                    consumers: query.flag("consumers")?,
+                    direct_consumers: query.flag("direct-consumers")?,
+                    config: query.flag("config")?,
+                    offset: query.number("offset")?,
+                    limit: query.number("limit")?,
+                    leader_only: query.flag("leader-only")?,
+                    raft: query.flag("raft")?,
+                    stream_leader_only: query.flag("stream-leader-only")?,
+                    account: query.get("acc").to_owned(),
+                };
+                ok(&jsz(house, server, &options)?)
             }
-            Endpoint::Healthz => health(query),
+            Endpoint::Healthz => health(house, server, query),
             Endpoint::Ipqueuesz => {
                 query.flag("all")?;
                 // Nothing here works through queues of that kind.
@@ -337,21 +338,21 @@ fn connz_options(query: &Query) -> Result<connz::Options, String> {
     })
 }
 
-fn health(query: &Query) -> Result<Reply, String> {
-    for flag in [
-        "js-enabled",
-        "js-enabled-only",
-        "js-server-only",
-        "js-meta-only",
-    ] {
-        query.flag(flag)?;
-    }
-    let mut health = healthz(&HealthOptions {
+fn health(house: &mut dyn House, server: &ServerFacts, query: &Query) -> Result<Reply, String> {
+    let old_name = query.flag("js-enabled")?;
+    let enabled_only = query.flag("js-enabled-only")? || old_name;
+    let server_only = query.flag("js-server-only")?;
+    // A server that stands alone has nothing to say of meta groups.
+    query.flag("js-meta-only")?;
+    let options = HealthOptions {
+        enabled_only,
+        server_only,
         details: query.flag("details")?,
         account: query.get("account").to_owned(),
         stream: query.get("stream").to_owned(),
         consumer: query.get("consumer").to_owned(),
-    });
+    };
+    let mut health = healthz(house, server, &options);
     // The response has it.
     let status = std::mem::take(&mut health.status_code);
     let warning = match (health.error.as_str(), health.errors.len()) {

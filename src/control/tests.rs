@@ -111,7 +111,7 @@ impl House for Fake {
     }
 }
 
-fn server() -> Arc<ServerFacts> {
+pub(super) fn server() -> Arc<ServerFacts> {
     let account = |name: &str| AccountView {
         definition: Arc::new(AccountDefinition {
             name: name.to_owned(),
@@ -143,6 +143,7 @@ fn server() -> Arc<ServerFacts> {
         tls: None,
         connect_urls: Vec::new(),
         trusted_proxies: None,
+        jetstream: None,
         monitor: MonitorView::default(),
     })
 }

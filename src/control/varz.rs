@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::json::{float, is_default, nanos, seconds};
+use super::jsz::JetStreamVarz;
 use super::time::{UnixNanos, uptime};
 use super::view::{Merged, ServerFacts, Usage};
 use crate::proto::info::PROTOCOL_VERSION;
@@ -77,7 +78,7 @@ pub struct Varz<'a> {
     pub leaf: Absent,
     pub mqtt: Absent,
     pub websocket: Absent,
-    pub jetstream: Absent,
+    pub jetstream: JetStreamVarz,
     #[serde(serialize_with = "float")]
     pub tls_timeout: f64,
     pub write_deadline: u64,
@@ -164,7 +165,7 @@ pub fn varz<'a>(
         leaf: Absent {},
         mqtt: Absent {},
         websocket: Absent {},
-        jetstream: Absent {},
+        jetstream: JetStreamVarz::new(server, merged, true),
         tls_timeout: server.tls.map_or(2.0, |tls| tls.timeout_s),
         write_deadline: nanos(limits.write_deadline_ms),
         start: server.started,

@@ -37,6 +37,17 @@ pub struct Usage {
     pub errors: u64,
 }
 
+impl Usage {
+    /// Adds another's.
+    pub fn add(&mut self, other: &Usage) {
+        self.memory_bytes += other.memory_bytes;
+        self.storage_bytes += other.storage_bytes;
+        self.consumers += other.consumers;
+        self.requests += other.requests;
+        self.errors += other.errors;
+    }
+}
+
 /// An order from one shard to another.
 #[derive(Debug)]
 pub enum Order {

@@ -250,7 +250,12 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
         desk,
         clock,
         log: log.clone(),
-        server: server_facts(config, settings, &clock, cpus.len()),
+        server: ServerFacts {
+            jetstream: storage
+                .as_ref()
+                .map(|storage| storage.view(&config.jetstream)),
+            ..server_facts(config, settings, &clock, cpus.len())
+        },
         seed: random()?,
     };
     let started = SystemClient::start(seat);
@@ -480,6 +485,7 @@ fn server_facts(config: &Config, settings: Settings, clock: &Clock, cores: usize
             not_after: None,
         }),
         connect_urls: Vec::new(),
+        jetstream: None,
         trusted_proxies: (!config.auth.proxies.is_empty()).then(|| config.auth.proxies.clone()),
         monitor: MonitorView {
             host: config.monitor.host.as_ref().unwrap_or(&config.host).clone(),

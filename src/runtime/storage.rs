@@ -12,6 +12,7 @@ use super::disk::Disk;
 use super::host;
 use crate::auth::definition::Secret;
 use crate::config::{Cipher, Config, JetStreamOptions, Sync};
+use crate::control::view::JetStreamView;
 use crate::jetstream::engine::{Engine, Options};
 use crate::jetstream::stream;
 use crate::store::{self, Store};
@@ -23,6 +24,9 @@ const DIRECTORY: &str = "jetstream/skein";
 const CACHE_PART: u64 = 256;
 const CACHE_BYTES_MIN: u64 = 32 << 20;
 const CACHE_BYTES_MAX: u64 = 64 << 20;
+
+/// nats-server shows its interval of two minutes also where everything is synchronised at once.
+const SYNC_INTERVAL_SHOWN_NS: u64 = 120_000_000_000;
 
 /// Where streams are kept if nothing is said, in the directory for temporary files.
 const TEMPORARY: &str = "nats";
@@ -123,6 +127,28 @@ impl Storage {
             },
             store,
         }))
+    }
+
+    /// What monitoring shows of it.
+    pub fn view(&self, options: &JetStreamOptions) -> JetStreamView {
+        JetStreamView {
+            max_memory_bytes: self.engine.max_memory,
+            max_storage_bytes: self.engine.max_storage,
+            // As nats-server shows it: not with the folder for this server's own files.
+            store_dir: self
+                .directory
+                .parent()
+                .map_or_else(String::new, |parent| parent.display().to_string()),
+            sync_interval_ns: match options.sync {
+                Sync::Always => SYNC_INTERVAL_SHOWN_NS,
+                Sync::Every(time) => u64::try_from(time.as_nanos()).unwrap_or(u64::MAX),
+            },
+            sync_always: options.sync == Sync::Always,
+            domain: self.engine.stream.domain.clone(),
+            unique_tag: options.unique_tag.clone().unwrap_or_default(),
+            strict: options.strict,
+            limits: options.limits,
+        }
     }
 
     /// Opens a shard's directories. News of their files go to `here`.

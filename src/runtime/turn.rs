@@ -530,7 +530,7 @@ impl Turns {
                 }
                 Command::Facts(wanted, answer) => {
                     // Who has asked may have stopped waiting; here and below.
-                    let _ = answer.send(self.shard.facts(&wanted));
+                    let _ = answer.send(self.shard.facts(now, &wanted, &mut self.fx));
                 }
                 Command::Kick(client_id, answer) => {
                     let found = self.shard.find_client(client_id);

@@ -10,6 +10,10 @@ use crate::auth::admission::{ClaimsFacts, TlsFacts};
 use crate::auth::definition::ConnectionType;
 use crate::auth::permissions::Permissions;
 use crate::base::deadlines::Millis;
+pub use crate::jetstream::engine::{
+    AccountUsage, Ail, Ailing, Cursor, JetStreamFacts, Only, StreamFacts, StreamsPage, Survey,
+    Tally,
+};
 use crate::session::CloseReason;
 
 /// Subscriptions told of a connection that has closed; the number is exact even where there were
@@ -27,6 +31,10 @@ pub struct Wanted {
     pub subscriptions: WantedSubscriptions,
     /// Connections and subscriptions of this account only.
     pub account: Option<Arc<str>>,
+    /// What each account uses of JetStream.
+    pub jetstream_accounts: bool,
+    /// A page of streams. Nothing is told of connections with it, so that many pages cost no more than streams do.
+    pub streams: Option<Survey>,
 }
 
 /// Which subscriptions are asked for.
@@ -143,6 +151,10 @@ pub struct ShardFacts {
     pub connections_list: Vec<ConnFacts>,
     /// If asked for.
     pub subscriptions_list: Vec<SubFacts>,
+    /// Nothing without JetStream.
+    pub jetstream: Option<JetStreamFacts>,
+    /// If asked for.
+    pub streams: Option<StreamsPage>,
 }
 
 /// What a shard tells unasked.

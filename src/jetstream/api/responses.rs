@@ -321,7 +321,8 @@ pub struct SourceInfo<'a> {
 }
 
 impl SourceInfo<'_> {
-    fn render(&self, out: &mut Vec<u8>) {
+    /// As it stands in its stream's info.
+    pub fn render(&self, out: &mut Vec<u8>) {
         let mut object = Object::begin(out);
         object.string("name", self.name);
         if let Some(external) = self.external {
@@ -592,11 +593,27 @@ impl ConsumerInfo<'_> {
         object.end();
     }
 
+    /// The same, for monitoring that was not asked for configurations.
+    pub fn render_without_config(&self, out: &mut Vec<u8>) {
+        let mut object = Object::begin(out);
+        self.names(&mut object);
+        self.progress(&mut object);
+        object.end();
+    }
+
     fn fields(&self, object: &mut Object<'_>) {
+        self.names(object);
+        self.config.render(object.key("config"));
+        self.progress(object);
+    }
+
+    fn names(&self, object: &mut Object<'_>) {
         object.string("stream_name", self.stream);
         object.string("name", self.name);
         object.time("created", self.created);
-        self.config.render(object.key("config"));
+    }
+
+    fn progress(&self, object: &mut Object<'_>) {
         self.delivered.render(object.key("delivered"));
         self.ack_floor.render(object.key("ack_floor"));
         object.unsigned("num_ack_pending", self.num_ack_pending);

@@ -11,6 +11,7 @@ mod retention;
 mod wake;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 
 use hashbrown::HashMap;
 
@@ -224,6 +225,13 @@ impl Asset {
         seats
             .filter(|seat| !seat.is_hidden)
             .map(|seat| &seat.consumer)
+    }
+
+    /// Names of all consumers after one, in order, and whether each is of a mirror or source.
+    pub fn consumer_names_after(&self, after: &str) -> impl Iterator<Item = (&str, bool)> {
+        let range = (Bound::Excluded(after), Bound::Unbounded);
+        let names = self.names.range::<str, _>(range);
+        names.filter_map(|(name, &place)| self.seat(place).map(|seat| (&**name, seat.is_hidden)))
     }
 
     /// How far consumers have come, for a snapshot.

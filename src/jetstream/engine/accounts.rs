@@ -139,6 +139,13 @@ impl Accounts {
         sum
     }
 
+    /// Calls for each account with what it uses on this shard.
+    pub fn each(&self, mut each: impl FnMut(&AccountFacts, Usage)) {
+        for account in self.accounts.values() {
+            each(&account.facts, account.own);
+        }
+    }
+
     /// What may still be stored.
     pub fn room(&self, id: AccountId, is_file: bool, options: &Options) -> Room {
         let Some(account) = self.accounts.get(&id) else {

@@ -37,6 +37,13 @@ struct Question {
     awaited: usize,
 }
 
+impl Questions {
+    /// How many wait.
+    pub fn open(&self) -> usize {
+        self.open.len()
+    }
+}
+
 /// Where a stream is.
 enum Found {
     Here(u32),

@@ -271,7 +271,7 @@ impl Engine {
 }
 
 /// Writes a consumer's info.
-fn show<H: Host>(
+pub(super) fn show<H: Host>(
     asset: &mut Asset,
     name: &str,
     says_server: bool,

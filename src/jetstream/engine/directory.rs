@@ -24,6 +24,8 @@ pub struct Directory {
     accounts: HashMap<AccountId, BTreeMap<Box<str>, Located>>,
     /// How many live on each shard.
     homes: Vec<u32>,
+    /// Bytes that all have reserved in memory, and on disk.
+    reserved: [u64; 2],
 }
 
 impl Directory {
@@ -46,10 +48,18 @@ impl Directory {
             self.homes.resize(home + 1, 0);
         }
         self.homes[home] += 1;
+        let (kind, bytes) = reservation(&located.config);
+        self.reserved[kind] = self.reserved[kind].wrapping_add(bytes);
         let streams = self.accounts.entry(account).or_default();
         if let Some(before) = streams.insert(name, located) {
-            self.homes[before.home.index()] -= 1;
+            self.left(&before);
         }
+    }
+
+    fn left(&mut self, gone: &Located) {
+        self.homes[gone.home.index()] -= 1;
+        let (kind, bytes) = reservation(&gone.config);
+        self.reserved[kind] = self.reserved[kind].wrapping_sub(bytes);
     }
 
     /// Forgets a stream.
@@ -57,7 +67,7 @@ impl Directory {
         if let Some(streams) = self.accounts.get_mut(&account)
             && let Some(gone) = streams.remove(name)
         {
-            self.homes[gone.home.index()] -= 1;
+            self.left(&gone);
         }
     }
 
@@ -70,10 +80,7 @@ impl Directory {
 
     /// Bytes that all streams have reserved, of one kind of storage.
     pub fn reserved_by_all(&self, storage: Storage) -> u64 {
-        let accounts = self.accounts.keys();
-        accounts
-            .map(|&account| self.reserved(account, storage))
-            .sum()
+        self.reserved[place(storage)]
     }
 
     /// Bytes that an account's streams have reserved, of one kind of storage.
@@ -82,5 +89,18 @@ impl Directory {
             .filter(|(_, located)| located.config.storage == storage)
             .map(|(_, located)| located.config.max_bytes.max(0) as u64)
             .sum()
+    }
+}
+
+/// Which of the sums a stream counts in, and with how much. Sums wrap: what nobody could store may still stand in a
+/// configuration, and comes out again as it went in.
+fn reservation(config: &StreamConfig) -> (usize, u64) {
+    (place(config.storage), config.max_bytes.max(0) as u64)
+}
+
+const fn place(storage: Storage) -> usize {
+    match storage {
+        Storage::Memory => 0,
+        Storage::File => 1,
     }
 }

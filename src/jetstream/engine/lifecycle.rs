@@ -478,6 +478,11 @@ impl Engine {
                 if let Err(why) = self.recover_stream(shelf, number, now, host) {
                     let text = format!("JetStream: stream {} is left alone: {why}", number.0);
                     host.log(true, text);
+                    let store = &self.shelves[shelf].store;
+                    let key = store.key(number).unwrap_or_default().to_vec();
+                    if let Some((account, stream)) = names(&key) {
+                        self.lose(account, stream);
+                    }
                 }
             }
         }

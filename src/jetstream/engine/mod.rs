@@ -8,6 +8,7 @@ mod accounts;
 mod api;
 mod consumers;
 mod directory;
+mod facts;
 mod held;
 mod host;
 mod lifecycle;
@@ -17,6 +18,10 @@ mod tells;
 mod way_out;
 
 pub use accounts::AccountFacts;
+pub use facts::{
+    AccountUsage, Ail, Ailing, Cursor, JetStreamFacts, Only, StreamFacts, StreamsPage, Survey,
+    Tally,
+};
 pub use host::{Arrival, Host, Sink};
 pub use lifecycle::{key, names, stored_form};
 
@@ -98,6 +103,8 @@ pub struct Engine {
     options: Options,
     shelves: Vec<Shelf>,
     is_recovered: bool,
+    /// Streams that could not be brought back.
+    lost: Vec<Ailing>,
     assets: Vec<Option<Box<Hosted>>>,
     names: HashMap<(AccountId, Box<str>), u32>,
     directory: Directory,
@@ -135,6 +142,7 @@ impl Engine {
             options,
             shelves: stores.into_iter().map(shelf).collect(),
             is_recovered: false,
+            lost: Vec::new(),
             assets: Vec::new(),
             names: HashMap::new(),
             directory: Directory::default(),
