@@ -13,6 +13,8 @@ use super::general::{Expvarz, Gatewayz, Leafz, Routez};
 use super::health::{HealthOptions, healthz};
 use super::json::{compact, pretty};
 use super::jsz::{self, jsz};
+use super::metrics;
+use super::shardz::shardz;
 use super::subsz::{self, subsz};
 use super::varz::{Absent, varz};
 use super::view::{House, Merged, ServerFacts};
@@ -39,6 +41,8 @@ pub enum Endpoint {
     Raftz,
     Stacksz,
     Expvarz,
+    Shardz,
+    Metrics,
 }
 
 /// Paths, and whether requests are counted, by which name.
@@ -59,6 +63,8 @@ const PATHS: &[(&str, Endpoint, &str)] = &[
     ("/raftz", Endpoint::Raftz, ""),
     ("/stacksz", Endpoint::Stacksz, ""),
     ("/debug/vars", Endpoint::Expvarz, ""),
+    ("/shardz", Endpoint::Shardz, "/shardz"),
+    ("/metrics", Endpoint::Metrics, "/metrics"),
 ];
 
 /// Where a path leads.
@@ -182,11 +188,8 @@ fn ok<T: Serialize>(value: &T) -> Result<Reply, String> {
 impl Control {
     /// Answers a request.
     pub fn handle_http(&mut self, house: &mut dyn House, request: &HttpRequest<'_>) -> Reply {
-        let &HttpRequest {
-            endpoint, query, ..
-        } = request;
-        let query = Query::parse(query);
-        match self.answer_http(house, endpoint, &query) {
+        let query = Query::parse(request.query);
+        match self.answer_http(house, request, &query) {
             Err(text) => Reply::text(400, text),
             Ok(reply) => match query.get("callback") {
                 // nats-server 2.15 knows it no more. Nothing but a name is sent back.
@@ -208,9 +211,10 @@ impl Control {
     fn answer_http(
         &mut self,
         house: &mut dyn House,
-        endpoint: Endpoint,
+        request: &HttpRequest<'_>,
         query: &Query,
     ) -> Result<Reply, String> {
+        let endpoint = request.endpoint;
         // Mistakes in the options of these two do not count as requests.
         if !matches!(endpoint, Endpoint::Connz | Endpoint::Routez) {
             self.count_http(endpoint);
@@ -304,6 +308,13 @@ impl Control {
                 let mut reply = Reply::json(compact(&Expvarz::new(house.usage().resident_bytes)));
                 reply.content_type = "application/json; charset=utf-8";
                 reply.is_public = false;
+                Ok(reply)
+            }
+            Endpoint::Shardz => ok(&shardz(house, server)),
+            Endpoint::Metrics => {
+                let is_open = metrics::is_open(request.accepted);
+                let mut reply = Reply::text(200, metrics::metrics(house, server, is_open));
+                reply.content_type = metrics::content_type(is_open);
                 Ok(reply)
             }
         }

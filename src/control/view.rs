@@ -195,7 +195,8 @@ impl Merged {
         merged
     }
 
-    fn add(&mut self, facts: ShardFacts) {
+    /// Adds a shard's facts.
+    pub fn add(&mut self, facts: ShardFacts) {
         self.connections += facts.connections;
         self.total_connections += facts.total_connections;
         self.subscriptions += facts.subscriptions;

@@ -20,6 +20,7 @@ mod lame_duck;
 mod links;
 mod listener;
 pub mod log;
+mod meter;
 mod monitor;
 mod pid_file;
 mod registrar;
@@ -214,6 +215,7 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
             clock,
             notices: channels.notices(),
             disks,
+            core: cpu,
         };
         seat.spawn(cpu)?;
         log.info(format_args!("Shard {own} on core {cpu}"));
@@ -300,6 +302,8 @@ struct Seat {
     clock: Clock,
     notices: Notices,
     disks: Vec<Disk>,
+    /// The CPU that it runs on.
+    core: usize,
 }
 
 impl Seat {
