@@ -11,6 +11,7 @@ mod cpu_list;
 mod file;
 mod jetstream;
 mod limits;
+mod monitor;
 mod tls;
 
 pub use command_line::{CommandLineError, ImportOptions, Invocation, parse};
@@ -19,6 +20,7 @@ pub use cpu_list::{CPU_NUMBER_MAX, CpuListError, parse_cpu_list};
 pub use file::{FileError, split_advertise};
 pub use jetstream::{AssetLimits, Cipher, JetStreamOptions, Sync};
 pub use limits::{LimitError, Limits};
+pub use monitor::MonitorOptions;
 pub use tls::{CertificateFiles, HandshakeFirst, OcspMode, OcspOptions, TlsOptions, TlsVersion};
 
 use std::collections::BTreeMap;
@@ -114,6 +116,7 @@ pub struct Config {
     /// TLS towards the account resolver.
     pub resolver_tls: Option<TlsOptions>,
     pub jetstream: JetStreamOptions,
+    pub monitor: MonitorOptions,
 }
 
 impl Default for Config {
@@ -142,6 +145,7 @@ impl Default for Config {
             ocsp: None,
             resolver_tls: None,
             jetstream: JetStreamOptions::default(),
+            monitor: MonitorOptions::default(),
         }
     }
 }

@@ -502,6 +502,9 @@ pub(super) mod tests {
     }
 
     impl super::House for House {
+        fn threads(&mut self) -> String {
+            String::new()
+        }
         fn now(&mut self) -> UnixNanos {
             UnixNanos(1)
         }

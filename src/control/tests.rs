@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::view::{AccountView, Told, Usage};
+use super::view::{AccountView, MonitorView, Told, Usage};
 use super::*;
 use crate::auth::definition::{AccountDefinition, ConnectionType};
 use crate::base::deadlines::Millis;
@@ -88,6 +88,10 @@ impl House for Fake {
         }
     }
 
+    fn threads(&mut self) -> String {
+        "1 main S\n".to_owned()
+    }
+
     fn kick(&mut self, client_id: u64) -> bool {
         self.kicked.push(client_id);
         self.connections.iter().any(|c| c.client_id == client_id)
@@ -140,6 +144,7 @@ pub(super) fn server() -> Arc<ServerFacts> {
         connect_urls: Vec::new(),
         trusted_proxies: None,
         jetstream: None,
+        monitor: MonitorView::default(),
     })
 }
 

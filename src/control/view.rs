@@ -25,6 +25,8 @@ pub trait House {
     fn facts(&mut self, wanted: &Wanted) -> Vec<ShardFacts>;
     /// What the process uses.
     fn usage(&mut self) -> Usage;
+    /// The process's threads, for people.
+    fn threads(&mut self) -> String;
     /// Closes a client's connection; whether there was one.
     fn kick(&mut self, client_id: u64) -> bool;
     /// Tells a client that the server is in lame duck mode.
@@ -82,6 +84,16 @@ pub struct ServerFacts {
     pub trusted_proxies: Option<Vec<String>>,
     /// `None` without it.
     pub jetstream: Option<JetStreamView>,
+    pub monitor: MonitorView,
+}
+
+/// The monitoring port as configured: 0 is none, -1 any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MonitorView {
+    pub host: String,
+    pub http_port: i64,
+    pub https_port: i64,
+    pub base_path: String,
 }
 
 /// JetStream as it was configured, with what was found out where nothing was said.
@@ -183,7 +195,8 @@ impl Merged {
         merged
     }
 
-    fn add(&mut self, facts: ShardFacts) {
+    /// Adds a shard's facts.
+    pub fn add(&mut self, facts: ShardFacts) {
         self.connections += facts.connections;
         self.total_connections += facts.total_connections;
         self.subscriptions += facts.subscriptions;

@@ -20,12 +20,14 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 
 use super::commands::{Address, Command};
 use super::host;
 use super::ring::NetRing;
+use crate::base::histogram::Windowed;
 use crate::store::io::{
     AlignedBuffer, Completion, Failure, FileId, Listed, Submission, Ticket, Work,
 };
@@ -112,6 +114,9 @@ pub struct Disk {
     jobs: Sender<Job>,
     under_way: usize,
     completed: VecDeque<Completion>,
+    /// When operations that are to be durable were begun, by place.
+    begun: Vec<Option<Instant>>,
+    flushes: Windowed,
 }
 
 impl Disk {
@@ -135,8 +140,15 @@ impl Disk {
             jobs,
             under_way: 0,
             completed: VecDeque::new(),
+            begun: Vec::new(),
+            flushes: Windowed::default(),
         };
         Ok((disk, listed))
+    }
+
+    /// How long what is to be durable took.
+    pub fn flushes(&mut self) -> &mut Windowed {
+        &mut self.flushes
     }
 
     /// Whether something is under way.
@@ -303,9 +315,15 @@ impl Disk {
             Some(place) => place,
             None => {
                 self.operations.push(None);
+                self.begun.push(None);
                 (self.operations.len() - 1) as u32
             }
         };
+        let is_durable = matches!(
+            operation,
+            Operation::Write { sync: true, .. } | Operation::Sync { .. }
+        );
+        self.begun[place as usize] = is_durable.then(Instant::now);
         self.operations[place as usize] = Some(operation);
         self.hand_over(place, ring);
     }
@@ -398,6 +416,10 @@ impl Disk {
             self.operations[place as usize] = Some(operation);
             self.hand_over(place, ring);
             return;
+        }
+        if let Some(begun) = self.begun[place as usize].take() {
+            let ns = begun.elapsed().as_nanos();
+            self.flushes.record(u64::try_from(ns).unwrap_or(u64::MAX));
         }
         self.free.push(place);
         self.under_way -= 1;

@@ -20,6 +20,8 @@ mod lame_duck;
 mod links;
 mod listener;
 pub mod log;
+mod meter;
+mod monitor;
 mod pid_file;
 mod registrar;
 mod resolver;
@@ -44,8 +46,8 @@ use glommio::{LocalExecutorBuilder, Placement};
 
 use crate::auth::callout::ServerKeys;
 use crate::base::ids::ShardId;
-use crate::config::{Config, HandshakeFirst};
-use crate::control::view::{ServerFacts, TlsView};
+use crate::config::{Config, HandshakeFirst, MonitorOptions};
+use crate::control::view::{MonitorView, ServerFacts, TlsView};
 use crate::shard::{Settings, Shard};
 use callouts::Callouts;
 use clock::Clock;
@@ -57,6 +59,7 @@ use lame_duck::LameDuck;
 use links::Links;
 use listener::Listener;
 use log::Log;
+use monitor::Door;
 use ring::NetRing;
 use securing::Secure;
 use stapling::{Keeper, Watch};
@@ -153,6 +156,8 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
     let address = listener
         .address()
         .map_err(|error| listen_error(config, &error))?;
+    let current_tls = keeper.as_ref().map(Keeper::current);
+    let door = Door::open(config, current_tls, log).map_err(StartError)?;
     if identity.port == 0 {
         identity.port = address.port();
     }
@@ -210,6 +215,7 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
             clock,
             notices: channels.notices(),
             disks,
+            core: cpu,
         };
         seat.spawn(cpu)?;
         log.info(format_args!("Shard {own} on core {cpu}"));
@@ -257,6 +263,10 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
     let started = SystemClient::start(seat);
     server.system_client =
         Some(started.map_err(|e| StartError(format!("cannot serve the system account: {e}")))?);
+    if let (Some(door), Some(client)) = (door, &server.system_client) {
+        let started = door.serve(client.inquirer(), log.clone());
+        started.map_err(|e| StartError(format!("cannot serve the monitor port: {e}")))?;
+    }
     let host = &config.host;
     log.info(format_args!(
         "Listening for client connections on {host}:{}",
@@ -292,6 +302,8 @@ struct Seat {
     clock: Clock,
     notices: Notices,
     disks: Vec<Disk>,
+    /// The CPU that it runs on.
+    core: usize,
 }
 
 impl Seat {
@@ -479,6 +491,12 @@ fn server_facts(config: &Config, settings: Settings, clock: &Clock, cores: usize
         connect_urls: Vec::new(),
         jetstream: None,
         trusted_proxies: (!config.auth.proxies.is_empty()).then(|| config.auth.proxies.clone()),
+        monitor: MonitorView {
+            host: config.monitor.host.as_ref().unwrap_or(&config.host).clone(),
+            http_port: MonitorOptions::number(config.monitor.http),
+            https_port: MonitorOptions::number(config.monitor.https),
+            base_path: config.monitor.base_path.clone(),
+        },
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -14,6 +14,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::commands::{Address, Command, Report};
 use super::log::Log;
+use super::monitor::CurrentTls;
 use super::responders::{ANSWER_TIME, Responders};
 use super::tls::ocsp::{self, Inquiry, Staple, Status};
 use super::tls::{Tls, certificates_of};
@@ -48,6 +49,8 @@ pub struct Keeper {
     config: Config,
     log: Log,
     tls: Arc<Tls>,
+    /// The same, for who is no shard.
+    current: CurrentTls,
     /// One or none for each certificate.
     certificates: Vec<Option<Stapled>>,
 }
@@ -87,16 +90,28 @@ impl Keeper {
         let mut keeper = Self {
             config: config.clone(),
             log: log.clone(),
+            current: Arc::new(Mutex::new(Arc::clone(&tls))),
             tls,
             certificates,
         };
         keeper.staple();
+        keeper.publish();
         Ok(Some(keeper))
     }
 
     /// For new connections.
     pub fn tls(&self) -> Arc<Tls> {
         Arc::clone(&self.tls)
+    }
+
+    /// What always is what it is now.
+    pub fn current(&self) -> CurrentTls {
+        Arc::clone(&self.current)
+    }
+
+    fn publish(&self) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        *current = self.tls();
     }
 
     /// Starts the thread, which ends when the watch is dropped.
@@ -150,7 +165,8 @@ impl Keeper {
     fn reload(&mut self, shards: &[Address]) {
         match Self::load_after(&self.config, &self.log, &self.certificates) {
             Ok(Some(keeper)) => {
-                *self = keeper;
+                let current = self.current();
+                *self = Self { current, ..keeper };
                 self.send(shards);
                 self.tell_found();
                 self.log.info(format_args!("Reloaded: tls = enabled"));
@@ -185,6 +201,7 @@ impl Keeper {
     }
 
     fn send(&self, shards: &[Address]) {
+        self.publish();
         for shard in shards {
             shard.send(Command::Tls(Some(self.tls())));
         }

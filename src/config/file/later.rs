@@ -73,8 +73,6 @@ const TOP: &[Key] = &[
     key_of(&["leaf", "leafnodes"], Form::Map(LEAF_NODES)),
     key_of(&["websocket", "ws"], Form::Map(WEBSOCKET)),
     key_of(&["mqtt"], Form::Map(MQTT)),
-    key_of(&["http", "https"], Form::Listen),
-    key_of(&["http_port", "monitor_port", "https_port"], Form::Integer),
     key_of(&["logfile_size_limit", "log_size_limit"], Form::Integer),
     key_of(&["syslog"], Form::Bool),
     key_of(&["remote_syslog"], Form::Text),
@@ -88,8 +86,6 @@ const TOP: &[Key] = &[
 
 /// Of parts that are not there, but without an effect of their own.
 const WITHOUT_EFFECT: &[Key] = &[
-    // Only of monitoring.
-    key_of(&["http_base_path"], Form::Text),
     // Only of the log file's size.
     key_of(&["logfile_max_num", "log_max_num"], Form::Integer),
     // Only of `ocsp_peer`.
