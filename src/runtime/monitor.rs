@@ -16,8 +16,8 @@ use std::time::Duration;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
-    ACCEPT, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderValue, LOCATION,
-    X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+    HeaderValue, LOCATION, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -33,6 +33,7 @@ use super::system_client::{Inquirer, Question};
 use super::tls::Tls;
 use crate::config::{Config, MonitorOptions};
 use crate::control::endpoints::{BasePath, Endpoint, Reply, Route};
+use crate::control::page;
 use patient::Patient;
 
 /// Connections at a time; others wait to be accepted.
@@ -205,8 +206,17 @@ impl Port {
     async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let uri = request.uri();
         match self.base_path.route(uri.path()) {
-            Route::NotFound | Route::File(_) => response(Reply::not_found()),
+            Route::NotFound => response(Reply::not_found()),
             Route::Redirect(to) => redirect(&to),
+            Route::File(name) => match page::file(&name) {
+                Some(file) => of_page(file),
+                None => response(Reply::not_found()),
+            },
+            Route::Endpoint(Endpoint::Root) => {
+                // It is counted there, but is the same even where nobody answers.
+                self.ask(Endpoint::Root, "", "").await;
+                of_page(page::INDEX)
+            }
             Route::Endpoint(endpoint) => {
                 let accepted = request.headers().get(ACCEPT);
                 let accepted = accepted.and_then(|value| value.to_str().ok());
@@ -256,6 +266,21 @@ fn response(reply: Reply) -> Response<Full<Bytes>> {
     if is_public {
         let all = HeaderValue::from_static("*");
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, all);
+    }
+    response
+}
+
+fn of_page(file: page::File) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from_static(file.body)));
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (CONTENT_TYPE, file.content_type),
+        (CONTENT_SECURITY_POLICY, page::CONTENT_SECURITY_POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+        (CACHE_CONTROL, "no-cache"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
     }
     response
 }
