@@ -314,7 +314,7 @@ pub fn jsz<'a>(
     for account in chosen {
         let mut details = Vec::new();
         while let Some(stream) = streams.next_if(|stream| *stream.account == *account.name) {
-            details.push(stream_detail(server, stream, options));
+            details.push(stream_detail(server, &stream, options));
         }
         answer
             .account_details
@@ -347,7 +347,7 @@ pub fn account_jsz(
     // As in nats-server, consumers do not bring their streams along here.
     if options.streams {
         let surveyed = survey(house, &what(&[usage], options));
-        let streams = surveyed.streams.into_iter();
+        let streams = surveyed.streams.iter();
         details.extend(streams.map(|stream| stream_detail(server, stream, options)));
     }
     Ok(account_detail(server, usage, details))
@@ -367,7 +367,8 @@ fn chosen<'a>(accounts: &[&'a AccountUsage], options: &Options) -> Vec<&'a Accou
         return vec![named];
     }
     let asks_for_streams = options.streams || options.consumers;
-    if !options.accounts && !(asks_for_streams && options.account.is_empty()) {
+    let asks_for_all = asks_for_streams && options.account.is_empty();
+    if !options.accounts && !asks_for_all {
         return Vec::new();
     }
     let page = match options.limit {
@@ -450,13 +451,13 @@ fn account_detail(
     }
 }
 
-fn stream_detail(server: &ServerFacts, stream: StreamFacts, options: &Options) -> StreamDetail {
+fn stream_detail(server: &ServerFacts, stream: &StreamFacts, options: &Options) -> StreamDetail {
     let state = StreamState {
         state: stream.state,
         consumers: stream.consumers as usize,
         ..StreamState::default()
     };
-    let rawly = |json: Vec<Vec<u8>>| json.into_iter().map(raw).collect();
+    let rawly = |list: &[Vec<u8>]| list.iter().map(|json| raw(json)).collect();
     StreamDetail {
         name: stream.name.to_string(),
         created: UnixNanos(stream.created.unsigned_abs()),
@@ -467,21 +468,21 @@ fn stream_detail(server: &ServerFacts, stream: StreamFacts, options: &Options) -
             .config
             .then(|| written(|to| stream.config.render(to))),
         state: written(|to| state.render(to)),
-        consumer_detail: rawly(stream.consumers_list),
-        direct_consumer_detail: rawly(stream.direct_consumers_list),
-        mirror: stream.mirror.map(raw),
-        sources: rawly(stream.sources),
+        consumer_detail: rawly(&stream.consumers_list),
+        direct_consumer_detail: rawly(&stream.direct_consumers_list),
+        mirror: stream.mirror.as_deref().map(raw),
+        sources: rawly(&stream.sources),
     }
 }
 
 fn written(write: impl FnOnce(&mut Vec<u8>)) -> Box<RawValue> {
     let mut json = Vec::new();
     write(&mut json);
-    raw(json)
+    raw(&json)
 }
 
-fn raw(json: Vec<u8>) -> Box<RawValue> {
-    serde_json::from_slice(&json).expect("the API's encoder writes JSON")
+fn raw(json: &[u8]) -> Box<RawValue> {
+    serde_json::from_slice(json).expect("the API's encoder writes JSON")
 }
 
 #[cfg(test)]
@@ -501,6 +502,9 @@ pub(super) mod tests {
     }
 
     impl super::House for House {
+        fn threads(&mut self) -> String {
+            String::new()
+        }
         fn now(&mut self) -> UnixNanos {
             UnixNanos(1)
         }
@@ -628,7 +632,7 @@ pub(super) mod tests {
         let shown: Vec<(String, Vec<String>)> = answer
             .account_details
             .iter()
-            .flat_map(|account| account.stream_detail.iter().map(|s| (account, s)))
+            .flat_map(|account| account.stream_detail.iter().map(move |s| (account, s)))
             .map(|(account, s)| {
                 let consumers = s.consumer_detail.iter();
                 let consumers = consumers.map(|json| json.get().to_owned());

@@ -343,6 +343,19 @@ impl Control {
             error,
         });
         let (payload, headers) = encoding.apply(plain);
+        let most = self.server.limits.max_pending_bytes;
+        if payload.len() + headers.len() > most {
+            // Shard 0 would close the connection for it, and whoever asked would be a slow consumer.
+            let text = format!(
+                "the answer has {} bytes, more than max_pending allows: {most}",
+                payload.len()
+            );
+            let error = ApiError {
+                code: 500,
+                description: &text,
+            };
+            return self.respond(reply, None, Some(error), Encoding::Plain, now);
+        }
         self.outgoing.push(Outgoing {
             account: None,
             subject: reply.to_owned(),

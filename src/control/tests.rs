@@ -616,3 +616,22 @@ fn every_request_has_one_subject() {
         assert_eq!(matching.count(), 1, "{literal}");
     }
 }
+
+/// What nobody could be sent is not sent.
+#[test]
+fn an_answer_that_is_too_long_says_so() {
+    let (mut house, _) = scene();
+    let mut facts = (*server()).clone();
+    facts.limits.max_pending_bytes = 600;
+    let mut control = Control::new(Arc::new(facts), 1, START);
+    let subject = format!("$SYS.REQ.SERVER.{ID}.VARZ");
+    control.handle_message(&mut house, &subject, "reply", b"", b"");
+    let outgoing = control.take_outgoing();
+    let answer: Value = serde_json::from_slice(&outgoing[0].payload).unwrap();
+    let text = answer["error"]["description"].as_str().unwrap();
+    assert!(
+        text.ends_with("more than max_pending allows: 600"),
+        "{text}"
+    );
+    assert_eq!(answer.get("data"), None);
+}

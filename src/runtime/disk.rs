@@ -25,6 +25,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::commands::{Address, Command};
+use super::host;
 use super::ring::NetRing;
 use crate::base::histogram::Windowed;
 use crate::store::io::{
@@ -46,8 +47,8 @@ pub struct Opened {
 /// What the thread has done.
 #[derive(Debug)]
 pub enum News {
-    /// A file is open, or could not be opened.
-    Opened(FileId, Ticket, Result<Opened, Failure>),
+    /// A file is open, or could not be opened; what the completion says, if it is.
+    Opened(FileId, Ticket, Result<Opened, Failure>, usize),
     /// Something else is done.
     Done(Completion),
 }
@@ -492,7 +493,7 @@ impl Disk {
         self.under_way -= 1;
         match news {
             News::Done(completion) => self.completed.push_back(completion),
-            News::Opened(file, ticket, result) => {
+            News::Opened(file, ticket, result, said) => {
                 let (slot, outcome) = match result {
                     Ok(opened) => (
                         Slot::Open {
@@ -501,7 +502,7 @@ impl Disk {
                             under_way: 0,
                             close: None,
                         },
-                        Ok(0),
+                        Ok(said),
                     ),
                     Err(failure) => (Slot::Failed(failure), Err(failure)),
                 };
@@ -556,12 +557,14 @@ fn work(number: usize, directory: &Path, queue: &Receiver<Job>, here: &Address) 
         let news = match job {
             Job::Open(file, ticket, path) => {
                 let opened = open(&path, 0).and_then(|file| with_reader(file, &path));
-                News::Opened(file, ticket, opened.map_err(|e| failure_of(&e)))
+                News::Opened(file, ticket, opened.map_err(|e| failure_of(&e)), 0)
             }
             Job::Create(file, ticket, path, bytes) => {
                 let made = create(directory, &path, bytes);
                 let made = made.and_then(|file| with_reader(file, &path));
-                News::Opened(file, ticket, made.map_err(|e| failure_of(&e)))
+                let left = host::disk_space(directory).map_or(0, |space| space.free_bytes.max(1));
+                let made = made.map_err(|e| failure_of(&e));
+                News::Opened(file, ticket, made, left as usize)
             }
             Job::Remove(ticket, path) => {
                 let removed = match std::fs::remove_file(&path) {

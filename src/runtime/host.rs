@@ -155,8 +155,21 @@ pub fn memory_bytes() -> u64 {
     pages.max(0) as u64 * size.max(0) as u64
 }
 
-/// Bytes that are free where a directory is.
-pub fn free_bytes(directory: &std::path::Path) -> io::Result<u64> {
+/// What a disk has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// Bytes, free or not.
+    pub total_bytes: u64,
+    /// Bytes that are free.
+    pub free_bytes: u64,
+}
+
+/// What the disk has where a directory is. A file system that has no numbers to give counts as
+/// endless.
+///
+/// # Errors
+/// When the kernel does not say.
+pub fn disk_space(directory: &std::path::Path) -> io::Result<DiskSpace> {
     use std::os::unix::ffi::OsStrExt;
     let path = std::ffi::CString::new(directory.as_os_str().as_bytes())?;
     // SAFETY: a statvfs of zeros is valid and is filled in.
@@ -165,5 +178,14 @@ pub fn free_bytes(directory: &std::path::Path) -> io::Result<u64> {
     if unsafe { libc::statvfs(path.as_ptr(), &raw mut found) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(found.f_bavail * found.f_frsize)
+    Ok(match found.f_blocks {
+        0 => DiskSpace {
+            total_bytes: u64::MAX,
+            free_bytes: u64::MAX,
+        },
+        blocks => DiskSpace {
+            total_bytes: blocks.saturating_mul(found.f_frsize),
+            free_bytes: found.f_bavail.saturating_mul(found.f_frsize),
+        },
+    })
 }

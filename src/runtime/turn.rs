@@ -16,7 +16,7 @@ use super::desk::Desk;
 use super::disk::Disk;
 use super::helpers::Helpers;
 use super::host;
-use super::idle::{Idle, SPIN, SPIN_FOR_DISK};
+use super::idle::{Idle, SPIN};
 use super::links::Links;
 use super::listener::Listener;
 use super::log::Log;
@@ -81,7 +81,6 @@ pub struct Turns {
     /// When to accept again after it has failed.
     accept_at: Option<Millis>,
     idle: Idle,
-    idle_for_disk: Idle,
     /// The event descriptor has been read and is to be watched again.
     woken: bool,
     stopping: bool,
@@ -135,7 +134,6 @@ impl Turns {
             accept_at: None,
             listener,
             idle: Idle::default(),
-            idle_for_disk: Idle::default(),
             woken: false,
             stopping: false,
             disks,
@@ -252,20 +250,20 @@ impl Turns {
 
     /// Looks for a moment whether something comes, if that is likely.
     fn look(&mut self) -> bool {
-        let (idle, spin) = match self.disks.iter().any(Disk::is_busy) {
-            true => (&mut self.idle_for_disk, SPIN_FOR_DISK),
-            false => (&mut self.idle, SPIN),
-        };
-        if !self.ring.is_submitted() || !idle.is_worth_looking() {
+        // While the disk is at work, the kernel's thread that ends a flush may want this processor.
+        if self.disks.iter().any(Disk::is_busy)
+            || !self.ring.is_submitted()
+            || !self.idle.is_worth_looking()
+        {
             return false;
         }
         let from = Instant::now();
         let mut came = false;
-        while !came && from.elapsed() < spin {
+        while !came && from.elapsed() < SPIN {
             std::hint::spin_loop();
             came = self.ring.has_work() || !self.links.is_empty();
         }
-        idle.looked(came);
+        self.idle.looked(came);
         came
     }
 

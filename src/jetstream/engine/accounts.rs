@@ -2,6 +2,7 @@
 //! the subscriptions by which they reach the API.
 
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 
 use super::host::{Host, Sink};
 use super::{Engine, Options};
@@ -25,6 +26,8 @@ pub struct AccountFacts {
     pub name: String,
     /// What it may have; `None` where it may not use JetStream.
     pub limits: Option<Limits>,
+    /// It is the system account.
+    pub is_system: bool,
 }
 
 #[derive(Debug)]
@@ -84,6 +87,26 @@ impl Accounts {
     /// What an account may have; `None` where it may not use JetStream.
     pub fn limits(&self, id: AccountId) -> Option<&Limits> {
         self.accounts.get(&id)?.facts.limits.as_ref()
+    }
+
+    /// The system account.
+    pub fn system(&self) -> Option<AccountId> {
+        let mut all = self.accounts.values();
+        all.find(|account| account.facts.is_system)
+            .map(|account| account.facts.id)
+    }
+
+    /// Whether it is the system account.
+    pub fn is_system(&self, id: AccountId) -> bool {
+        let account = self.accounts.get(&id);
+        account.is_some_and(|account| account.facts.is_system)
+    }
+
+    /// What an account uses on this shard.
+    pub fn own_usage(&self, id: AccountId) -> Usage {
+        self.accounts
+            .get(&id)
+            .map_or_else(Usage::default, |account| account.own)
     }
 
     /// Another shard's part of what an account uses.
@@ -174,8 +197,8 @@ impl Accounts {
         Room {
             account_bytes,
             server_bytes: match is_file {
-                true => options.max_storage.saturating_sub(self.used(is_file)),
-                false => options.max_memory.saturating_sub(self.used(is_file)),
+                true => left(options.max_storage, self.used(is_file)),
+                false => left(options.max_memory, self.used(is_file)),
             },
             ..Room::UNLIMITED
         }
@@ -194,7 +217,8 @@ impl Accounts {
 impl Engine {
     /// Tells other shards what this one's accounts use, if that has changed.
     pub(super) fn tell_usage<H: Host>(&mut self, host: &mut H) {
-        if self.options.shards < 2 {
+        let others: SmallVec<[ShardId; 8]> = self.others(host).collect();
+        if others.is_empty() {
             return;
         }
         for account in self.accounts.accounts.values_mut() {
@@ -202,14 +226,12 @@ impl Engine {
                 continue;
             }
             account.told = account.own;
-            for shard in 0..self.options.shards as u8 {
-                if ShardId(shard) != host.own() {
-                    let order = Order::Usage {
-                        account: account.facts.id,
-                        usage: account.own,
-                    };
-                    host.order(ShardId(shard), order);
-                }
+            for &shard in &others {
+                let order = Order::Usage {
+                    account: account.facts.id,
+                    usage: account.own,
+                };
+                host.order(shard, order);
             }
         }
     }
@@ -251,6 +273,12 @@ impl Engine {
         }
         .shown(to);
     }
+}
+
+/// How far what is used is below what may be; below 0 where it is above.
+fn left(most: u64, used: u64) -> i64 {
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    most.saturating_sub_unsigned(used)
 }
 
 fn empty(limits: AccountLimits) -> responses::Usage {

@@ -1,5 +1,9 @@
 //! Which streams there are, and where each of them is. Every shard has all of it; only shard 0 adds
 //! and takes away, and the others follow.
+//!
+//! What homes tell comes in each home's order, but a stream may be deleted on one shard and made on another,
+//! and what shard 0 has decided may still be on its way when a home speaks of what was before. So decisions
+//! are numbered, homes repeat the number, and what is older than what is known is not listened to.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +20,8 @@ pub struct Located {
     pub home: ShardId,
     /// Its configuration.
     pub config: Arc<StreamConfig>,
+    /// Which decision of shard 0 this follows.
+    pub decision: u64,
 }
 
 /// Streams by account and name.
@@ -40,8 +46,24 @@ impl Directory {
         streams.map(|(name, located)| (&**name, located))
     }
 
-    /// Notes where a stream is, and what it is now.
+    /// All streams, in order.
+    pub fn all(&self) -> Vec<(AccountId, &str, ShardId)> {
+        let accounts = self.accounts.iter();
+        let streams = accounts.flat_map(|(&account, streams)| {
+            let streams = streams.iter();
+            streams.map(move |(name, located)| (account, &**name, located.home))
+        });
+        let mut all: Vec<_> = streams.collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Notes where a stream is, and what it is now, if nothing newer is known.
     pub fn set(&mut self, account: AccountId, located: Located) {
+        let known = self.get(account, &located.config.name);
+        if known.is_some_and(|known| known.decision > located.decision) {
+            return;
+        }
         let name = located.config.name.as_str().into();
         let home = located.home.index();
         if home >= self.homes.len() {
@@ -62,8 +84,12 @@ impl Directory {
         self.reserved[kind] = self.reserved[kind].wrapping_sub(bytes);
     }
 
-    /// Forgets a stream.
-    pub fn remove(&mut self, account: AccountId, name: &str) {
+    /// Forgets a stream, if nothing newer is known of one of that name.
+    pub fn remove(&mut self, account: AccountId, name: &str, decision: u64) {
+        let known = self.get(account, name);
+        if known.is_some_and(|known| known.decision > decision) {
+            return;
+        }
         if let Some(streams) = self.accounts.get_mut(&account)
             && let Some(gone) = streams.remove(name)
         {

@@ -56,7 +56,7 @@ pub struct AccountUsage {
 pub struct Survey {
     /// Only this stream, described.
     pub only: Option<Only>,
-    /// Those of these accounts are described; all others are only counted.
+    /// Those of these accounts, in order, are described; all others are only counted.
     pub described: Arc<[Box<str>]>,
     /// With their consumers.
     pub consumers: bool,
@@ -169,7 +169,7 @@ impl Engine {
             reserved_memory_bytes: self.directory.reserved_by_all(Storage::Memory),
             reserved_storage_bytes: self.directory.reserved_by_all(Storage::File),
             streams: self.names.len() as u64,
-            requests_in_flight: self.questions.open() as u64,
+            requests_in_flight: self.questions.len() as u64,
             ..JetStreamFacts::default()
         };
         self.accounts.each(|account, usage| {
@@ -205,13 +205,6 @@ impl Engine {
             page.ailing.clone_from(&self.lost);
         }
         let places = self.places(survey);
-        let described: Vec<AccountId> = match &survey.only {
-            Some(only) => self.accounts.find(&only.account).into_iter().collect(),
-            None => {
-                let names = survey.described.iter();
-                names.filter_map(|name| self.accounts.find(name)).collect()
-            }
-        };
         let mut work = PAGE_WORK;
         for place in places.start.max(cursor.place)..places.end {
             if work == 0 {
@@ -229,7 +222,7 @@ impl Engine {
             let Some(account) = self.count(place, after.is_empty(), survey, &mut page) else {
                 continue;
             };
-            if !described.contains(&account) {
+            if !self.is_described(account, survey) {
                 continue;
             }
             work = work.saturating_sub(DESCRIBE_WORK);
@@ -254,6 +247,18 @@ impl Engine {
         }
     }
 
+    fn is_described(&self, account: AccountId, survey: &Survey) -> bool {
+        if survey.only.is_some() {
+            return true;
+        }
+        let name = || self.accounts.name(account);
+        !survey.described.is_empty()
+            && survey
+                .described
+                .binary_search_by(|one| (**one).cmp(name()))
+                .is_ok()
+    }
+
     /// Counts the stream at a place, if there is one and it was not counted; whose it is.
     fn count(
         &mut self,
@@ -269,7 +274,7 @@ impl Engine {
         if is_new {
             page.tally.add(&Tally {
                 streams: 1,
-                consumers: hosted.asset.consumers().count() as u64,
+                consumers: hosted.asset.consumer_count() as u64,
                 messages: state.messages,
                 bytes: state.bytes,
             });
@@ -314,7 +319,7 @@ impl Engine {
                 name: config.name.as_str().into(),
                 created: asset.created(),
                 state: *around.messages.state(),
-                consumers: asset.consumers().count() as u64,
+                consumers: asset.consumer_count() as u64,
                 mirror: mirror.as_ref().map(written),
                 sources: sources.iter().map(written).collect(),
                 consumers_list: Vec::new(),
