@@ -48,6 +48,10 @@ const HEAD_LINES_MAX: usize = 100;
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// How long a peer may take none of the bytes that there are for it.
 const WRITE_TIME: Duration = Duration::from_secs(10);
+/// From this size on, an answer is a large one …
+const LARGE_BYTES: usize = 1024 * 1024;
+/// … of which so many may be on their way. Who comes on top is told so.
+const LARGE_MAX: usize = 8;
 /// How long to wait after accepting has failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -119,6 +123,7 @@ impl Door {
             tls: self.tls,
             inquirer,
             turn: Arc::new(Semaphore::new(1)),
+            large: Arc::new(Semaphore::new(LARGE_MAX)),
         });
         std::thread::Builder::new()
             .name("monitor".to_owned())
@@ -141,6 +146,20 @@ struct Port {
     inquirer: Inquirer,
     /// Whose turn it is to ask.
     turn: Arc<Semaphore>,
+    /// Places for large answers.
+    large: Arc<Semaphore>,
+}
+
+/// A large answer, with its place.
+struct Large {
+    body: Vec<u8>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Large {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
 }
 
 async fn accept(listener: tokio::net::TcpListener, port: Arc<Port>, log: Log) {
@@ -221,11 +240,30 @@ impl Port {
                 let accepted = request.headers().get(ACCEPT);
                 let accepted = accepted.and_then(|value| value.to_str().ok());
                 let query = uri.query().unwrap_or_default();
-                response(
-                    self.ask(endpoint, query, accepted.unwrap_or_default())
-                        .await,
-                )
+                let reply = self.ask(endpoint, query, accepted.unwrap_or_default());
+                self.bounded(reply.await)
             }
+        }
+    }
+
+    /// An answer with a place, if it needs one.
+    fn bounded(&self, mut reply: Reply) -> Response<Full<Bytes>> {
+        if reply.body.len() < LARGE_BYTES {
+            return response(reply);
+        }
+        match Arc::clone(&self.large).try_acquire_owned() {
+            Ok(place) => {
+                let body = std::mem::take(&mut reply.body);
+                let body = Bytes::from_owner(Large {
+                    body,
+                    _place: place,
+                });
+                response(reply).map(|_| Full::new(body))
+            }
+            Err(_) => response(Reply::text(
+                503,
+                "too many large answers are on their way\n",
+            )),
         }
     }
 
