@@ -24,7 +24,8 @@ fn shell_on(capacity: u64) -> (Shell, StreamNumber) {
     let mut shell = Shell::with(1, options);
     shell.disk.faults.capacity = Some(capacity);
     let options = StreamOptions::default();
-    let number = shell.store.create_stream(b"A/S", b"", options).unwrap();
+    let made = shell.store.create_stream(b"A/S", b"", options);
+    let number = made.expect("there is room for it");
     (shell, number)
 }
 
@@ -38,7 +39,7 @@ fn fill(shell: &mut Shell, number: StreamNumber, payload: &[u8], at_once: usize)
             match shell
                 .store
                 .stream(number)
-                .unwrap()
+                .expect("it was made")
                 .append(&message(payload))
             {
                 Ok(_) => {
