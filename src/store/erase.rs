@@ -174,14 +174,9 @@ impl Store {
         if record::parse(bytes, salt).is_some_and(|raw| raw.kind == Kind::Erased) {
             return;
         }
-        let mut link = [0; 8];
-        link.copy_from_slice(&bytes[..8]);
         bytes[HEAD_BYTES..].fill(0);
         let stream = StreamNumber(record::u32_at(bytes, 8).unwrap_or(0));
         bytes[..HEAD_BYTES].copy_from_slice(&record::head(Kind::Erased, length, stream));
-        if let Some(place) = bytes.get_mut(HEAD_BYTES..HEAD_BYTES + 8) {
-            place.copy_from_slice(&link);
-        }
         record::finish(bytes, salt);
         let Some(source) = self.core.source(erasing.slot) else {
             return;

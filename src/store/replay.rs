@@ -376,10 +376,13 @@ impl Store {
             .replayed(mark.slot, found.end, seal, found.last_number);
     }
 
-    fn report_damages(&mut self, recovery: &Recovery) {
+    /// Tells of what was found; how many damages there are, without what was being erased.
+    fn report_damages(&mut self, recovery: &Recovery) -> u64 {
+        let mut damages = recovery.damages;
         for &(file, generation, damage, unreadable) in &recovery.found {
             if recovery.erased.contains(&(generation, damage.from)) {
                 // It was to be erased, and is as good as that. It is done again.
+                damages -= 1;
                 continue;
             }
             let why = if unreadable {
@@ -395,6 +398,7 @@ impl Store {
             );
             self.core.say(Severity::Error, text);
         }
+        damages
     }
 
     /// What a record means. False when it does not make sense.
@@ -570,7 +574,7 @@ impl Store {
 
     /// All is read: what is doubtful is told, and the log goes on behind it.
     fn finish_recovery(&mut self, recovery: &Recovery) {
-        self.report_damages(recovery);
+        let damages = self.report_damages(recovery);
         for &(generation, offset) in &recovery.erased {
             let mut segments = self.core.log.segments();
             let found = segments.find(|(_, segment)| segment.generation == generation);
@@ -585,7 +589,12 @@ impl Store {
             let state = *shelf.index.state();
             shelf.durable_seq = state.last_seq;
             let key = String::from_utf8_lossy(&shelf.key);
-            for (first, last) in std::mem::take(&mut shelf.doubtful) {
+            let mut doubtful = std::mem::take(&mut shelf.doubtful);
+            if damages == 0 {
+                // What is not there was removed.
+                doubtful.clear();
+            }
+            for (first, last) in doubtful {
                 lines.push(format!(
                     "store: of {key}, messages {first} to {last} are not there; they may be among what is lost"
                 ));
@@ -600,7 +609,7 @@ impl Store {
         for text in lines {
             self.core.say(Severity::Error, text);
         }
-        if recovery.damages > 0 {
+        if damages > 0 {
             let text = "store: opened in spite of damage; what is not damaged is served".to_owned();
             self.core.say(Severity::Warning, text);
         }

@@ -146,6 +146,53 @@ fn an_erased_message_leaves_nothing_behind_even_after_a_crash() {
 }
 
 #[test]
+fn a_power_cut_while_a_message_is_erased_costs_no_other_and_is_not_told_of() {
+    let mut unfinished = 0;
+    for seed in 0..100 {
+        let mut shell = Shell::new(seed);
+        let number = shell
+            .store
+            .create_stream(b"A/S", b"", StreamOptions::default())
+            .unwrap();
+        let secret: Vec<u8> = (0..300 + seed * 10)
+            .map(|i| (i * 7 + 13) as u8 | 1)
+            .collect();
+        // Where in a sector the record begins differs.
+        let before = vec![b'b'; seed as usize * 8 % 1000];
+        for payload in [&before[..], &secret, b"behind", b"last"] {
+            let mut stream = shell.store.stream(number).unwrap();
+            stream.append(&message("a", payload)).unwrap();
+        }
+        shell.settle();
+        // Again and again: it is begun anew after each cut.
+        for round in 0..4 {
+            let there = shell.store.stream(number).unwrap().state().messages;
+            if there == 4 {
+                assert!(shell.store.stream(number).unwrap().remove(2, true));
+            }
+            for _ in 0..seed % 8 {
+                shell.turn();
+            }
+            shell.begin();
+            shell.disk.cut_power();
+            unfinished += u32::from(round == 0 && shell.disk.contains(&secret[..50]));
+            shell.reopen();
+            assert_eq!(shell.log(), Vec::<String>::new(), "seed {seed}, {round}");
+            for (seq, payload) in [(1, &before[..]), (3, b"behind"), (4, b"last")] {
+                let got = shell.get(number, seq).map(|(_, payload)| payload);
+                assert_eq!(got.as_deref(), Some(payload), "seed {seed}, {round}");
+            }
+        }
+        shell.settle();
+        let state = *shell.store.stream(number).unwrap().state();
+        if state.messages == 3 {
+            assert!(!shell.disk.contains(&secret[..50]), "seed {seed}");
+        }
+    }
+    assert!(unfinished > 25, "{unfinished}");
+}
+
+#[test]
 fn messages_longer_than_the_cache_can_be_read() {
     let mut shell = Shell::new(3);
     let number = shell

@@ -68,6 +68,12 @@ impl Shell {
         happened
     }
 
+    /// What is to be done is under way, and nothing of it has happened.
+    pub fn begin(&mut self) {
+        self.store.submit(&mut self.out);
+        self.disk.take(&mut self.out);
+    }
+
     fn take_log(&mut self) {
         for line in self.store.take_log() {
             self.log.push((line.severity, line.text));

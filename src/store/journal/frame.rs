@@ -279,6 +279,7 @@ pub(crate) fn walk<'a>(
     };
     let mut at = FRAME_HEAD_BYTES;
     let mut chain = 0;
+    let mut has_erased = false;
     while at < end {
         let Some(raw) = record::parse(&frame[at..end], record::salt(head.generation, start + at))
         else {
@@ -291,12 +292,16 @@ pub(crate) fn walk<'a>(
             at = next;
             continue;
         };
-        chain = crc32c::crc32c_append(chain, record::link(&raw));
+        chain = crc32c::crc32c_append(chain, &raw.bytes[..8]);
+        has_erased |= raw.kind == Kind::Erased;
         walked.good += 1;
         each(start + at, raw);
         at += record::padded(raw.bytes.len());
     }
-    if walked.whole && (walked.good != head.records || chain != head.chain) {
+    // Which records belong together is a question where a write may not have been finished; nothing is erased
+    // in the last frame. What was there before cannot be kept safe of a cut while it is overwritten.
+    let is_chained = chain == head.chain || has_erased;
+    if walked.whole && (walked.good != head.records || !is_chained) {
         walked.whole = false;
         walked.bad_from = FRAME_HEAD_BYTES;
         walked.bad_to = end;

@@ -201,14 +201,6 @@ pub(crate) fn parse(bytes: &[u8], salt: u32) -> Option<Raw<'_>> {
     })
 }
 
-/// The eight bytes that a frame's chain has of a record: those of the original, if it was erased.
-pub(crate) fn link<'a>(raw: &Raw<'a>) -> &'a [u8] {
-    match raw.kind {
-        Kind::Erased => raw.bytes.get(HEAD_BYTES..HEAD_BYTES + 8).unwrap_or(&[]),
-        _ => &raw.bytes[..8],
-    }
-}
-
 impl<'a> Raw<'a> {
     /// What follows the head.
     pub fn body(&self) -> &'a [u8] {

@@ -1,7 +1,7 @@
 //! Reading a whole segment back: frames in order, torn ends cut, damage found.
 
 use super::frame::{FRAME_HEAD_BYTES, FrameHead, walk};
-use super::record::Raw;
+use super::record::{self, Raw};
 use crate::base::aligned::BLOCK_BYTES;
 
 /// A part of a segment that is not what was written.
@@ -54,6 +54,14 @@ fn head_at(segment: &[u8], at: usize, generation: u64, after: u64) -> Option<Fra
     (head.generation == generation && head.number > after && fits).then_some(head)
 }
 
+/// Whether a frame with a higher number than `after` begins at an offset, and its first record was written for
+/// that place: a head alone may be anywhere.
+fn is_begun(segment: &[u8], at: usize, generation: u64, after: u64) -> bool {
+    let first = at + FRAME_HEAD_BYTES;
+    head_at(segment, at, generation, after).is_some()
+        && record::parse(&segment[first..], record::salt(generation, first)).is_some()
+}
+
 /// Goes through a segment.
 pub(crate) fn scan<'a>(
     segment: &'a [u8],
@@ -104,7 +112,7 @@ pub(crate) fn scan<'a>(
             found.end = at;
             continue;
         };
-        let span = head.span();
+        let mut span = head.span();
         let frame = &segment[at..at + span];
         records.clear();
         let walked = walk(&head, frame, at, &mut |offset, raw| {
@@ -118,9 +126,22 @@ pub(crate) fn scan<'a>(
                 found.torn_bytes = span;
                 break;
             }
+            // A disk that has put a frame in a wrong place may have been given the right ones since: the next
+            // then begins within it. What a good record says is not taken for one.
+            let blocks = at + BLOCK_BYTES..limit.min(at + span);
+            let inner = blocks.step_by(BLOCK_BYTES).find(|&inner| {
+                let covers = |(offset, raw): &(usize, Raw<'_>)| {
+                    *offset < inner && inner < offset + raw.bytes.len()
+                };
+                is_begun(segment, inner, generation, head.number) && !records.iter().any(covers)
+            });
+            if let Some(inner) = inner {
+                span = inner - at;
+                records.retain(|(offset, _)| *offset < inner);
+            }
             let damage = Damage {
-                from: at + walked.bad_from,
-                to: at + walked.bad_to,
+                from: at + walked.bad_from.min(span - 1),
+                to: at + walked.bad_to.min(span),
             };
             found.damages.push(damage);
             let mut told = false;
@@ -161,4 +182,83 @@ pub(crate) fn scan<'a>(
 pub(crate) fn newest_generation(file: &[u8]) -> Option<FrameHead> {
     let heads = file.chunks(BLOCK_BYTES).filter_map(FrameHead::parse);
     heads.max_by_key(|head| head.generation)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::frame::OpenFrame;
+    use super::super::record::{Kind, StreamNumber};
+    use super::*;
+    use crate::base::aligned::AlignedBuffer;
+
+    const GENERATION: u64 = 3;
+
+    /// A frame of one record, of that number, made for that block.
+    fn frame(number: u64, block: usize, blocks: usize) -> Vec<u8> {
+        let bytes = blocks * BLOCK_BYTES;
+        let place = (0, GENERATION);
+        let start = block * BLOCK_BYTES;
+        let mut open = OpenFrame::new(place, number, start, bytes, AlignedBuffer::default());
+        let body = vec![number as u8; bytes - 100];
+        open.push(Kind::Removed, StreamNumber(1), &[&body], None);
+        open.seal(0, [0; 16]).buffer[..bytes].to_vec()
+    }
+
+    #[test]
+    fn a_frame_in_a_wrong_place_costs_what_it_has_overwritten() {
+        // Number, where and how long it should have been, and where it was put, in the order of writing.
+        type Written = (u64, usize, usize, usize);
+        let cases: [(&[Written], &[u64], &[(usize, usize)]); 5] = [
+            (&[(1, 0, 1, 0), (2, 1, 2, 1), (3, 3, 1, 3)], &[1, 2, 3], &[]),
+            // Behind its place, and the next one is then written over its end.
+            (
+                &[(1, 0, 1, 0), (2, 1, 3, 3), (3, 4, 4, 4), (4, 8, 1, 8)],
+                &[1, 3, 4],
+                &[(1, 4)],
+            ),
+            // The same with nothing behind.
+            (
+                &[(1, 0, 1, 0), (2, 1, 3, 3), (3, 4, 4, 4)],
+                &[1, 3],
+                &[(1, 4)],
+            ),
+            // Into the middle of one that is in its place.
+            (
+                &[(1, 0, 4, 0), (2, 4, 1, 2), (3, 5, 1, 5)],
+                &[3],
+                &[(0, 4), (4, 5)],
+            ),
+            // Before its place.
+            (&[(1, 0, 1, 0), (2, 1, 1, 0), (3, 2, 1, 2)], &[3], &[(0, 2)]),
+        ];
+        for (written, expected, damaged) in cases {
+            let mut segment = vec![0; 16 * BLOCK_BYTES];
+            for &(number, block, blocks, put) in written {
+                let at = put * BLOCK_BYTES;
+                segment[at..at + blocks * BLOCK_BYTES]
+                    .copy_from_slice(&frame(number, block, blocks));
+            }
+            let mut found = Vec::new();
+            let expected_of = Expected {
+                generation: GENERATION,
+                end: None,
+                from: 0,
+                after: 0,
+                is_sealed: true,
+            };
+            let scanned = scan(&segment, expected_of, &mut |piece| {
+                if let Piece::Record(_, raw) = piece {
+                    found.push(u64::from(raw.body()[0]));
+                }
+            });
+            assert_eq!(found, expected, "{written:?}");
+            let mut covered = Vec::new();
+            for damage in &scanned.damages {
+                assert!(damage.from < damage.to, "{written:?}: {damage:?}");
+                covered.extend(damage.from / BLOCK_BYTES..damage.to.div_ceil(BLOCK_BYTES));
+            }
+            let lost: Vec<usize> = damaged.iter().flat_map(|&(from, to)| from..to).collect();
+            assert_eq!(covered, lost, "{written:?}: {:?}", scanned.damages);
+        }
+    }
 }
