@@ -6,6 +6,7 @@ use hashbrown::HashMap;
 use super::host::{Host, Sink};
 use super::{Engine, Options};
 use crate::base::ids::{AccountId, ShardId};
+use crate::config::AssetLimits;
 use crate::jetstream::api::check_stream::Limits;
 use crate::jetstream::api::responses;
 use crate::jetstream::api::responses::{AccountInfo, AccountLimits, ApiStats};
@@ -185,6 +186,21 @@ impl Accounts {
 }
 
 impl Engine {
+    /// What the server may take, and streams and consumers may ask for, is another from now on; `None` for what it was.
+    pub fn set_limits(
+        &mut self,
+        max_memory: Option<u64>,
+        max_storage: Option<u64>,
+        assets: &AssetLimits,
+    ) {
+        let options = &mut self.options;
+        options.max_memory = max_memory.unwrap_or(options.max_memory);
+        options.max_storage = max_storage.unwrap_or(options.max_storage);
+        options.max_duplicate_window = assets.duplicate_window_ns;
+        options.max_ack_pending = assets.max_ack_pending;
+        options.max_request_batch = assets.max_request_batch;
+    }
+
     /// Tells other shards what this one's accounts use, if that has changed.
     pub(super) fn tell_usage<H: Host>(&mut self, host: &mut H) {
         if self.options.shards < 2 {
