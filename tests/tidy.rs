@@ -122,6 +122,7 @@ const TOP: &[&str] = &[
     "README.md",
     "benches",
     "loadgen",
+    "packaging",
     "src",
     "target",
     "tests",

@@ -7,6 +7,7 @@
 pub mod aligned;
 pub mod bytes;
 pub mod deadlines;
+pub mod histogram;
 pub mod ids;
 pub mod limits;
 pub mod outbound;

@@ -120,6 +120,12 @@ impl<T: Send> Receiver<T> {
         Some(value)
     }
 
+    /// How many there are to take at this moment.
+    pub fn len(&mut self) -> usize {
+        self.tail_seen = self.ring.tail.0.load(Ordering::Acquire);
+        self.tail_seen.wrapping_sub(self.head)
+    }
+
     /// True when there is nothing to take at this moment.
     #[inline]
     pub fn is_empty(&mut self) -> bool {

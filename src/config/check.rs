@@ -12,6 +12,7 @@ impl Config {
     pub fn check(&self) -> Result<(), String> {
         self.limits.check().map_err(|error| error.to_string())?;
         self.jetstream.check()?;
+        self.monitor.check(self.tls.is_some())?;
         let auth = &self.auth;
         let refuse = |text: &str| Err(text.to_owned());
         let system = auth.system_account.as_deref().unwrap_or(SYSTEM_NAME);

@@ -25,8 +25,8 @@ use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
 
 use super::file::{self, FileError, Reading, help_tls};
 use super::{
-    CertificateFiles, Config, ConfigFile, LogFormat, LogOptions, Port, RemoteSyslog, SHARDS_MAX,
-    SignalOrder, Surroundings, TlsOptions, TlsVersion, parse_cpu_list,
+    CertificateFiles, Config, ConfigFile, LogFormat, LogOptions, MonitorOptions, Port,
+    RemoteSyslog, SHARDS_MAX, SignalOrder, Surroundings, TlsOptions, TlsVersion, parse_cpu_list,
 };
 use crate::auth::definition::Secret;
 
@@ -269,10 +269,6 @@ const LATER_WITH_VALUE: &[&str] = &[
     "cluster_listen",
     "cluster_name",
     "connect_retries",
-    "http_port",
-    "https_port",
-    "m",
-    "ms",
     "profile",
     "routes",
 ];
@@ -324,6 +320,23 @@ fn definitions() -> Command {
             text_flag("shards", "N", "Cores to run on [default: all usable]").value_parser(shards),
             text_flag("cpus", "LIST", "CPU of each shard, as in 0-3,6")
                 .value_parser(ValueParser::new(cpus)),
+        ])
+        .next_help_heading("Monitoring options")
+        .args([
+            text_flag(
+                "http_port",
+                "PORT",
+                "Port for monitoring by HTTP, -1 for a free one",
+            )
+            .short('m')
+            .value_parser(monitor_port),
+            text_flag(
+                "https_port",
+                "PORT",
+                "The same by HTTPS, with the TLS of clients",
+            )
+            .visible_alias("ms")
+            .value_parser(monitor_port),
         ])
         .next_help_heading("Logging options")
         .args([
@@ -581,6 +594,9 @@ fn override_with_flags(
     or_else(&mut config.pid_file, path(matches, "pid"));
     or_else(&mut config.ports_file_dir, path(matches, "ports_file_dir"));
     override_log(matches, &mut config.log);
+    let monitor = &mut config.monitor;
+    or_else(&mut monitor.http, given_port(matches, "http_port"));
+    or_else(&mut monitor.https, given_port(matches, "https_port"));
     let traced = matches.get_one("max_traced_msg_len").copied();
     set(&mut config.limits.max_traced_bytes, traced);
     override_log_levels(matches, config);
@@ -741,6 +757,20 @@ fn port(text: &str) -> Result<Port, &'static str> {
         }
         _ => Err(PORT_EXPECTED),
     }
+}
+
+/// The same where 0 says nothing.
+fn monitor_port(text: &str) -> Result<Option<Port>, &'static str> {
+    match text.parse() {
+        Ok(number) if number == 0 || !has_leading_zero(text) => {
+            MonitorOptions::port(number).map_err(|()| PORT_EXPECTED)
+        }
+        _ => Err(PORT_EXPECTED),
+    }
+}
+
+fn given_port(matches: &ArgMatches, name: &str) -> Option<Port> {
+    matches.get_one::<Option<Port>>(name).copied().flatten()
 }
 
 fn client_advertise(text: &str) -> Result<String, String> {

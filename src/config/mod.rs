@@ -12,6 +12,7 @@ mod file;
 mod jetstream;
 mod limits;
 mod logging;
+mod monitor;
 pub mod reload;
 mod signal;
 mod tls;
@@ -23,6 +24,7 @@ pub use file::{FileError, split_advertise};
 pub use jetstream::{AssetLimits, Cipher, JetStreamOptions, Sync};
 pub use limits::{LimitError, Limits};
 pub use logging::{LogFormat, LogOptions, RemoteSyslog};
+pub use monitor::MonitorOptions;
 pub use signal::{SignalCommand, SignalOrder};
 pub use tls::{CertificateFiles, HandshakeFirst, OcspMode, OcspOptions, TlsOptions, TlsVersion};
 
@@ -116,6 +118,7 @@ pub struct Config {
     /// TLS towards the account resolver.
     pub resolver_tls: Option<TlsOptions>,
     pub jetstream: JetStreamOptions,
+    pub monitor: MonitorOptions,
 }
 
 impl Default for Config {
@@ -143,6 +146,7 @@ impl Default for Config {
             ocsp: None,
             resolver_tls: None,
             jetstream: JetStreamOptions::default(),
+            monitor: MonitorOptions::default(),
         }
     }
 }

@@ -10,7 +10,7 @@
 use std::fmt::Display;
 
 use super::conf::shown_duration;
-use super::{Config, HandshakeFirst, Port};
+use super::{Config, HandshakeFirst, MonitorOptions, Port};
 use crate::auth::accounts::SYSTEM_NAME;
 use crate::auth::definition::{AuthDefinition, UserDefinition};
 
@@ -191,6 +191,10 @@ const TABLE: &[Row] = &[
         says!(Settings, "max_connections_per_address", |c| c.limits.max_connections_per_address.to_string())),
     row!("MaxUnauthenticated", limits.max_unauthenticated;
         says!(Settings, "max_unauthenticated", |c| c.limits.max_unauthenticated.to_string())),
+    row!("HTTPHost", monitor.host; Fixed(|c| shown(c.monitor.host.as_ref()))),
+    row!("HTTPPort", monitor.http; Fixed(|c| MonitorOptions::number(c.monitor.http).to_string())),
+    row!("HTTPSPort", monitor.https; Fixed(|c| MonitorOptions::number(c.monitor.https).to_string())),
+    row!("HTTPBasePath", monitor.base_path; Fixed(|c| c.monitor.base_path.clone())),
     // These say nothing of their own.
     row!("ConfigFile", file; Asked(|_, _| Ok(None))),
     row!("Authorization", auth.has_block; Asked(|_, _| authorization())),

@@ -150,7 +150,12 @@ pub fn account_info(
     let account = server
         .account(name)
         .ok_or_else(|| format!("Account {name} does not exist"))?;
-    let facts = Merged::ask(house, &Wanted::default()).account(name);
+    let wanted = Wanted {
+        jetstream_accounts: true,
+        ..Wanted::default()
+    };
+    let merged = Merged::ask(house, &wanted);
+    let facts = merged.account(name);
     let is_system = name == &*server.system_account;
     let mut mappings = BTreeMap::new();
     for mapping in &account.definition.mappings {
@@ -167,7 +172,7 @@ pub fn account_info(
         is_system,
         expired: account.expired,
         complete: true,
-        jetstream_enabled: false,
+        jetstream_enabled: merged.jetstream_accounts.contains_key(name),
         leafnode_connections: 0,
         client_connections: facts.connections,
         subscriptions: facts.subscriptions,

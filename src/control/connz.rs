@@ -314,6 +314,7 @@ pub fn connz(
                 WantedSubscriptions::None
             },
             account: account.clone(),
+            ..Wanted::default()
         };
         open = Merged::ask(house, &wanted);
         // Taken after the facts, so that nobody is active in the future.

@@ -14,12 +14,17 @@ const CONNECT_TYPE: &str = "io.nats.server.advisory.v1.client_connect";
 const DISCONNECT_TYPE: &str = "io.nats.server.advisory.v1.client_disconnect";
 const ACCOUNT_CONNECTIONS_TYPE: &str = "io.nats.server.advisory.v1.account_connections";
 
+/// The flag for JetStream. The others are about copies of streams, of which there are none.
+const HAS_JETSTREAM: u64 = 1;
+
 /// What each event says of its server.
 #[derive(Clone, Debug, Serialize)]
 pub struct ServerInfo<'a> {
     pub name: &'a str,
     pub host: &'a str,
     pub id: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub domain: &'a str,
     pub ver: &'a str,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     pub tags: &'a [String],
@@ -38,11 +43,15 @@ impl<'a> ServerInfo<'a> {
             name: &server.identity.name,
             host: &server.identity.host,
             id: &server.identity.id,
+            domain: server.domain(),
             ver: PROTOCOL_VERSION,
             tags: &server.tags,
             metadata: &server.metadata,
-            jetstream: false,
-            flags: 0,
+            jetstream: server.jetstream.is_some(),
+            flags: match server.jetstream {
+                Some(_) => HAS_JETSTREAM,
+                None => 0,
+            },
             seq,
             time,
         }

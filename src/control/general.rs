@@ -1,11 +1,10 @@
-//! The smaller answers: health, and what a server that stands alone, without JetStream, has to say
-//! of routes, gateways, leafnodes and the like.
+//! The smaller answers: what a server that stands alone has to say of routes, gateways, leafnodes and
+//! the like.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::json::is_default;
 use super::time::{UnixNanos, duration};
 use super::varz::Absent;
 
@@ -39,122 +38,6 @@ pub struct Leafz<'a> {
     pub now: UnixNanos,
     pub leafnodes: u64,
     pub leafs: [Absent; 0],
-}
-
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct JetStreamApi {
-    pub level: u64,
-    pub total: u64,
-    pub errors: u64,
-}
-
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct JetStreamConfig {
-    pub max_memory: u64,
-    pub max_storage: u64,
-}
-
-#[derive(Clone, Debug, Serialize)]
-pub struct Jsz<'a> {
-    pub memory: u64,
-    pub storage: u64,
-    pub reserved_memory: u64,
-    pub reserved_storage: u64,
-    pub accounts: u64,
-    pub ha_assets: u64,
-    pub api: JetStreamApi,
-    pub server_id: &'a str,
-    pub now: UnixNanos,
-    pub disabled: bool,
-    pub config: JetStreamConfig,
-    pub streams: u64,
-    pub consumers: u64,
-    pub messages: u64,
-    pub bytes: u64,
-    pub total: u64,
-}
-
-/// JSZ of a server without JetStream.
-pub fn jsz_disabled(server_id: &str, now: UnixNanos) -> Jsz<'_> {
-    Jsz {
-        memory: 0,
-        storage: 0,
-        reserved_memory: 0,
-        reserved_storage: 0,
-        accounts: 0,
-        ha_assets: 0,
-        api: JetStreamApi::default(),
-        server_id,
-        now,
-        disabled: true,
-        config: JetStreamConfig::default(),
-        streams: 0,
-        consumers: 0,
-        messages: 0,
-        bytes: 0,
-        total: 0,
-    }
-}
-
-/// What a health check asks about.
-#[derive(Clone, Debug, Default)]
-pub struct HealthOptions {
-    pub account: String,
-    pub stream: String,
-    pub consumer: String,
-    pub details: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Health {
-    pub status: &'static str,
-    /// Left out over HTTP, where the response has it.
-    #[serde(skip_serializing_if = "is_default")]
-    pub status_code: u16,
-    #[serde(skip_serializing_if = "is_default")]
-    pub error: String,
-    #[serde(skip_serializing_if = "is_default")]
-    pub errors: Vec<HealthError>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct HealthError {
-    #[serde(rename = "type")]
-    pub kind: &'static str,
-    pub error: String,
-}
-
-/// A server that answers is healthy, as long as there is nothing but it; questions may be wrong.
-pub fn healthz(options: &HealthOptions) -> Health {
-    let missing = match options {
-        o if o.account.is_empty() && !o.stream.is_empty() => Some(("account", "stream")),
-        o if o.stream.is_empty() && !o.consumer.is_empty() => Some(("stream", "consumer")),
-        _ => None,
-    };
-    let Some((what, of)) = missing else {
-        return Health {
-            status: "ok",
-            status_code: 200,
-            error: String::new(),
-            errors: Vec::new(),
-        };
-    };
-    let error = format!("\"{what}\" must not be empty when checking {of} health");
-    let mut health = Health {
-        status: "error",
-        status_code: 400,
-        error: String::new(),
-        errors: Vec::new(),
-    };
-    if options.details {
-        health.errors.push(HealthError {
-            kind: "BAD_REQUEST",
-            error,
-        });
-    } else {
-        health.error = error;
-    }
-    health
 }
 
 /// Go's runtime variables. There is no Go here; command lines can hold passwords.
@@ -198,40 +81,6 @@ pub fn profilez(name: &str, duration_ns: i64) -> Profilez {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn health() {
-        let check = |account: &str, stream: &str, consumer: &str, details| {
-            let health = healthz(&HealthOptions {
-                account: account.into(),
-                stream: stream.into(),
-                consumer: consumer.into(),
-                details,
-            });
-            serde_json::to_string(&health).unwrap()
-        };
-        let cases = [
-            (
-                check("", "", "", false),
-                r#"{"status":"ok","status_code":200}"#,
-            ),
-            (
-                check("A", "S", "C", true),
-                r#"{"status":"ok","status_code":200}"#,
-            ),
-            (
-                check("", "S", "", false),
-                r#"{"status":"error","status_code":400,"error":"\"account\" must not be empty when checking stream health"}"#,
-            ),
-            (
-                check("A", "", "C", true),
-                r#"{"status":"error","status_code":400,"errors":[{"type":"BAD_REQUEST","error":"\"stream\" must not be empty when checking consumer health"}]}"#,
-            ),
-        ];
-        for (got, expected) in cases {
-            assert_eq!(got, expected);
-        }
-    }
 
     #[test]
     fn profiles() {

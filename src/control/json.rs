@@ -8,6 +8,17 @@ pub fn compact<T: Serialize>(value: &T) -> Vec<u8> {
     serde_json::to_vec(value).expect("plain fields always serialise")
 }
 
+/// JSON on many lines, indented by so much for each level.
+pub fn pretty<T: Serialize>(value: &T, indent: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(indent);
+    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, formatter);
+    value
+        .serialize(&mut serializer)
+        .expect("plain fields always serialise");
+    bytes
+}
+
 /// For `skip_serializing_if`: Go's `omitempty` for anything that has a default.
 pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()

@@ -10,13 +10,18 @@ pub mod accounts;
 pub mod claims;
 pub mod compress;
 pub mod connz;
+pub mod endpoints;
 pub mod events;
 mod filter;
 pub mod general;
+pub mod health;
 pub mod json;
+pub mod jsz;
+pub mod metrics;
 mod nuid;
 pub mod options;
 pub mod requests;
+pub mod shardz;
 pub mod statsz;
 pub mod subsz;
 pub mod time;
@@ -337,6 +342,19 @@ impl Control {
             error,
         });
         let (payload, headers) = encoding.apply(plain);
+        let most = self.server.limits.max_pending_bytes;
+        if payload.len() + headers.len() > most {
+            // Shard 0 would close the connection for it, and whoever asked would be a slow consumer.
+            let text = format!(
+                "the answer has {} bytes, more than max_pending allows: {most}",
+                payload.len()
+            );
+            let error = ApiError {
+                code: 500,
+                description: &text,
+            };
+            return self.respond(reply, None, Some(error), Encoding::Plain, now);
+        }
         self.outgoing.push(Outgoing {
             account: None,
             subject: reply.to_owned(),

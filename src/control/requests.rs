@@ -10,10 +10,10 @@ use super::compress::header;
 use super::connz::{self, ClosedConnections, State, connz};
 use super::events::Requester;
 use super::filter::is_subset;
-use super::general::{
-    Expvarz, Gatewayz, HealthOptions, Idz, Leafz, Routez, healthz, jsz_disabled, profilez,
-};
+use super::general::{Expvarz, Gatewayz, Idz, Leafz, Routez, profilez};
+use super::health::{HealthOptions, healthz};
 use super::json::{compact, is_default};
+use super::jsz::{self, account_jsz, jsz};
 use super::options::{Field, Slot, read};
 use super::subsz::{self, subsz};
 use super::varz::{Absent, varz};
@@ -159,7 +159,7 @@ impl Filter {
             && matches(&self.host, &server.identity.host)
             && matches(&self.cluster, "")
             && self.tags.iter().all(has_tag)
-            && self.domain.is_empty()
+            && (self.domain.is_empty() || self.domain == server.domain())
     }
 }
 
@@ -323,16 +323,15 @@ impl Request<'_> {
                 Answer::result(accountz(self.house, server, &account))
             }
             "JSZ" => {
-                let leader_only = self.jsz_options()?;
-                if leader_only {
-                    // Only the leader answers, and this is none.
-                    return Ok(Answer::None);
+                let options = self.jsz_options()?;
+                match jsz(self.house, server, &options) {
+                    Ok(answer) => Answer::data(&answer),
+                    Err(_) => Answer::None,
                 }
-                Answer::data(&jsz_disabled(id, self.house.now()))
             }
             "HEALTHZ" => {
                 let options = self.health_options()?;
-                Answer::data(&healthz(&options))
+                Answer::data(&healthz(self.house, server, &options))
             }
             "PROFILEZ" => {
                 let (mut name, mut debug, mut duration) = (String::new(), 0, 0);
@@ -404,8 +403,8 @@ impl Request<'_> {
             }
             "LEAFZ" => self.leafz()?,
             "JSZ" => {
-                self.jsz_options()?;
-                Answer::result(Err::<(), _>("jetstream not enabled".to_owned()))
+                let options = self.jsz_options()?;
+                Answer::result(account_jsz(self.house, server, account, &options))
             }
             "INFO" => {
                 self.no_options("AccInfoEventOptions")?;
@@ -493,52 +492,39 @@ impl Request<'_> {
         Ok(options)
     }
 
-    /// Whether only a leader is asked; there is nothing else to be told.
-    fn jsz_options(&self) -> Result<bool, Refused> {
-        let mut leader_only = false;
-        let mut account = String::new();
-        let [
-            mut accounts,
-            mut streams,
-            mut consumer,
-            mut direct,
-            mut config,
-        ] = [false; 5];
-        let [mut raft, mut stream_leader] = [false; 2];
-        let [mut offset, mut limit] = [0; 2];
+    fn jsz_options(&self) -> Result<jsz::Options, Refused> {
+        let mut options = jsz::Options::default();
         self.options(
             "JszEventOptions",
             [
-                ("account", Slot::Text(&mut account, "string")),
-                ("accounts", Slot::Flag(&mut accounts)),
-                ("streams", Slot::Flag(&mut streams)),
-                ("consumer", Slot::Flag(&mut consumer)),
-                ("direct_consumer", Slot::Flag(&mut direct)),
-                ("config", Slot::Flag(&mut config)),
-                ("leader_only", Slot::Flag(&mut leader_only)),
-                ("offset", Slot::Signed(&mut offset, "int")),
-                ("limit", Slot::Signed(&mut limit, "int")),
-                ("raft", Slot::Flag(&mut raft)),
-                ("stream_leader_only", Slot::Flag(&mut stream_leader)),
+                ("account", Slot::Text(&mut options.account, "string")),
+                ("accounts", Slot::Flag(&mut options.accounts)),
+                ("streams", Slot::Flag(&mut options.streams)),
+                ("consumer", Slot::Flag(&mut options.consumers)),
+                ("direct_consumer", Slot::Flag(&mut options.direct_consumers)),
+                ("config", Slot::Flag(&mut options.config)),
+                ("leader_only", Slot::Flag(&mut options.leader_only)),
+                ("offset", Slot::Signed(&mut options.offset, "int")),
+                ("limit", Slot::Signed(&mut options.limit, "int")),
+                ("raft", Slot::Flag(&mut options.raft)),
+                (
+                    "stream_leader_only",
+                    Slot::Flag(&mut options.stream_leader_only),
+                ),
             ],
         )?;
-        Ok(leader_only)
+        Ok(options)
     }
 
     fn health_options(&self) -> Result<HealthOptions, Refused> {
         let mut options = HealthOptions::default();
-        let [
-            mut enabled,
-            mut enabled_only,
-            mut server_only,
-            mut meta_only,
-        ] = [false; 4];
+        let [mut enabled, mut meta_only] = [false; 2];
         self.options(
             "HealthzEventOptions",
             [
                 ("js-enabled", Slot::Flag(&mut enabled)),
-                ("js-enabled-only", Slot::Flag(&mut enabled_only)),
-                ("js-server-only", Slot::Flag(&mut server_only)),
+                ("js-enabled-only", Slot::Flag(&mut options.enabled_only)),
+                ("js-server-only", Slot::Flag(&mut options.server_only)),
                 ("js-meta-only", Slot::Flag(&mut meta_only)),
                 ("account", Slot::Text(&mut options.account, "string")),
                 ("stream", Slot::Text(&mut options.stream, "string")),
@@ -546,6 +532,8 @@ impl Request<'_> {
                 ("details", Slot::Flag(&mut options.details)),
             ],
         )?;
+        // The old name of the same.
+        options.enabled_only |= enabled;
         Ok(options)
     }
 
@@ -654,6 +642,7 @@ impl Request<'_> {
                 WantedSubscriptions::All
             },
             account: Some(account.into()),
+            ..Wanted::default()
         };
         let merged = Merged::ask(self.house, &wanted);
         let count = merged
@@ -689,6 +678,7 @@ impl Request<'_> {
             connections: true,
             subscriptions: WantedSubscriptions::None,
             account: Some(requester.acc.as_str().into()),
+            ..Wanted::default()
         };
         let merged = Merged::ask(self.house, &wanted);
         let mut connections = merged.connections_list.iter();

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::accounts::Count;
 use super::json::{float, is_default};
+use super::jsz::JetStreamVarz;
 use super::time::UnixNanos;
 use super::varz::ByKind;
 use super::view::{Merged, ServerFacts, Usage};
@@ -33,6 +34,8 @@ pub struct ServerStats {
     #[serde(skip_serializing_if = "is_default")]
     pub stalled_clients: u64,
     pub active_servers: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jetstream: Option<JetStreamVarz>,
     pub gomaxprocs: usize,
 }
 
@@ -70,6 +73,10 @@ pub fn statsz(server: &ServerFacts, merged: &Merged, usage: Usage) -> ServerStat
         stale_connection_stats: of_clients(merged.stale_connections),
         stalled_clients: merged.stalls,
         active_servers: 1,
+        jetstream: server
+            .jetstream
+            .as_ref()
+            .map(|_| JetStreamVarz::new(server, merged, false)),
         gomaxprocs: server.shards,
     }
 }

@@ -120,6 +120,7 @@ pub fn subsz(
         connections: false,
         subscriptions,
         account: account.clone(),
+        ..Wanted::default()
     };
     let mut merged = Merged::ask(house, &wanted);
     let stats = match &account {

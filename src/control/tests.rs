@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::view::{AccountView, Told, Usage};
+use super::view::{AccountView, MonitorView, Told, Usage};
 use super::*;
 use crate::auth::definition::{AccountDefinition, ConnectionType};
 use crate::base::deadlines::Millis;
@@ -88,6 +88,10 @@ impl House for Fake {
         }
     }
 
+    fn threads(&mut self) -> String {
+        "1 main S\n".to_owned()
+    }
+
     fn kick(&mut self, client_id: u64) -> bool {
         self.kicked.push(client_id);
         self.connections.iter().any(|c| c.client_id == client_id)
@@ -107,7 +111,7 @@ impl House for Fake {
     }
 }
 
-fn server() -> Arc<ServerFacts> {
+pub(super) fn server() -> Arc<ServerFacts> {
     let account = |name: &str| AccountView {
         definition: Arc::new(AccountDefinition {
             name: name.to_owned(),
@@ -139,6 +143,8 @@ fn server() -> Arc<ServerFacts> {
         tls: None,
         connect_urls: Vec::new(),
         trusted_proxies: None,
+        jetstream: None,
+        monitor: MonitorView::default(),
     })
 }
 
@@ -609,4 +615,23 @@ fn every_request_has_one_subject() {
             .filter(|pattern| crate::subject::matches(pattern.as_bytes(), literal.as_bytes()));
         assert_eq!(matching.count(), 1, "{literal}");
     }
+}
+
+/// What nobody could be sent is not sent.
+#[test]
+fn an_answer_that_is_too_long_says_so() {
+    let (mut house, _) = scene();
+    let mut facts = (*server()).clone();
+    facts.limits.max_pending_bytes = 600;
+    let mut control = Control::new(Arc::new(facts), 1, START);
+    let subject = format!("$SYS.REQ.SERVER.{ID}.VARZ");
+    control.handle_message(&mut house, &subject, "reply", b"", b"");
+    let outgoing = control.take_outgoing();
+    let answer: Value = serde_json::from_slice(&outgoing[0].payload).unwrap();
+    let text = answer["error"]["description"].as_str().unwrap();
+    assert!(
+        text.ends_with("more than max_pending allows: 600"),
+        "{text}"
+    );
+    assert_eq!(answer.get("data"), None);
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::json::{float, is_default, nanos, seconds};
+use super::jsz::JetStreamVarz;
 use super::time::{UnixNanos, uptime};
 use super::view::{Merged, ServerFacts, Usage};
 use crate::proto::info::PROTOCOL_VERSION;
@@ -64,9 +65,9 @@ pub struct Varz<'a> {
     pub ping_interval: u64,
     pub ping_max: u32,
     pub http_host: &'a str,
-    pub http_port: u16,
+    pub http_port: i64,
     pub http_base_path: &'a str,
-    pub https_port: u16,
+    pub https_port: i64,
     #[serde(serialize_with = "float")]
     pub auth_timeout: f64,
     pub max_control_line: usize,
@@ -77,7 +78,7 @@ pub struct Varz<'a> {
     pub leaf: Absent,
     pub mqtt: Absent,
     pub websocket: Absent,
-    pub jetstream: Absent,
+    pub jetstream: JetStreamVarz,
     #[serde(serialize_with = "float")]
     pub tls_timeout: f64,
     pub write_deadline: u64,
@@ -151,11 +152,10 @@ pub fn varz<'a>(
         max_subscriptions: limits.max_subscriptions,
         ping_interval: nanos(limits.ping_interval_ms),
         ping_max: limits.ping_max,
-        // nats-server names the host that it listens on for clients.
-        http_host: &server.identity.host,
-        http_port: 0,
-        http_base_path: "",
-        https_port: 0,
+        http_host: &server.monitor.host,
+        http_port: server.monitor.http_port,
+        http_base_path: &server.monitor.base_path,
+        https_port: server.monitor.https_port,
         auth_timeout: seconds(limits.auth_timeout_ms),
         max_control_line: limits.max_control_line_bytes,
         max_payload: limits.max_payload_bytes,
@@ -165,7 +165,7 @@ pub fn varz<'a>(
         leaf: Absent {},
         mqtt: Absent {},
         websocket: Absent {},
-        jetstream: Absent {},
+        jetstream: JetStreamVarz::new(server, merged, true),
         tls_timeout: server.tls.map_or(2.0, |tls| tls.timeout_s),
         write_deadline: nanos(limits.write_deadline_ms),
         start: server.started,

@@ -8,9 +8,11 @@ use super::claims::Registry;
 use super::time::UnixNanos;
 use crate::auth::definition::AccountDefinition;
 use crate::base::deadlines::Millis;
-use crate::config::Limits;
+use crate::config::{AssetLimits, Limits};
 use crate::proto::info::ServerIdentity;
-use crate::shard::facts::{AccountFacts, ConnFacts, ShardFacts, SubFacts, Traffic, Wanted};
+use crate::shard::facts::{
+    AccountFacts, AccountUsage, ConnFacts, JetStreamFacts, ShardFacts, SubFacts, Traffic, Wanted,
+};
 
 /// The account that everybody is in where there are no others.
 pub const GLOBAL_ACCOUNT: &str = "$G";
@@ -23,6 +25,8 @@ pub trait House {
     fn facts(&mut self, wanted: &Wanted) -> Vec<ShardFacts>;
     /// What the process uses.
     fn usage(&mut self) -> Usage;
+    /// The process's threads, for people.
+    fn threads(&mut self) -> String;
     /// Closes a client's connection; whether there was one.
     fn kick(&mut self, client_id: u64) -> bool;
     /// Tells a client that the server is in lame duck mode.
@@ -78,6 +82,34 @@ pub struct ServerFacts {
     pub connect_urls: Vec<String>,
     /// Public keys of trusted proxies; `None` where none are configured.
     pub trusted_proxies: Option<Vec<String>>,
+    /// `None` without it.
+    pub jetstream: Option<JetStreamView>,
+    pub monitor: MonitorView,
+}
+
+/// The monitoring port as configured: 0 is none, -1 any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MonitorView {
+    pub host: String,
+    pub http_port: i64,
+    pub https_port: i64,
+    pub base_path: String,
+}
+
+/// JetStream as it was configured, with what was found out where nothing was said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JetStreamView {
+    pub max_memory_bytes: u64,
+    pub max_storage_bytes: u64,
+    pub store_dir: String,
+    pub sync_interval_ns: u64,
+    pub sync_always: bool,
+    /// Empty for none.
+    pub domain: String,
+    /// Empty for none.
+    pub unique_tag: String,
+    pub strict: bool,
+    pub limits: AssetLimits,
 }
 
 /// TLS for clients, as monitoring shows it.
@@ -111,6 +143,11 @@ impl ServerFacts {
         UnixNanos(self.started.0.saturating_add(nanos))
     }
 
+    /// Its JetStream's domain, or nothing.
+    pub fn domain(&self) -> &str {
+        self.jetstream.as_ref().map_or("", |view| &view.domain)
+    }
+
     /// The account of this name.
     pub fn account(&self, name: &str) -> Option<&AccountView> {
         self.accounts
@@ -142,6 +179,10 @@ pub struct Merged {
     pub accounts: BTreeMap<Arc<str>, AccountFacts>,
     pub connections_list: Vec<ConnFacts>,
     pub subscriptions_list: Vec<SubFacts>,
+    /// All zeros without JetStream.
+    pub jetstream: JetStreamFacts,
+    /// Accounts that may use JetStream, if they were asked for.
+    pub jetstream_accounts: BTreeMap<Box<str>, AccountUsage>,
 }
 
 impl Merged {
@@ -154,7 +195,8 @@ impl Merged {
         merged
     }
 
-    fn add(&mut self, facts: ShardFacts) {
+    /// Adds a shard's facts.
+    pub fn add(&mut self, facts: ShardFacts) {
         self.connections += facts.connections;
         self.total_connections += facts.total_connections;
         self.subscriptions += facts.subscriptions;
@@ -179,6 +221,31 @@ impl Merged {
         }
         self.connections_list.extend(facts.connections_list);
         self.subscriptions_list.extend(facts.subscriptions_list);
+        if let Some(jetstream) = facts.jetstream {
+            self.add_jetstream(jetstream);
+        }
+    }
+
+    fn add_jetstream(&mut self, facts: JetStreamFacts) {
+        let sum = &mut self.jetstream;
+        sum.usage.add(&facts.usage);
+        sum.streams += facts.streams;
+        sum.requests_in_flight += facts.requests_in_flight;
+        // These all shards know of the whole server; one may have heard of the last change before another.
+        sum.accounts = sum.accounts.max(facts.accounts);
+        let reserved = &mut sum.reserved_memory_bytes;
+        *reserved = (*reserved).max(facts.reserved_memory_bytes);
+        let reserved = &mut sum.reserved_storage_bytes;
+        *reserved = (*reserved).max(facts.reserved_storage_bytes);
+        for account in facts.accounts_list {
+            match self.jetstream_accounts.get_mut(&account.name) {
+                Some(sum) => sum.usage.add(&account.usage),
+                None => {
+                    let name = account.name.clone();
+                    self.jetstream_accounts.insert(name, account);
+                }
+            }
+        }
     }
 
     /// Counts of an account; all zero for one that nobody has used.

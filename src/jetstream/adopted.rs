@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use super::api::decode;
-use super::asset::{feeds, notes};
+use super::asset::feeds::{self, Taken};
+use super::asset::notes;
 use super::config::{ConsumerConfig, Discard, StreamConfig};
 use super::consumer::facts::{Fact, NoFact, add_to_runs};
 use super::consumer::{Consumer, Position};
@@ -34,12 +35,13 @@ pub fn message_flags(headers: &[u8]) -> u8 {
 }
 
 /// Which source a message with these headers was taken from, and which message of it that was.
-pub fn sourced_from(headers: &[u8]) -> Option<(String, Seq)> {
+pub fn sourced_from(headers: &[u8]) -> Option<(String, Taken)> {
     if headers.is_empty() {
         return None;
     }
     let from = SourcedFrom::read(headers)?;
-    Some((from.index_name, from.seq))
+    let (seq, identity) = (from.seq, from.identity);
+    Some((from.index_name, Taken { seq, identity }))
 }
 
 /// Number and content of the fact of a stream's consumer, of which there are `place` before.
@@ -56,7 +58,7 @@ pub fn consumer_fact(
 }
 
 /// Number and content of the fact of how far sources were followed; by what names a source.
-pub fn sources_fact(taken: &BTreeMap<String, Seq>) -> (u32, Vec<u8>) {
+pub fn sources_fact(taken: &BTreeMap<String, Taken>) -> (u32, Vec<u8>) {
     feeds::fact(taken)
 }
 
@@ -69,7 +71,7 @@ pub struct Adopting {
     consumers: u32,
     has_sources: bool,
     /// What came last from each source.
-    sources: BTreeMap<String, Seq>,
+    sources: BTreeMap<String, Taken>,
 }
 
 impl Adopting {
@@ -77,7 +79,13 @@ impl Adopting {
     pub fn new(config: &StreamConfig, sources: BTreeMap<String, Seq>) -> Self {
         Self {
             has_sources: !config.sources.is_empty(),
-            sources,
+            sources: sources
+                .into_iter()
+                .map(|(source, seq)| {
+                    let identity = String::new();
+                    (source, Taken { seq, identity })
+                })
+                .collect(),
             ..Self::default()
         }
     }
@@ -105,10 +113,12 @@ impl Adopting {
         })?;
         self.last_time = time;
         if self.has_sources
-            && let Some((source, seq)) = sourced_from(message.headers)
+            && let Some((source, taken)) = sourced_from(message.headers)
         {
             let last = self.sources.entry(source).or_default();
-            *last = seq.max(*last);
+            if taken.seq >= last.seq {
+                *last = taken;
+            }
         }
         Ok(time)
     }

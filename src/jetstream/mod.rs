@@ -9,6 +9,7 @@ pub mod asset;
 pub mod config;
 pub mod consumer;
 pub mod engine;
+mod letters;
 pub mod orders;
 pub mod outlet;
 pub mod snapshot;

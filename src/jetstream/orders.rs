@@ -12,6 +12,8 @@ pub struct Request {
     pub account: AccountId,
     /// Who has published it.
     pub publisher: (ShardId, ConnId),
+    /// What others must know of that shard's interest to reach with an answer who waits for it.
+    pub interest: u64,
     /// What was published to.
     pub subject: Box<[u8]>,
     /// Where to answer; empty for nowhere.
@@ -20,6 +22,8 @@ pub struct Request {
     pub headers: Box<[u8]>,
     /// What follows it.
     pub payload: Box<[u8]>,
+    /// What is shown of the publisher in advisories, or nothing.
+    pub client: Box<[u8]>,
 }
 
 /// What a shard holds of an account.
@@ -37,6 +41,17 @@ pub struct Usage {
     pub errors: u64,
 }
 
+impl Usage {
+    /// Adds another's.
+    pub fn add(&mut self, other: &Usage) {
+        self.memory_bytes += other.memory_bytes;
+        self.storage_bytes += other.storage_bytes;
+        self.consumers += other.consumers;
+        self.requests += other.requests;
+        self.errors += other.errors;
+    }
+}
+
 /// An order from one shard to another.
 #[derive(Debug)]
 pub enum Order {
@@ -48,8 +63,10 @@ pub enum Order {
         account: AccountId,
         /// Checked.
         config: Box<StreamConfig>,
-        /// What asked for it; its subject says whether it was a restore.
+        /// What asked for it.
         request: Box<Request>,
+        /// The number of this decision.
+        decision: u64,
     },
     /// To the home of a stream: this is its configuration now; answer the request.
     Update {
@@ -59,6 +76,8 @@ pub enum Order {
         config: Box<StreamConfig>,
         /// What asked for it.
         request: Box<Request>,
+        /// The number of this decision.
+        decision: u64,
     },
     /// To all: a stream lives there, with this configuration.
     Located {
@@ -68,6 +87,8 @@ pub enum Order {
         home: ShardId,
         /// What.
         config: Arc<StreamConfig>,
+        /// The last decision that its home knows.
+        decision: u64,
     },
     /// To all: there is no such stream any more.
     Gone {
@@ -75,6 +96,8 @@ pub enum Order {
         account: AccountId,
         /// Which.
         name: Box<str>,
+        /// The last decision that its home knew.
+        decision: u64,
     },
     /// To all: what a shard holds of an account.
     Usage {
@@ -92,13 +115,31 @@ pub enum Order {
         /// Which.
         names: Vec<Box<str>>,
     },
-    /// The answer: JSON objects by name.
-    Described {
+    /// To all: say what an account uses there.
+    AskUsage {
+        /// Number of the question on the asking shard.
+        question: u64,
+        /// Whose.
+        account: AccountId,
+    },
+    /// To the home of streams: remove them.
+    Drop {
+        /// Number of the question on the asking shard.
+        question: u64,
+        /// Whose.
+        account: AccountId,
+        /// Which.
+        names: Vec<Box<str>>,
+    },
+    /// The answer; to a request for descriptions with JSON objects by name.
+    Answered {
         /// Number of the question.
         question: u64,
         /// What there is.
         streams: Vec<(Box<str>, Vec<u8>)>,
     },
+    /// To all: how many batches have begun on a shard and not ended, atomic ones and fast ones.
+    Batches(usize, usize),
 }
 
 impl Order {
@@ -109,13 +150,19 @@ impl Order {
             Self::Request(request)
             | Self::Create { request, .. }
             | Self::Update { request, .. } => {
-                request.subject.len() + request.headers.len() + request.payload.len() + 64
+                request.subject.len()
+                    + request.headers.len()
+                    + request.payload.len()
+                    + request.client.len()
+                    + 64
             }
-            Self::Located { .. } | Self::Gone { .. } | Self::Usage { .. } => 0,
-            Self::Describe { names, .. } => names.len() * 32,
-            Self::Described { streams, .. } => {
-                streams.iter().map(|(_, json)| json.len() + 32).sum()
-            }
+            Self::Located { .. }
+            | Self::Gone { .. }
+            | Self::Usage { .. }
+            | Self::AskUsage { .. }
+            | Self::Batches(..) => 0,
+            Self::Describe { names, .. } | Self::Drop { names, .. } => names.len() * 32,
+            Self::Answered { streams, .. } => streams.iter().map(|(_, json)| json.len() + 32).sum(),
         }
     }
 }

@@ -61,6 +61,12 @@ pub trait Outlet {
         self.has_interest(subject)
     }
 
+    /// Whether somebody has subscribed to just that subject, in this queue group, or with an empty one
+    /// in none.
+    fn is_subscribed(&mut self, subject: &[u8], _queue: &[u8]) -> bool {
+        self.has_literal_interest(subject)
+    }
+
     /// Begins to hear when interest in this subject comes or goes (`interest_changed`): what push
     /// consumers and waiting pulls hang on. The answer is whether there is some now.
     fn watch_interest(&mut self, subject: &[u8]) -> bool;

@@ -522,6 +522,32 @@ impl Router {
         account.is_some_and(|account| account.index.find(subject).is_some())
     }
 
+    /// Whether anybody of this account has subscribed to just that subject, on whichever shard: in this
+    /// queue group, or with an empty one in none.
+    pub fn has_literal_of(&self, account: AccountId, subject: &[u8], queue: &[u8]) -> bool {
+        let Some(Account {
+            index, interest, ..
+        }) = self.accounts.get(account.0 as usize)
+        else {
+            return false;
+        };
+        let Some(entry) = index.find(subject) else {
+            return false;
+        };
+        let interest = &interest[entry as usize];
+        if queue.is_empty() {
+            return interest.first != NONE || interest.remote != 0;
+        }
+        let mut group = interest.groups;
+        while group != NONE {
+            if self.queues.name(self.groups[group].queue) == queue {
+                return true;
+            }
+            group = self.groups[group].next;
+        }
+        false
+    }
+
     /// The hasher for subjects.
     pub fn hasher(&self) -> &SubjectHash {
         &self.hash

@@ -39,7 +39,14 @@ impl Clock {
 
     /// The time as shards count it: from 1.
     pub fn millis(&self) -> Millis {
-        self.from.elapsed().as_millis() as Millis + 1
+        self.reading().0
+    }
+
+    /// The same, and nanoseconds from the beginning, of one look.
+    pub fn reading(&self) -> (Millis, u64) {
+        let passed = self.from.elapsed();
+        let ns = passed.as_secs() * 1_000_000_000 + u64::from(passed.subsec_nanos());
+        (ns / 1_000_000 + 1, ns)
     }
 
     /// Milliseconds from 1970 to the zero of the shards' count.

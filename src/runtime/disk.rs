@@ -20,11 +20,14 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 
 use super::commands::{Address, Command};
+use super::host;
 use super::ring::NetRing;
+use crate::base::histogram::Windowed;
 use crate::store::io::{
     AlignedBuffer, Completion, Failure, FileId, Listed, Submission, Ticket, Work,
 };
@@ -44,8 +47,8 @@ pub struct Opened {
 /// What the thread has done.
 #[derive(Debug)]
 pub enum News {
-    /// A file is open, or could not be opened.
-    Opened(FileId, Ticket, Result<Opened, Failure>),
+    /// A file is open, or could not be opened; what the completion says, if it is.
+    Opened(FileId, Ticket, Result<Opened, Failure>, usize),
     /// Something else is done.
     Done(Completion),
 }
@@ -111,6 +114,9 @@ pub struct Disk {
     jobs: Sender<Job>,
     under_way: usize,
     completed: VecDeque<Completion>,
+    /// When operations that are to be durable were begun, by place.
+    begun: Vec<Option<Instant>>,
+    flushes: Windowed,
 }
 
 impl Disk {
@@ -134,8 +140,15 @@ impl Disk {
             jobs,
             under_way: 0,
             completed: VecDeque::new(),
+            begun: Vec::new(),
+            flushes: Windowed::default(),
         };
         Ok((disk, listed))
+    }
+
+    /// How long what is to be durable took.
+    pub fn flushes(&mut self) -> &mut Windowed {
+        &mut self.flushes
     }
 
     /// Whether something is under way.
@@ -302,9 +315,15 @@ impl Disk {
             Some(place) => place,
             None => {
                 self.operations.push(None);
+                self.begun.push(None);
                 (self.operations.len() - 1) as u32
             }
         };
+        let is_durable = matches!(
+            operation,
+            Operation::Write { sync: true, .. } | Operation::Sync { .. }
+        );
+        self.begun[place as usize] = is_durable.then(Instant::now);
         self.operations[place as usize] = Some(operation);
         self.hand_over(place, ring);
     }
@@ -398,6 +417,10 @@ impl Disk {
             self.hand_over(place, ring);
             return;
         }
+        if let Some(begun) = self.begun[place as usize].take() {
+            let ns = begun.elapsed().as_nanos();
+            self.flushes.record(u64::try_from(ns).unwrap_or(u64::MAX));
+        }
         self.free.push(place);
         self.under_way -= 1;
         let (ticket, file, result, buffer) = match operation {
@@ -470,7 +493,7 @@ impl Disk {
         self.under_way -= 1;
         match news {
             News::Done(completion) => self.completed.push_back(completion),
-            News::Opened(file, ticket, result) => {
+            News::Opened(file, ticket, result, said) => {
                 let (slot, outcome) = match result {
                     Ok(opened) => (
                         Slot::Open {
@@ -479,7 +502,7 @@ impl Disk {
                             under_way: 0,
                             close: None,
                         },
-                        Ok(0),
+                        Ok(said),
                     ),
                     Err(failure) => (Slot::Failed(failure), Err(failure)),
                 };
@@ -534,12 +557,14 @@ fn work(number: usize, directory: &Path, queue: &Receiver<Job>, here: &Address) 
         let news = match job {
             Job::Open(file, ticket, path) => {
                 let opened = open(&path, 0).and_then(|file| with_reader(file, &path));
-                News::Opened(file, ticket, opened.map_err(|e| failure_of(&e)))
+                News::Opened(file, ticket, opened.map_err(|e| failure_of(&e)), 0)
             }
             Job::Create(file, ticket, path, bytes) => {
                 let made = create(directory, &path, bytes);
                 let made = made.and_then(|file| with_reader(file, &path));
-                News::Opened(file, ticket, made.map_err(|e| failure_of(&e)))
+                let left = host::disk_space(directory).map_or(0, |space| space.free_bytes.max(1));
+                let made = made.map_err(|e| failure_of(&e));
+                News::Opened(file, ticket, made, left as usize)
             }
             Job::Remove(ticket, path) => {
                 let removed = match std::fs::remove_file(&path) {

@@ -105,6 +105,17 @@ pub fn fine_clock_ns() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
+/// Time that this thread has run, user and system, in nanoseconds.
+pub fn thread_cpu_ns() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the structure is valid; a thread always has this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
 /// What a client is to sign: 15 characters of base64 for 11 random bytes, as nats-server's.
 pub fn nonce() -> Box<str> {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -144,8 +155,21 @@ pub fn memory_bytes() -> u64 {
     pages.max(0) as u64 * size.max(0) as u64
 }
 
-/// Bytes that are free where a directory is.
-pub fn free_bytes(directory: &std::path::Path) -> io::Result<u64> {
+/// What a disk has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// Bytes, free or not.
+    pub total_bytes: u64,
+    /// Bytes that are free.
+    pub free_bytes: u64,
+}
+
+/// What the disk has where a directory is. A file system that has no numbers to give counts as
+/// endless.
+///
+/// # Errors
+/// When the kernel does not say.
+pub fn disk_space(directory: &std::path::Path) -> io::Result<DiskSpace> {
     use std::os::unix::ffi::OsStrExt;
     let path = std::ffi::CString::new(directory.as_os_str().as_bytes())?;
     // SAFETY: a statvfs of zeros is valid and is filled in.
@@ -154,5 +178,14 @@ pub fn free_bytes(directory: &std::path::Path) -> io::Result<u64> {
     if unsafe { libc::statvfs(path.as_ptr(), &raw mut found) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(found.f_bavail * found.f_frsize)
+    Ok(match found.f_blocks {
+        0 => DiskSpace {
+            total_bytes: u64::MAX,
+            free_bytes: u64::MAX,
+        },
+        blocks => DiskSpace {
+            total_bytes: blocks.saturating_mul(found.f_frsize),
+            free_bytes: found.f_bavail.saturating_mul(found.f_frsize),
+        },
+    })
 }

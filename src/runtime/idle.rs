@@ -11,10 +11,6 @@ use std::time::Duration;
 /// How long to look.
 pub const SPIN: Duration = Duration::from_micros(12);
 
-/// How long while a disk is at work: a fast one takes about as long as a processor to go to sleep and
-/// be woken, and somebody waits for its answer.
-pub const SPIN_FOR_DISK: Duration = Duration::from_micros(150);
-
 /// One look in vain undoes this many that were worth it.
 const FAILURE_WEIGHT: u32 = 8;
 const SCORE_MAX: u32 = 64;

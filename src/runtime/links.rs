@@ -119,6 +119,12 @@ impl Links {
         false
     }
 
+    /// Batches that peers have put into their rings and that were not taken.
+    pub fn waiting(&mut self) -> u64 {
+        let lengths = self.from.iter_mut().flatten().map(Receiver::len);
+        lengths.sum::<usize>() as u64
+    }
+
     /// Whether no peer has put anything into its ring.
     pub fn is_empty(&mut self) -> bool {
         self.from.iter_mut().flatten().all(Receiver::is_empty)

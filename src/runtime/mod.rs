@@ -20,6 +20,8 @@ mod lame_duck;
 mod links;
 mod listener;
 pub mod log;
+mod meter;
+mod monitor;
 mod pid_file;
 mod ports_file;
 mod registrar;
@@ -50,8 +52,8 @@ use glommio::{LocalExecutorBuilder, Placement};
 
 use crate::auth::callout::ServerKeys;
 use crate::base::ids::ShardId;
-use crate::config::{Config, HandshakeFirst, Port};
-use crate::control::view::{ServerFacts, TlsView};
+use crate::config::{Config, HandshakeFirst, MonitorOptions, Port};
+use crate::control::view::{MonitorView, ServerFacts, TlsView};
 use crate::proto::info::ServerIdentity;
 use crate::shard::{Settings, Shard};
 use callouts::Callouts;
@@ -64,6 +66,7 @@ use lame_duck::LameDuck;
 use links::Links;
 use listener::Listener;
 use log::Log;
+use monitor::Door;
 use ring::NetRing;
 use securing::Secure;
 use stapling::{Keeper, Watch};
@@ -172,6 +175,8 @@ fn start(config: &Config, reread: Reread, log: &Log) -> Result<Server, StartErro
     let address = listener
         .address()
         .map_err(|error| listen_error(config, &error))?;
+    let current_tls = keeper.as_ref().map(Keeper::current);
+    let door = Door::open(config, current_tls, log).map_err(StartError)?;
     if identity.port == 0 {
         identity.port = address.port();
     }
@@ -229,6 +234,7 @@ fn start(config: &Config, reread: Reread, log: &Log) -> Result<Server, StartErro
             clock,
             notices: channels.notices(),
             disks,
+            core: cpu,
         };
         seat.spawn(cpu)?;
         log.info(format_args!("Shard {own} on core {cpu}"));
@@ -238,7 +244,12 @@ fn start(config: &Config, reread: Reread, log: &Log) -> Result<Server, StartErro
     if let Some(port) = NonZeroU16::new(address.port()) {
         running.port = Port::Fixed(port);
     }
-    let facts = server_facts(config, &settings, &clock, cpus.len());
+    let facts = ServerFacts {
+        jetstream: storage
+            .as_ref()
+            .map(|storage| storage.view(&config.jetstream)),
+        ..server_facts(config, &settings, &clock, cpus.len())
+    };
     let mut server = Server {
         shards: addresses,
         reports,
@@ -283,6 +294,10 @@ fn start(config: &Config, reread: Reread, log: &Log) -> Result<Server, StartErro
     let started = SystemClient::start(seat);
     server.system_client =
         Some(started.map_err(|e| StartError(format!("cannot serve the system account: {e}")))?);
+    if let (Some(door), Some(client)) = (door, &server.system_client) {
+        let started = door.serve(client.inquirer(), log.clone());
+        started.map_err(|e| StartError(format!("cannot serve the monitor port: {e}")))?;
+    }
     let host = &config.host;
     log.info(format_args!(
         "Listening for client connections on {host}:{}",
@@ -321,6 +336,8 @@ struct Seat {
     clock: Clock,
     notices: Notices,
     disks: Vec<Disk>,
+    /// The CPU that it runs on.
+    core: usize,
 }
 
 impl Seat {
@@ -488,7 +505,14 @@ fn server_facts(config: &Config, settings: &Settings, clock: &Clock, cores: usiz
         shards: settings.shards,
         tls: None,
         connect_urls: Vec::new(),
+        jetstream: None,
         trusted_proxies: None,
+        monitor: MonitorView {
+            host: config.monitor.host.as_ref().unwrap_or(&config.host).clone(),
+            http_port: MonitorOptions::number(config.monitor.http),
+            https_port: MonitorOptions::number(config.monitor.https),
+            base_path: config.monitor.base_path.clone(),
+        },
     };
     follow(&mut facts, config);
     facts

@@ -98,7 +98,7 @@ impl Server {
             config,
             changes,
             log,
-            tls,
+            mut tls,
             access,
         } = next;
         for change in changes.iter().filter(|change| !change.said.is_empty()) {
@@ -115,8 +115,11 @@ impl Server {
         }
         let surplus = self.surplus();
         let closed: usize = surplus.iter().sum();
-        if let (Some(_), Some(watch)) = (&tls, self.tls.take_if(|_| tls.is_some())) {
-            watch.retire();
+        if let Some(watch) = self.tls.take_if(|_| tls.is_some()) {
+            let current = watch.retire();
+            if let Some(Some(keeper)) = &mut tls {
+                keeper.take_over(current);
+            }
         }
         let (done, is_done) = crossbeam_channel::bounded(self.shards.len());
         let reload = Reload {
@@ -161,6 +164,12 @@ impl Server {
         self.identity.auth_required = self.desk.policy().gate.is_asked_for();
         self.facts.identity = self.identity.clone();
         follow(&mut self.facts, &self.config);
+        if let Some(shown) = &mut self.facts.jetstream {
+            let limits = storage_limits(&self.config);
+            shown.max_memory_bytes = limits.memory.unwrap_or(shown.max_memory_bytes);
+            shown.max_storage_bytes = limits.disk.unwrap_or(shown.max_storage_bytes);
+            shown.limits = limits.assets;
+        }
         if let Some(system_client) = &self.system_client {
             system_client.configured(self.facts.clone());
         }

@@ -14,6 +14,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::commands::{Address, Command, Report};
 use super::log::Log;
+use super::monitor::CurrentTls;
 use super::responders::{ANSWER_TIME, Responders};
 use super::tls::ocsp::{self, Inquiry, Staple, Status};
 use super::tls::{Tls, certificates_of};
@@ -47,6 +48,8 @@ struct Stapled {
 pub struct Keeper {
     log: Log,
     tls: Arc<Tls>,
+    /// The same, for who is no shard.
+    current: CurrentTls,
     /// One or none for each certificate.
     certificates: Vec<Option<Stapled>>,
 }
@@ -85,16 +88,34 @@ impl Keeper {
         }
         let mut keeper = Self {
             log: log.clone(),
+            current: Arc::new(Mutex::new(Arc::clone(&tls))),
             tls,
             certificates,
         };
         keeper.staple();
+        keeper.publish();
         Ok(Some(keeper))
     }
 
     /// For new connections.
     pub fn tls(&self) -> Arc<Tls> {
         Arc::clone(&self.tls)
+    }
+
+    /// What always is what it is now.
+    pub fn current(&self) -> CurrentTls {
+        Arc::clone(&self.current)
+    }
+
+    fn publish(&self) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        *current = self.tls();
+    }
+
+    /// Goes on where another one was: who is no shard finds there what TLS is.
+    pub fn take_over(&mut self, current: CurrentTls) {
+        self.current = current;
+        self.publish();
     }
 
     /// Starts the thread, which ends when the watch is dropped.
@@ -105,6 +126,7 @@ impl Keeper {
         let (orders, received) = crossbeam_channel::unbounded();
         let retired = Arc::new(Mutex::new(false));
         let is_retired = Arc::clone(&retired);
+        let current = self.current();
         std::thread::Builder::new()
             .name("tls".to_owned())
             .spawn(move || {
@@ -114,7 +136,11 @@ impl Keeper {
                     let _ = reports.send(Report::Revoked);
                 }
             })?;
-        Ok(Watch { orders, retired })
+        Ok(Watch {
+            orders,
+            retired,
+            current,
+        })
     }
 
     fn run(
@@ -181,6 +207,7 @@ impl Keeper {
     }
 
     fn send(&self, shards: &[Address]) {
+        self.publish();
         for shard in shards {
             shard.send(Command::Tls(Some(self.tls())));
         }
@@ -207,6 +234,7 @@ pub struct Watch {
     orders: Sender<Order>,
     /// Another one has taken over.
     retired: Arc<Mutex<bool>>,
+    current: CurrentTls,
 }
 
 impl Watch {
@@ -222,9 +250,10 @@ impl Watch {
         answer.unwrap_or_else(|| Err("the server's certificate is revoked".to_owned()))
     }
 
-    /// Ends it: nothing comes from it after this.
-    pub fn retire(self) {
+    /// Ends it: nothing comes from it after this. The one that takes over is to go on with what is returned.
+    pub fn retire(self) -> CurrentTls {
         *self.retired.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.current
     }
 }
 

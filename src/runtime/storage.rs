@@ -12,6 +12,7 @@ use super::disk::Disk;
 use super::host;
 use crate::auth::definition::Secret;
 use crate::config::{Cipher, Config, JetStreamOptions, Sync};
+use crate::control::view::JetStreamView;
 use crate::jetstream::engine::{Engine, Options};
 use crate::jetstream::stream;
 use crate::store::{self, Store};
@@ -19,10 +20,21 @@ use crate::store::{self, Store};
 /// Below the configured store directory; nats-server's accounts lie beside it.
 const DIRECTORY: &str = "jetstream/skein";
 
+/// Atomic batches of all streams, where the configuration says nothing.
+const ATOMIC_BATCHES_MAX: usize = 1000;
+/// Fast batches.
+const FAST_BATCHES_MAX: usize = 50_000;
+
 /// A store's cache: this part of the memory for all, and for each at least and at most.
 const CACHE_PART: u64 = 256;
 const CACHE_BYTES_MIN: u64 = 32 << 20;
 const CACHE_BYTES_MAX: u64 = 64 << 20;
+/// A store's segments are at most such a part of the disk, divided by the stores on it: those that it
+/// keeps ready and those that it fills take little of a small one then.
+const SEGMENTS_PER_DISK: u64 = 64;
+
+/// nats-server shows its interval of two minutes also where everything is synchronised at once.
+const SYNC_INTERVAL_SHOWN_NS: u64 = 120_000_000_000;
 
 /// Where streams are kept if nothing is said, in the directory for temporary files.
 const TEMPORARY: &str = "nats";
@@ -65,6 +77,18 @@ fn cache_bytes(memory_bytes: u64, shards: usize) -> usize {
     part.clamp(CACHE_BYTES_MIN, CACHE_BYTES_MAX) as usize
 }
 
+/// Tells a store what disk it is on, which it has for itself but for so many stores.
+///
+/// # Errors
+/// When the kernel does not say.
+pub fn fit(options: &mut store::Options, directory: &Path, stores: usize) -> io::Result<()> {
+    let space = host::disk_space(directory)?;
+    let share = space.total_bytes / SEGMENTS_PER_DISK / stores.max(1) as u64;
+    options.segment_bytes = options.segment_bytes.min(share);
+    options.room_bytes = space.free_bytes;
+    Ok(())
+}
+
 /// Where streams are kept.
 pub struct Storage {
     directory: PathBuf,
@@ -105,8 +129,11 @@ impl Storage {
         };
         let max_storage = match said(options.max_storage_bytes) {
             Some(bytes) => bytes,
-            None => host::free_bytes(&directory)? / 4 * 3,
+            None => host::disk_space(&directory)?.free_bytes / 4 * 3,
         };
+        let queue = |length: i64| usize::try_from(length).unwrap_or(usize::MAX);
+        let batches = usize::try_from(options.limits.batches);
+        let batches = batches.ok().filter(|&batches| batches > 0);
         Ok(Some(Self {
             directory,
             count,
@@ -119,10 +146,36 @@ impl Storage {
                 max_storage,
                 max_duplicate_window: options.limits.duplicate_window_ns,
                 max_ack_pending: options.limits.max_ack_pending,
+                max_atomic_batches: batches.unwrap_or(ATOMIC_BATCHES_MAX),
+                request_queue: queue(options.request_queue),
+                info_queue: queue(options.info_queue),
+                max_fast_batches: batches.unwrap_or(FAST_BATCHES_MAX),
                 max_request_batch: options.limits.max_request_batch,
             },
             store,
         }))
+    }
+
+    /// What monitoring shows of it.
+    pub fn view(&self, options: &JetStreamOptions) -> JetStreamView {
+        JetStreamView {
+            max_memory_bytes: self.engine.max_memory,
+            max_storage_bytes: self.engine.max_storage,
+            // As nats-server shows it: not with the folder for this server's own files.
+            store_dir: self
+                .directory
+                .parent()
+                .map_or_else(String::new, |parent| parent.display().to_string()),
+            sync_interval_ns: match options.sync {
+                Sync::Always => SYNC_INTERVAL_SHOWN_NS,
+                Sync::Every(time) => u64::try_from(time.as_nanos()).unwrap_or(u64::MAX),
+            },
+            sync_always: options.sync == Sync::Always,
+            domain: self.engine.stream.domain.clone(),
+            unique_tag: options.unique_tag.clone().unwrap_or_default(),
+            strict: options.strict,
+            limits: options.limits,
+        }
     }
 
     /// Opens a shard's directories. News of their files go to `here`.
@@ -143,6 +196,7 @@ impl Storage {
             let (disk, listed) = Disk::open(place, &directory, here.clone())?;
             let mut options = self.store.clone();
             options.seed ^= number as u64;
+            fit(&mut options, &directory, self.count)?;
             stores.push(Store::open(&options, &listed, clock.millis()));
             disks.push(disk);
         }
@@ -165,9 +219,16 @@ fn stream_settings(config: &Config) -> stream::Settings {
     }
     if let Ok(batches @ 1..) = usize::try_from(limits.batches_per_stream) {
         settings.atomic_batches_max = batches;
+        settings.fast_batches_max = batches;
     }
     if let Ok(time @ 1..) = u64::try_from(limits.batch_timeout_ns) {
         settings.batch_timeout_ms = (time / 1_000_000).max(1);
+    }
+    if let Ok(bytes @ 1..) = usize::try_from(options.max_buffered_bytes) {
+        settings.waiting_bytes_max = bytes;
+    }
+    if let Ok(messages @ 1..) = usize::try_from(options.max_buffered_messages) {
+        settings.waiting_messages_max = messages;
     }
     settings
 }

@@ -15,6 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::clock::Clock;
 use super::commands::{Address, Arrival, Command, Report, event_fd};
@@ -25,6 +26,7 @@ use super::usage::UsageMeter;
 use crate::auth::accounts::Directory;
 use crate::base::ids::AccountId;
 use crate::control::claims::{self, Registry};
+use crate::control::endpoints::{Endpoint, HttpRequest, Reply};
 use crate::control::time::UnixNanos;
 use crate::control::view::{AccountView, House, ServerFacts, Told, Usage};
 use crate::control::wire::{Incoming, Wire};
@@ -53,6 +55,34 @@ enum Order {
     Configured(Box<ServerFacts>),
     /// Say goodbye, then say so here.
     Stop(Sender<()>),
+    /// Answer.
+    Ask(Question),
+}
+
+/// A question of the monitoring port.
+pub struct Question {
+    pub endpoint: Endpoint,
+    pub query: String,
+    pub accepted: String,
+    pub answer: oneshot::Sender<Reply>,
+    /// Nobody else asks meanwhile.
+    pub turn: OwnedSemaphorePermit,
+}
+
+/// Where to ask.
+#[derive(Clone)]
+pub struct Inquirer {
+    orders: Sender<Order>,
+    event: Arc<File>,
+}
+
+impl Inquirer {
+    /// Does not wait. Where there is nobody to answer, the question is dropped.
+    pub fn ask(&self, question: Question) {
+        if self.orders.send(Order::Ask(question)).is_ok() {
+            wake(&self.event);
+        }
+    }
 }
 
 /// A shard's end of the notices.
@@ -155,6 +185,14 @@ impl SystemClient {
         }
     }
 
+    /// Where the monitoring port asks.
+    pub fn inquirer(&self) -> Inquirer {
+        Inquirer {
+            orders: self.orders.clone(),
+            event: Arc::clone(&self.event),
+        }
+    }
+
     /// Has it tell that the server is in lame duck mode.
     pub fn enter_lame_duck(&self) {
         self.order(Order::LameDuck);
@@ -207,6 +245,10 @@ impl House for Hall {
 
     fn usage(&mut self) -> Usage {
         self.usage.look()
+    }
+
+    fn threads(&mut self) -> String {
+        super::usage::threads()
     }
 
     fn kick(&mut self, client_id: u64) -> bool {
@@ -544,8 +586,34 @@ impl Turns {
                     }
                     self.stopping = Some(done);
                 }
+                Order::Ask(question) => self.answer(question),
             }
         }
+    }
+
+    /// Answers the monitoring port, unless nobody waits for it any more.
+    fn answer(&mut self, question: Question) {
+        let Question {
+            endpoint,
+            query,
+            accepted,
+            answer,
+            turn,
+        } = question;
+        if !answer.is_closed() {
+            let request = HttpRequest {
+                endpoint,
+                query: &query,
+                accepted: &accepted,
+            };
+            let mut reply = self.control.handle_http(&mut self.hall, &request);
+            if let Some(warning) = reply.warning.take() {
+                self.log.warn(format_args!("{warning}"));
+            }
+            // It may have been closed in between.
+            let _ = answer.send(reply);
+        }
+        drop(turn);
     }
 
     /// Hands what control wants to say to its connections.

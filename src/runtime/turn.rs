@@ -16,10 +16,11 @@ use super::desk::Desk;
 use super::disk::Disk;
 use super::helpers::Helpers;
 use super::host;
-use super::idle::{Idle, SPIN, SPIN_FOR_DISK};
+use super::idle::{Idle, SPIN};
 use super::links::Links;
 use super::listener::Listener;
 use super::log::Log;
+use super::meter::{self, Meter};
 use super::ring::{Completion, Kind, NetRing};
 use super::securing::Secure;
 use super::system_client::Notices;
@@ -29,6 +30,7 @@ use crate::base::deadlines::Millis;
 use crate::base::ids::{ConnId, ShardSet};
 use crate::control::view::Told;
 use crate::session::CloseReason;
+use crate::shard::facts::{Spans, WorkFacts};
 use crate::shard::{Effects, Event, Level, Opening, Shard};
 
 /// Completions handled before the turn's sends are started.
@@ -79,12 +81,13 @@ pub struct Turns {
     /// When to accept again after it has failed.
     accept_at: Option<Millis>,
     idle: Idle,
-    idle_for_disk: Idle,
     /// The event descriptor has been read and is to be watched again.
     woken: bool,
     stopping: bool,
     /// Where streams are kept.
     disks: Vec<Disk>,
+    meter: Meter,
+    core: usize,
 }
 
 impl Turns {
@@ -102,6 +105,7 @@ impl Turns {
             clock,
             notices,
             disks,
+            core,
         } = seat;
         links.announce(ring.fd());
         let mut conns = Conns::default();
@@ -130,10 +134,11 @@ impl Turns {
             accept_at: None,
             listener,
             idle: Idle::default(),
-            idle_for_disk: Idle::default(),
             woken: false,
             stopping: false,
             disks,
+            meter: Meter::default(),
+            core,
         }
     }
 
@@ -199,7 +204,18 @@ impl Turns {
 
     /// Handles what is there; whether there was anything.
     fn turn(&mut self) -> bool {
-        let now = self.now();
+        let (now, now_ns) = self.clock.reading();
+        if self.meter.turn_begins(now, now_ns) {
+            self.meter.end_window(now, &mut self.disks);
+        }
+        let busy = self.work(now);
+        if busy {
+            self.meter.turn_worked(now_ns);
+        }
+        busy
+    }
+
+    fn work(&mut self, now: Millis) -> bool {
         let mut busy = false;
         // Batches first: what a peer has sent before a client was told so, and the client then
         // asked about here, is handled before the question.
@@ -234,20 +250,20 @@ impl Turns {
 
     /// Looks for a moment whether something comes, if that is likely.
     fn look(&mut self) -> bool {
-        let (idle, spin) = match self.disks.iter().any(Disk::is_busy) {
-            true => (&mut self.idle_for_disk, SPIN_FOR_DISK),
-            false => (&mut self.idle, SPIN),
-        };
-        if !self.ring.is_submitted() || !idle.is_worth_looking() {
+        // While the disk is at work, the kernel's thread that ends a flush may want this processor.
+        if self.disks.iter().any(Disk::is_busy)
+            || !self.ring.is_submitted()
+            || !self.idle.is_worth_looking()
+        {
             return false;
         }
         let from = Instant::now();
         let mut came = false;
-        while !came && from.elapsed() < spin {
+        while !came && from.elapsed() < SPIN {
             std::hint::spin_loop();
             came = self.ring.has_work() || !self.links.is_empty();
         }
-        idle.looked(came);
+        self.idle.looked(came);
         came
     }
 
@@ -471,14 +487,14 @@ impl Turns {
     /// Takes all batches that peers have sent. Sends are started in between, so that a connection
     /// is given the chance to read before more is put on top.
     fn take_batches(&mut self, now: Millis) -> bool {
-        let mut any = false;
+        let mut taken = 0;
         for _ in 0..BATCH_ROUNDS_PER_TURN {
             let mut bytes = 0;
             let mut flushed = false;
             for peer in self.links.peers() {
-                let mut taken = false;
+                let before = taken;
                 while let Some(batch) = self.links.pop(peer) {
-                    taken = true;
+                    taken += 1;
                     bytes += batch.size();
                     let event = Event::Batch { from: peer, batch };
                     self.shard.handle(now, event, &mut self.fx);
@@ -491,8 +507,9 @@ impl Turns {
                         self.take_sent(now);
                     }
                 }
-                any |= taken;
-                if taken && let Some(ring_fd) = self.links.to_unblock(peer) {
+                if taken > before
+                    && let Some(ring_fd) = self.links.to_unblock(peer)
+                {
                     self.ring.wake_peer(ring_fd);
                 }
             }
@@ -501,7 +518,29 @@ impl Turns {
                 break;
             }
         }
-        any
+        self.meter.took(taken);
+        taken > 0
+    }
+
+    /// How this shard works.
+    fn work_facts(&mut self) -> WorkFacts {
+        let mut flushes = Spans::default();
+        for disk in &mut self.disks {
+            let spans = meter::spans(disk.flushes());
+            flushes.last.add(&spans.last);
+            flushes.all.add(&spans.all);
+        }
+        let engine = self.shard.engine();
+        WorkFacts {
+            shard: self.links.own().0,
+            core: self.core,
+            cpu_ns: host::thread_cpu_ns(),
+            turns: self.meter.turns(),
+            mesh_depth: self.links.waiting(),
+            mesh_depth_max: self.meter.depth_max(),
+            flushes,
+            backlog_bytes: engine.map_or(0, |engine| engine.unflushed_bytes() as u64),
+        }
     }
 
     fn commands(&mut self, now: Millis) {
@@ -530,8 +569,10 @@ impl Turns {
                     }
                 }
                 Command::Facts(wanted, answer) => {
+                    let mut facts = self.shard.facts(now, &wanted, &mut self.fx);
+                    facts.work = wanted.work.then(|| Box::new(self.work_facts()));
                     // Who has asked may have stopped waiting; here and below.
-                    let _ = answer.send(self.shard.facts(&wanted));
+                    let _ = answer.send(facts);
                 }
                 Command::Kick(client_id, answer) => {
                     let found = self.shard.find_client(client_id);

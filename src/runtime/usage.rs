@@ -68,6 +68,27 @@ fn resident_bytes() -> u64 {
         .saturating_mul(u64::try_from(page_bytes).unwrap_or(4096))
 }
 
+/// A line for each thread: number, name, state, CPU time in hundredths of a second, user and system.
+pub fn threads() -> String {
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten();
+    let mut lines: Vec<String> = tasks
+        .flatten()
+        .filter_map(|task| {
+            let stat = fs::read_to_string(task.path().join("stat")).ok()?;
+            // The name is in brackets, and may itself have some.
+            let (start, rest) = stat.rsplit_once(") ")?;
+            let (number, name) = start.split_once(" (")?;
+            let words: Vec<&str> = rest.split(' ').collect();
+            let (state, user, system) = (words.first()?, words.get(11)?, words.get(12)?);
+            Some(format!(
+                "thread {number} {name} [{state}] {user} {system}\n"
+            ))
+        })
+        .collect();
+    lines.sort();
+    lines.concat()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,6 +10,11 @@ use crate::auth::admission::{ClaimsFacts, TlsFacts};
 use crate::auth::definition::ConnectionType;
 use crate::auth::permissions::Permissions;
 use crate::base::deadlines::Millis;
+use crate::base::histogram::Histogram;
+pub use crate::jetstream::engine::{
+    AccountUsage, Ail, Ailing, Cursor, JetStreamFacts, Only, StreamFacts, StreamsPage, Survey,
+    Tally,
+};
 use crate::session::CloseReason;
 
 /// Subscriptions told of a connection that has closed; the number is exact even where there were
@@ -17,6 +22,9 @@ use crate::session::CloseReason;
 pub const CLOSED_SUBSCRIPTIONS_MAX: usize = 128;
 /// Their subjects, queue groups and ids together.
 pub const CLOSED_SUBSCRIPTION_BYTES_MAX: usize = 4096;
+
+/// What was measured lately is told of windows of so many milliseconds, the same for everybody who asks.
+pub const WINDOW_MS: Millis = 10_000;
 
 /// What is asked for, besides the counts that every answer has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +35,12 @@ pub struct Wanted {
     pub subscriptions: WantedSubscriptions,
     /// Connections and subscriptions of this account only.
     pub account: Option<Arc<str>>,
+    /// What each account uses of JetStream.
+    pub jetstream_accounts: bool,
+    /// How the shard works.
+    pub work: bool,
+    /// A page of streams. Nothing is told of connections with it, so that many pages cost no more than streams do.
+    pub streams: Option<Survey>,
 }
 
 /// Which subscriptions are asked for.
@@ -143,6 +157,39 @@ pub struct ShardFacts {
     pub connections_list: Vec<ConnFacts>,
     /// If asked for.
     pub subscriptions_list: Vec<SubFacts>,
+    /// Nothing without JetStream.
+    pub jetstream: Option<JetStreamFacts>,
+    /// If asked for.
+    pub streams: Option<StreamsPage>,
+    /// If asked for.
+    pub work: Option<Box<WorkFacts>>,
+}
+
+/// How long something took, in the last whole window of [`WINDOW_MS`] and since the start.
+#[derive(Clone, Debug, Default)]
+pub struct Spans {
+    pub last: Histogram,
+    pub all: Histogram,
+}
+
+/// How a shard works, as the thread that runs it has measured.
+#[derive(Clone, Debug, Default)]
+pub struct WorkFacts {
+    /// Its number.
+    pub shard: u8,
+    /// The CPU that it is pinned to.
+    pub core: usize,
+    /// User and system.
+    pub cpu_ns: u64,
+    /// Turns that had something to do, from their beginning to that of the next.
+    pub turns: Spans,
+    /// Batches of other shards that wait: now, and the most that one turn of the last whole window took.
+    pub mesh_depth: u64,
+    pub mesh_depth_max: u64,
+    /// From the submission of what is to be durable to its completion.
+    pub flushes: Spans,
+    /// Accepted and not durable yet.
+    pub backlog_bytes: u64,
 }
 
 /// What a shard tells unasked.

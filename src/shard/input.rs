@@ -299,7 +299,8 @@ impl Shard {
                 self.router.set_checked(session.first_sub);
             }
             if let Some(change) = change {
-                self.streams.note_interest(&change);
+                self.streams
+                    .note_interest(&change, &self.settings.policy.directory);
                 self.mesh.broadcast(&change);
                 fx.mesh.0 |= self.mesh.peers().0;
             }
@@ -370,7 +371,8 @@ impl Shard {
         session.subs -= 1;
         self.past.removes += u64::from(!session.internal);
         if let Some(change) = self.router.unsubscribe(sub, &mut session.first_sub) {
-            self.streams.note_interest(&change);
+            self.streams
+                .note_interest(&change, &self.settings.policy.directory);
             self.mesh.broadcast(&change);
             fx.mesh.0 |= self.mesh.peers().0;
         }

@@ -260,7 +260,8 @@ impl Shard {
                         change.members,
                     );
                     self.mesh.count_interest(from);
-                    self.streams.note_interest(&change);
+                    self.streams
+                        .note_interest(&change, &self.settings.policy.directory);
                     if change.members == 0 {
                         self.interest_lost();
                     }

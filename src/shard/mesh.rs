@@ -95,6 +95,11 @@ impl Mesh {
         self.sent
     }
 
+    /// The number up to which a peer's interest is known here.
+    pub fn interest_seen(&self, peer: ShardId) -> u64 {
+        self.outboxes[peer.index()].seen
+    }
+
     /// The interest number that all peers have acknowledged.
     pub fn acked_by_all(&self) -> u64 {
         self.peers

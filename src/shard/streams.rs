@@ -6,12 +6,15 @@
 //! published to JetStream itself (`$JS.API.>`, acknowledgements, flow control) is taken on the
 //! publisher's shard: each has a sink for it that the others are not told of.
 
+use std::collections::BTreeSet;
+
 use hashbrown::{HashMap, HashSet};
 
 use super::admission::Policy;
 use super::publish::{Message, Origin};
 use super::service::is_response;
 use super::{Effects, Level, Shard};
+use crate::auth::accounts::{Directory, StreamImport};
 use crate::auth::definition::{JetStreamAccess, JetStreamLimits};
 use crate::base::deadlines::Millis;
 use crate::base::ids::{AccountId, ConnId, ShardId};
@@ -91,7 +94,7 @@ impl Arrivals {
         });
     }
 
-    fn get(&self, place: &Place) -> Arrival<'_> {
+    fn get(&self, place: &Place, interest: u64) -> Arrival<'_> {
         let bytes = &self.bytes[place.start..];
         let (to, bytes) = bytes.split_at(place.to_len);
         let (subject, bytes) = match place.subject_len {
@@ -104,10 +107,12 @@ impl Arrivals {
             to,
             account: place.account,
             publisher: (place.publisher.shard, place.publisher.conn),
+            interest,
             subject,
             reply,
             headers,
             payload,
+            client: &[],
         }
     }
 }
@@ -125,7 +130,8 @@ pub(super) struct Streams {
     spare: Arrivals,
     /// Subjects of which the engine wants to know whether anybody listens, and how many want it.
     watched: HashMap<(AccountId, Box<[u8]>), u32>,
-    changed: HashSet<(AccountId, Box<[u8]>)>,
+    /// Those of them for which that has changed: in order, so that the same events have the same effects.
+    changed: BTreeSet<(AccountId, Box<[u8]>)>,
     /// What was published last took somebody over the mark.
     is_pressed: bool,
     rest: Vec<u8>,
@@ -155,9 +161,14 @@ impl Streams {
 
     /// Somebody has begun or ceased to listen.
     #[inline]
-    pub(super) fn note_interest(&mut self, change: &InterestChange) {
+    pub(super) fn note_interest(&mut self, change: &InterestChange, directory: &Directory) {
         if !self.watched.is_empty() {
             self.note_watched(change.account, &change.subject);
+            for import in &directory.streams {
+                if import.importer == change.account {
+                    self.note_imported(import, &change.subject);
+                }
+            }
         }
     }
 
@@ -174,6 +185,22 @@ impl Streams {
             if key.0 == account && subject::matches(pattern, &key.1) {
                 self.changed.insert(key.clone());
             }
+        }
+    }
+
+    /// Somebody of an account that imports has begun or ceased to listen: with a pattern perhaps to
+    /// anything that comes by the import.
+    #[cold]
+    fn note_imported(&mut self, import: &StreamImport, pattern: &[u8]) {
+        let mut subject = Vec::new();
+        let subject = match &import.back {
+            _ if !subject::is_literal(pattern) => &import.from[..],
+            None => pattern,
+            Some(back) if back.apply(pattern, 0, &mut subject) => &subject,
+            Some(_) => return,
+        };
+        if subject::matches(&import.from, subject) {
+            self.note_watched(import.exporter, subject);
         }
     }
 }
@@ -244,8 +271,9 @@ impl Shard {
                     let is_heard = out.has_interest(account, &subject);
                     engine.interest_changed(now, account, &subject, is_heard, out);
                 }
+                let interest = out.interest_number();
                 let places = arrivals.places.iter();
-                let each = places.map(|place| (place.sink, arrivals.get(place)));
+                let each = places.map(|place| (place.sink, arrivals.get(place, interest)));
                 engine.arrived(now, each, out);
             });
             self.hold_for_disk(&arrivals.places, fx);
@@ -280,7 +308,10 @@ impl Shard {
         if self.streams.waiting.is_empty() || !self.engine().is_some_and(is_low) {
             return;
         }
-        for publisher in std::mem::take(&mut self.streams.waiting) {
+        let waiting = std::mem::take(&mut self.streams.waiting);
+        let mut waiting: Vec<Publisher> = waiting.into_iter().collect();
+        waiting.sort_unstable_by_key(|publisher| (publisher.shard, publisher.conn));
+        for publisher in waiting {
             self.hold(publisher, false, fx);
         }
     }
@@ -337,6 +368,7 @@ impl Host for Out<'_> {
                 id,
                 name: account.name.to_string(),
                 limits: limits(directory.jetstream(id)),
+                is_system: directory.system == Some(id),
             })
             .collect()
     }
@@ -344,6 +376,7 @@ impl Host for Out<'_> {
     fn client(&self, publisher: (ShardId, ConnId)) -> Option<Vec<u8>> {
         let (shard, conn) = publisher;
         let info = self.shard.client_info(Publisher { shard, conn }, true)?;
+        let info = info.with_server(Some(&*self.shard.settings.identity.name));
         serde_json::to_vec(&info).ok()
     }
 
@@ -383,6 +416,19 @@ impl Host for Out<'_> {
         self.shard.router.has_literal(account, subject)
     }
 
+    fn is_subscribed(&mut self, account: AccountId, subject: &[u8], queue: &[u8]) -> bool {
+        let router = &mut self.shard.router;
+        if router.has_literal_of(account, subject, queue) {
+            return true;
+        }
+        // Somebody of another account to whom it flows.
+        let hash = router.hasher().of(subject);
+        let plan = router.route_hashed(account, subject, hash);
+        let plan = router.plans.get(plan);
+        let mut parts = (0..plan.parts()).map(|number| plan.part(number));
+        parts.any(|part| part.account != account && !part.is_empty())
+    }
+
     fn watch(&mut self, account: AccountId, subject: &[u8]) {
         let watched = &mut self.shard.streams.watched;
         *watched.entry((account, subject.into())).or_default() += 1;
@@ -412,7 +458,9 @@ impl Host for Out<'_> {
         shard.router.set_special(sub);
         shard.streams.sinks.insert(sub, sink);
         if everywhere && let Some(change) = change {
-            shard.streams.note_interest(&change);
+            shard
+                .streams
+                .note_interest(&change, &shard.settings.policy.directory);
             shard.mesh.broadcast(&change);
             self.fx.mesh.0 |= shard.mesh.peers().0;
         }
@@ -429,7 +477,9 @@ impl Host for Out<'_> {
         if let Some(change) = shard.router.unsubscribe(listen, first)
             && everywhere
         {
-            shard.streams.note_interest(&change);
+            shard
+                .streams
+                .note_interest(&change, &shard.settings.policy.directory);
             shard.mesh.broadcast(&change);
             self.fx.mesh.0 |= shard.mesh.peers().0;
         }
@@ -441,6 +491,10 @@ impl Host for Out<'_> {
 
     fn interest_known(&self) -> u64 {
         self.shard.mesh.acked_by_all()
+    }
+
+    fn interest_seen(&self, of: ShardId) -> u64 {
+        self.shard.mesh.interest_seen(of)
     }
 
     fn order(&mut self, to: ShardId, order: Order) {
@@ -574,6 +628,17 @@ impl Shard {
     pub fn stop_streams(&mut self, now: Millis, fx: &mut Effects) {
         self.now = now.max(1);
         self.with_engine(fx, |engine, now, out| engine.stop(now, out));
+    }
+
+    /// What of its streams is not at rest, though nothing more may come; `None` when all is.
+    pub fn streams_unrest(&self) -> Option<&'static str> {
+        if self.streams.has_arrivals() {
+            Some("something has arrived at a stream")
+        } else if !self.streams.waiting.is_empty() {
+            Some("publishers are held back for the disk")
+        } else {
+            self.engine().and_then(Engine::unrest)
+        }
     }
 
     /// Whether all that was accepted is on disk.

@@ -4,13 +4,14 @@
 
 use std::sync::Arc;
 
-use super::Shard;
 use super::facts::{
     AccountFacts, CLOSED_SUBSCRIPTION_BYTES_MAX, CLOSED_SUBSCRIPTIONS_MAX, ConnFacts, Farewell,
     Notice, ShardFacts, SubFacts, Traffic, Wanted, WantedSubscriptions,
 };
+use super::{Effects, Shard};
 use crate::auth::accounts::GLOBAL_NAME;
 use crate::auth::definition::ConnectionType;
+use crate::base::deadlines::Millis;
 use crate::base::ids::{AccountId, ConnId};
 use crate::router::NONE;
 use crate::session::{CloseReason, Session};
@@ -66,10 +67,29 @@ fn traffic(session: &Session) -> Traffic {
 }
 
 impl Shard {
-    /// The shard at this moment.
-    pub fn facts(&self, wanted: &Wanted) -> ShardFacts {
+    /// The shard at this moment. To find out of consumers may make the shard send something.
+    pub fn facts(&mut self, now: Millis, wanted: &Wanted, fx: &mut Effects) -> ShardFacts {
+        let Some(survey) = &wanted.streams else {
+            return self.facts_of_connections(wanted);
+        };
+        self.now = now.max(1);
+        let streams = self.with_engine(fx, |engine, now, out| engine.survey(now, survey, out));
+        if self.streams.has_arrivals() {
+            self.run_engine(fx);
+        }
+        ShardFacts {
+            now: self.now,
+            streams,
+            ..ShardFacts::default()
+        }
+    }
+
+    fn facts_of_connections(&self, wanted: &Wanted) -> ShardFacts {
         let mut facts = ShardFacts {
             now: self.now,
+            jetstream: self
+                .engine()
+                .map(|engine| engine.facts(wanted.jetstream_accounts)),
             total_connections: self.past.connections,
             inserts: self.past.inserts,
             removes: self.past.removes,

@@ -199,6 +199,7 @@ fn facts_and_notices() {
         connections: true,
         subscriptions: WantedSubscriptions::Matching("a.x".into()),
         account: account.map(Into::into),
+        ..Wanted::default()
     };
     let traffic = Traffic {
         in_messages: 1,
@@ -206,7 +207,7 @@ fn facts_and_notices() {
         out_messages: 1,
         out_bytes: 3,
     };
-    let facts = pair.first.facts(&wanted(Some("$G")));
+    let facts = pair.first.facts(1, &wanted(Some("$G")), &mut pair.fx);
     let counts = (facts.connections, facts.subscriptions, facts.inserts);
     assert_eq!(counts, (1, 2, 2));
     assert_eq!(facts.connections_list[0].subscriptions, 2);
@@ -215,7 +216,7 @@ fn facts_and_notices() {
     };
     let told = (&*sub.subject, &*sub.sid, sub.delivered, sub.max);
     assert_eq!(told, ("a.*", "1", 1, 5));
-    let of_others = pair.first.facts(&wanted(Some("$SYS")));
+    let of_others = pair.first.facts(1, &wanted(Some("$SYS")), &mut pair.fx);
     assert!(of_others.connections_list.is_empty() && of_others.subscriptions_list.is_empty());
 
     for sid in 3..1000 {
@@ -237,7 +238,7 @@ fn facts_and_notices() {
             let event = Event::Closed { conn: CONN };
             pair.first.handle(8, event, &mut pair.fx);
         }
-        let facts = pair.first.facts(&wanted(None));
+        let facts = pair.first.facts(1, &wanted(None), &mut pair.fx);
         let counts = (facts.connections, facts.total_connections, facts.removes);
         assert_eq!(counts, (0, 1, 999));
         assert_eq!(facts.traffic, traffic);

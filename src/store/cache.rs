@@ -77,8 +77,8 @@ pub(crate) struct Cache {
     stretched: usize,
     hand: usize,
     reading: usize,
-    /// Memory of blocks that are here no more, for those that come.
-    spare: Vec<AlignedBuffer>,
+    /// Memory of blocks that are here no more, for those that come: by how many pieces it has room for.
+    spare: [Vec<AlignedBuffer>; PIECES as usize],
     /// Where the block was that was looked for last: nearly always the next one is the same.
     recent: Cell<u32>,
 }
@@ -107,7 +107,7 @@ impl Cache {
             stretched: 0,
             hand: 0,
             reading: 0,
-            spare: Vec::new(),
+            spare: Default::default(),
             recent: Cell::new(0),
         }
     }
@@ -319,15 +319,21 @@ impl Cache {
 
     /// Room for a block; what is in it is of no meaning.
     fn buffer(&mut self, bytes: usize) -> AlignedBuffer {
-        let is_whole = bytes == CACHE_BLOCK_BYTES;
-        let spare = is_whole.then(|| self.spare.pop()).flatten();
+        let spare = self.spares_of(bytes).and_then(Vec::pop);
         spare.unwrap_or_else(|| AlignedBuffer::new(bytes))
     }
 
     fn keep(&mut self, buffer: AlignedBuffer) {
-        if buffer.len() == CACHE_BLOCK_BYTES && self.spare.len() < SPARES_MAX {
-            self.spare.push(buffer);
+        if let Some(spares) = self.spares_of(buffer.len())
+            && spares.len() < SPARES_MAX
+        {
+            spares.push(buffer);
         }
+    }
+
+    fn spares_of(&mut self, bytes: usize) -> Option<&mut Vec<AlignedBuffer>> {
+        self.spare
+            .get_mut(bytes.div_ceil(BLOCK_BYTES).wrapping_sub(1))
     }
 
     /// A place for a block that is not here.
@@ -486,7 +492,7 @@ impl Cache {
             let part = &bytes[at..at + length];
             if block.buffer.is_empty() {
                 (block.base, block.bytes) = (0, CACHE_BLOCK_BYTES);
-                block.buffer = match self.spare.pop() {
+                block.buffer = match self.spare[PIECES as usize - 1].pop() {
                     Some(spare) => spare,
                     None => AlignedBuffer::new(CACHE_BLOCK_BYTES),
                 };

@@ -26,6 +26,8 @@ const WINDOW_BYTES: usize = 512 << 10;
 /// disk is full, less than that.
 const NEEDED_PERCENT: u64 = 50;
 const NEEDED_PERCENT_FULL: u64 = 90;
+/// A record takes less than so many times its weight, also a sealed one of a message without payload.
+const RECORD_PER_WEIGHT: u64 = 2;
 /// What the budget grows by in a millisecond, and by for each byte logged; and what it may grow to.
 const BUDGET_BYTES_PER_MS: u64 = 16 << 10;
 const BUDGET_PER_BYTE: u64 = 2;
@@ -76,6 +78,8 @@ pub(crate) struct Compaction {
     /// Segments may have become worth it since they were looked at, which is not done before then.
     is_stale: bool,
     look_at: Millis,
+    /// What the generation of the next segment was then.
+    looked_before: u64,
     /// Generations of segments that cannot be compacted.
     unmovable: Vec<u64>,
 }
@@ -131,9 +135,14 @@ impl Store {
         }
         self.compaction.wake_at = None;
         if self.compaction.victim.is_none() {
-            if !self.compaction.is_stale || now < self.compaction.look_at {
+            // With each segment that is begun, another has become one that can be compacted. On a full
+            // disk that may be what the next one depends on.
+            let next = self.core.log.next_generation();
+            let is_early = now < self.compaction.look_at && next == self.compaction.looked_before;
+            if !self.compaction.is_stale || is_early {
                 return;
             }
+            self.compaction.looked_before = next;
             self.compaction.victim = self.choose().map(Box::new);
             if self.compaction.victim.is_none() {
                 self.compaction.is_stale = false;
@@ -157,7 +166,7 @@ impl Store {
         } else {
             NEEDED_PERCENT
         };
-        let room = log.room() as u64;
+        let room = log.room();
         let candidates = log.segments().filter_map(|(slot, segment)| {
             if Some(slot) == log.active()
                 || segment.file.is_none()
@@ -173,8 +182,11 @@ impl Store {
                 0 => 0,
                 logged => used * segment.live_bytes.min(logged) / logged,
             };
+            // Most of it may be what frames are padded with.
+            let needed = needed.min(segment.live_bytes * RECORD_PER_WEIGHT);
             let is_worth = needed * 100 < segment.bytes as u64 * most;
-            let has_room = !full || needed * 2 <= room;
+            // What it takes is estimated, and other things are logged meanwhile.
+            let has_room = !full || needed * 4 <= room * 3;
             (is_worth && has_room).then_some((needed, slot, segment))
         });
         let (_, slot, segment) =

@@ -45,6 +45,8 @@ pub enum Sync {
 pub struct Options {
     /// Length of segment files at first; they become longer, up to 64 MiB, as the store grows.
     pub segment_bytes: u64,
+    /// Bytes that are free on the disk, as far as is known.
+    pub room_bytes: u64,
     /// What was read or written is kept in memory up to this.
     pub cache_bytes: usize,
     /// A checkpoint is made when so much was written since the last, or twice what that one takes.
@@ -66,6 +68,7 @@ impl Options {
     pub fn new(seed: u64) -> Self {
         Self {
             segment_bytes: 16 << 20,
+            room_bytes: u64::MAX,
             cache_bytes: 32 << 20,
             checkpoint_bytes: 64 << 20,
             sync: Sync::Always,
@@ -134,7 +137,7 @@ impl Store {
     /// Opens what is in the directory. Nothing can be asked of it before [`Store::is_ready`].
     pub fn open(options: &Options, listed: &[Listed], now: Millis) -> Self {
         let keys = Keys::new(options.key.as_ref(), options.previous_key.as_ref());
-        let files = Files::new(listed, options.segment_bytes);
+        let files = Files::new(listed, options.segment_bytes, options.room_bytes);
         let mut recovery = Recovery::new(files.opening());
         let saved = listed.iter().find(|file| file.name == checkpoint::NAME);
         recovery.restore = saved.map(|file| Restore::new(file.bytes));
@@ -441,6 +444,8 @@ impl Store {
         }
         core.log
             .flush(self.sync == Sync::Always, &mut core.requests);
+        self.tell_space();
+        let core = &mut self.core;
         if self.is_closing && core.log.is_idle() && core.log.durable() < core.log.written() {
             self.sync();
         }

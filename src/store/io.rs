@@ -113,7 +113,8 @@ pub enum Work {
 pub struct Completion {
     /// Which submission's.
     pub ticket: Ticket,
-    /// How many bytes were read: fewer than were asked for at the end of a file. 0 for all else.
+    /// How many bytes were read: fewer than were asked for at the end of a file. When a file was made,
+    /// how many the disk has left, but at least one; or 0 when that is not known. 0 for all else.
     pub result: Result<usize, Failure>,
     /// The buffer of a read.
     pub buffer: Option<AlignedBuffer>,

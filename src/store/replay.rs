@@ -152,6 +152,7 @@ impl Store {
             generation: head.generation,
             end: None,
             from: 0,
+            after: 0,
             is_sealed: false,
         };
         let mut marks = Vec::new();
@@ -342,6 +343,7 @@ impl Store {
             } else {
                 0
             },
+            after: self.core.log.written(),
             is_sealed: !recovery.replay.is_empty(),
         };
         let seal = self.core.log.take_seal(mark.slot);
@@ -463,13 +465,7 @@ impl Store {
                 let core = &mut self.core;
                 core.log.enliven(slot, counted as usize);
                 let shelf = shelf_of(&mut self.shelves, number, &self.hash);
-                let gap = shelf.index.state().last_seq + 1..head.seq;
-                if shelf.damages_seen < recovery.damages {
-                    shelf.damages_seen = recovery.damages;
-                    if !gap.is_empty() {
-                        shelf.doubtful.push((gap.start, gap.end - 1));
-                    }
-                }
+                shelf.reaches(head.seq, head.seq, recovery.damages);
                 if head.seq >= shelf.index.state().last_seq {
                     shelf.last_shown_in = generation;
                 }
@@ -483,7 +479,10 @@ impl Store {
                 let ranges = record::ranges(body)?;
                 let core = &mut self.core;
                 let shelf = shelf_of(&mut self.shelves, number, &self.hash);
+                let seen = shelf.damages_seen;
                 for &(first, last) in &ranges {
+                    shelf.damages_seen = seen;
+                    shelf.reaches(first, last, recovery.damages);
                     core.remains(slot).removed(number, (first, last));
                     shelf
                         .index
@@ -522,6 +521,7 @@ impl Store {
                 let last = record::u64_at(body, 0)?;
                 let time = record::u64_at(body, 8)? as i64;
                 let shelf = shelf_of(&mut self.shelves, number, &self.hash);
+                shelf.reaches(last.saturating_add(1), last, recovery.damages);
                 if last >= shelf.index.state().last_seq {
                     shelf.index.skip_to(last, time);
                     shelf.last_shown_in = generation;
@@ -620,7 +620,11 @@ fn note_damage(recovery: &mut Recovery, whole: &Whole, generation: u64, damage: 
 /// Files that are not among the segments.
 fn spares(recovery: &Recovery) -> std::collections::VecDeque<(FileNumber, u64)> {
     let is_spare = |survey: &&Survey| match survey.head {
-        Some(head) => recovery.has_marks && !recovery.marks.contains_key(&head.generation),
+        Some(head) => {
+            let is_live = recovery.marks.contains_key(&head.generation)
+                && !recovery.freed.contains(&head.generation);
+            recovery.has_marks && !is_live
+        }
         None => true,
     };
     let found = recovery.surveys.iter().filter(is_spare);

@@ -78,6 +78,20 @@ impl Shelf {
         }
     }
 
+    /// While opening: it is known what became of the sequences from `first` to `last`. If there was
+    /// damage since the last ones, those between may be lost.
+    pub fn reaches(&mut self, first: Seq, last: Seq, damages: u64) {
+        let before = self.index.state().last_seq;
+        if last <= before {
+            // That says nothing of what comes after.
+            return;
+        }
+        if self.damages_seen < damages && first > before + 1 {
+            self.doubtful.push((before + 1, first - 1));
+        }
+        self.damages_seen = damages;
+    }
+
     /// When the last message was stored.
     pub fn last_time(&self) -> UnixNanos {
         self.index.state().last_time

@@ -104,7 +104,7 @@ fn calls() {
             let failure = case.differences(&shown);
             match &case.headers.differs {
                 Some(how) if !harness::is_nats_server() => match failure {
-                    Some(_) => println!("{} ({}) differs: {how}", case.name, case.place),
+                    Some(differences) => println!("differs: {how}\n{differences}"),
                     None => failures.push(format!(
                         "{}: {}\n  differs no more: take the header away\n",
                         case.place, case.name

@@ -12,3 +12,4 @@ mod client;
 mod rust_client;
 mod scripts;
 mod shown;
+mod view;

@@ -145,11 +145,11 @@ fn normalise(value: &mut Value, key: &str, parent: &str) {
             }
         }
         Value::String(text) if is_time(text) => *text = "TIME".to_owned(),
+        // In an advisory about a request.
+        Value::String(text) if key == "response" || key == "request" => *text = json_text(text),
         Value::String(text) if text.starts_with("$JS.") || text.contains("_INBOX.") => {
             *text = token_text(text);
         }
-        // In an advisory about a request.
-        Value::String(text) if key == "response" || key == "request" => *text = json_text(text),
         Value::Number(_) => {
             let total_of_list = key == "total" && parent != "api";
             if let Some((_, name)) = NUMBERS.iter().find(|(name, _)| *name == key)
@@ -192,7 +192,7 @@ pub fn token_text(text: &str) -> String {
     if let Some((name, value)) = text.split_once(": ") {
         let value = match name {
             "Nats-Time-Stamp" => "TIME",
-            "Nats-Pin-Id" => "ID",
+            "Nats-Pin-Id" | "Nats-Stream-Identity" => "ID",
             // Stream, sequence, filter, transform, subject, and which stream of that name it was.
             "Nats-Stream-Source" => match value.rsplit_once(' ') {
                 Some((start, _)) => return format!("{name}: {start} ID"),

@@ -8,9 +8,10 @@ use std::collections::VecDeque;
 use skein::base::ids::{ConnId, ShardId, ShardSet};
 use skein::base::prng::Prng;
 use skein::session::CloseReason;
-use skein::shard::{Batch, Effects, Event, Opening, Shard};
+use skein::shard::{Batch, Effects, Event, Level, Opening, Shard};
 
 use super::client::{Client, Mark};
+use super::disk::Disk;
 use super::oracle::Oracle;
 use super::trace::{Trace, shown};
 
@@ -68,6 +69,7 @@ pub struct Seen {
     pub closed_with_last_words: u64,
     pub batches: u64,
     pub shared_payload_batches: u64,
+    pub disk_completions: u64,
 }
 
 /// The ring between two shards.
@@ -105,6 +107,8 @@ pub struct World {
     pub pending_max: usize,
     pub write_deadline_ms: u64,
     pub ping_interval_ms: u64,
+    /// How likely a look at a disk finds something done, in percent.
+    pub disk_percent: u32,
 }
 
 /// One shard with its connections.
@@ -120,6 +124,8 @@ pub struct Host {
     pub arrivals: Vec<usize>,
     /// Steps for which it gets no turn.
     pub frozen: u32,
+    /// Where its streams are, if it has JetStream.
+    pub disk: Option<Disk>,
 }
 
 enum Completion {
@@ -140,12 +146,45 @@ impl Host {
             blocked: ShardSet::default(),
             arrivals: Vec::new(),
             frozen: 0,
+            disk: None,
+        }
+    }
+
+    /// One with streams; its shard keeps the first slot for itself.
+    pub fn with_disk(shard: Shard, id: ShardId, disk: Disk) -> Self {
+        let house = Conn {
+            client: usize::MAX,
+            generation: 0,
+            live: false,
+            receive: Receive::Idle,
+            wanted: false,
+            held_since: 0,
+            ended: false,
+            sending: None,
+            closing: Closing::No,
+        };
+        Self {
+            conns: vec![house],
+            disk: Some(disk),
+            ..Self::new(shard, id)
         }
     }
 
     /// Connections whose sockets are not closed.
     pub fn connections(&self) -> usize {
-        self.conns.len() - self.free.len()
+        self.conns.len() - self.free.len() - usize::from(self.disk.is_some())
+    }
+
+    /// Has the streams brought back; they are there when the shard says so.
+    pub fn begin_streams(&mut self, now: u64) {
+        self.shard.begin_streams(now, &mut self.fx);
+    }
+
+    /// Stops the streams as the server's end does; false when nothing more is to be done.
+    pub fn stop_streams(&mut self, world: &mut World) -> bool {
+        self.shard.stop_streams(world.now, &mut self.fx);
+        self.use_disk(world);
+        !self.shard.streams_are_stored() || self.disk.as_ref().is_some_and(|d| d.under_way() > 0)
     }
 
     /// The next time at which the runtime would wake up by itself.
@@ -164,6 +203,12 @@ impl Host {
         }
         if self.blocked.0 != 0 {
             return Some(format!("blocked on {:?}", self.blocked));
+        }
+        if self.disk.as_ref().is_some_and(|disk| disk.under_way() > 0) {
+            return Some(format!("the disk of {:?} is at work", self.id));
+        }
+        if let Some(what) = self.shard.streams_unrest() {
+            return Some(format!("{:?}: {what}", self.id));
         }
         for slot in self.conns.iter().filter(|slot| slot.live) {
             let client = &world.clients[slot.client];
@@ -282,6 +327,16 @@ impl Host {
             }
             Event::MeshDrained { .. } => kind = 1,
             Event::Tick => kind = 2,
+            Event::Disk { completion, .. } => {
+                let length = completion.buffer.as_ref().map_or(0, |buffer| buffer.len());
+                world.seen.disk_completions += 1;
+                world.trace.hash(&[own, now, 7, length as u64], b"");
+                let result = &completion.result;
+                world
+                    .trace
+                    .line(|| format!("{now:5} s{own} disk: {result:?}"));
+            }
+            Event::TurnEnds => {}
             event => world.trace.line(|| format!("{now:5} s{own} {event:?}")),
         }
         let (dirty, reads) = (self.fx.dirty.len(), self.fx.reads.len());
@@ -301,7 +356,9 @@ impl Host {
     /// Whoever is closed must have given reason to.
     fn read_log(&mut self, world: &mut World) {
         let own = self.id.0;
-        for (_, text) in self.fx.log.drain(..) {
+        for (level, text) in self.fx.log.drain(..) {
+            let complains = level == Level::Error && text.starts_with("JetStream");
+            assert!(!complains, "s{own} complains: {text}");
             world.trace.hash(&[], text.as_bytes());
             world
                 .trace
@@ -339,9 +396,18 @@ impl Host {
 
     /// One turn; whether there was anything to do.
     pub fn turn(&mut self, world: &mut World) -> bool {
-        let mut busy = self.complete_some(world);
-        for peer in self.shard.peers() {
-            busy |= self.take_batches(world, peer);
+        let mut busy = false;
+        if self.disk.is_some() {
+            // All that was sent before, as the runtime does: streams count on it.
+            for peer in self.shard.peers() {
+                busy |= self.take_all_batches(world, peer);
+            }
+            busy |= self.complete_some(world);
+        } else {
+            busy |= self.complete_some(world);
+            for peer in self.shard.peers() {
+                busy |= self.take_batches(world, peer);
+            }
         }
         for client in std::mem::take(&mut self.arrivals) {
             self.adopt(world, client);
@@ -352,7 +418,50 @@ impl Host {
             busy = true;
         }
         self.end_lingering(world);
+        busy |= self.use_disk(world);
         busy | self.execute(world)
+    }
+
+    /// Some of what is under way on the disk is done, and what has come is flushed.
+    fn use_disk(&mut self, world: &mut World) -> bool {
+        let mut busy = false;
+        for _ in 0..self.disk.as_ref().map_or(0, Disk::under_way) {
+            if !world.draining && world.prng.below(100) >= world.disk_percent {
+                break;
+            }
+            let Some(completion) = self.disk.as_mut().and_then(Disk::step) else {
+                break;
+            };
+            busy = true;
+            self.handle(
+                world,
+                Event::Disk {
+                    store: 0,
+                    completion,
+                },
+            );
+        }
+        if self.disk.is_some() {
+            self.handle(world, Event::TurnEnds);
+        }
+        let mut submissions: Vec<_> = self.fx.disk.drain(..).map(|(_, one)| one).collect();
+        busy |= !submissions.is_empty();
+        if let Some(disk) = &mut self.disk {
+            disk.take(&mut submissions);
+        }
+        busy
+    }
+
+    fn take_all_batches(&mut self, world: &mut World, peer: ShardId) -> bool {
+        let mut any = false;
+        while let Some((_, batch)) = {
+            let link = &mut world.links[peer.index()][self.id.index()];
+            link.batches.pop_front()
+        } {
+            any = true;
+            self.handle(world, Event::Batch { from: peer, batch });
+        }
+        any
     }
 
     fn complete_some(&mut self, world: &mut World) -> bool {

@@ -1,28 +1,49 @@
 //! The whole broker but the kernel: shards, the mesh between them and clients, simulated from a
-//! seed and judged by an oracle.
+//! seed and judged by an oracle; without JetStream, and with it ([`streams`]).
 //!
 //! `SKEIN_SEED=n` replays one seed and prints what happens; `SKEIN_SEEDS=from..to` runs a range.
 
 mod accounts;
 mod client;
+#[path = "../simulated/disk.rs"]
+mod disk;
 mod host;
 mod oracle;
 mod pipe;
 mod run;
 mod scenario;
+mod streams;
 mod trace;
 mod wire;
 
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use run::{Outcome, run};
 
-/// Seeds that are run by default.
-const SEEDS: std::ops::Range<u64> = 0..500;
-
 #[test]
 fn simulation() {
+    run_seeds("simulation", 0..500, |seed, print| {
+        let outcome = run(seed, print);
+        (outcome.digest, totals(&outcome))
+    });
+}
+
+#[test]
+fn jetstream() {
+    run_seeds("jetstream", 0..100, |seed, print| {
+        let outcome = streams::run(seed, print);
+        (outcome.digest, streams::totals(&outcome))
+    });
+}
+
+/// How often what happened in a run.
+type Totals = Vec<(&'static str, u64)>;
+
+/// Runs seeds of a test: those that are asked for, or all of `default`. A run gives the hash of its
+/// story and what has happened in it.
+fn run_seeds(test: &str, default: Range<u64>, run: impl Fn(u64, bool) -> (u64, Totals) + Sync) {
     if let Ok(seed) = std::env::var("SKEIN_SEED") {
         let seed = seed.parse().expect("SKEIN_SEED is a number");
         run(seed, true);
@@ -34,12 +55,13 @@ fn simulation() {
             let number = |text: &str| text.parse().expect("SKEIN_SEEDS are numbers");
             number(from)..number(to)
         }
-        Err(_) => SEEDS,
+        Err(_) => default.clone(),
     };
-    let all = seeds == SEEDS;
+    let all = seeds == default;
     let next = AtomicU64::new(seeds.start);
-    let totals = Mutex::new(Vec::new());
+    let totals = Mutex::new(Totals::new());
     let failed = Mutex::new(Vec::new());
+    let run = std::panic::AssertUnwindSafe(run);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -49,10 +71,10 @@ fn simulation() {
                     if seed >= seeds.end {
                         return;
                     }
-                    match std::panic::catch_unwind(|| twice(seed)) {
-                        Ok(outcome) => add(&mut totals.lock().expect("no panic"), &outcome),
+                    match std::panic::catch_unwind(|| twice(seed, &*run)) {
+                        Ok(rows) => add(&mut totals.lock().expect("no panic"), rows),
                         Err(_) => {
-                            println!("replay: {}", replay(seed));
+                            println!("replay: {}", replay(test, seed));
                             failed.lock().expect("no panic").push(seed);
                         }
                     }
@@ -70,7 +92,7 @@ fn simulation() {
         failed.is_empty(),
         "{} failed: {failed:?}\n{}",
         failed.len(),
-        replay(failed[0])
+        replay(test, failed[0])
     );
     if all {
         for (name, total) in totals {
@@ -79,31 +101,38 @@ fn simulation() {
     }
 }
 
-fn replay(seed: u64) -> String {
-    format!("SKEIN_SEED={seed} cargo test --no-default-features --test simulation -- --nocapture")
+fn replay(test: &str, seed: u64) -> String {
+    format!(
+        "SKEIN_SEED={seed} cargo test --no-default-features --test simulation -- --exact {test} --nocapture"
+    )
 }
 
 /// I8: the same seed gives the same story.
-fn twice(seed: u64) -> Outcome {
-    let outcome = run(seed, false);
-    assert_eq!(
-        run(seed, false).digest,
-        outcome.digest,
-        "I8: two runs of one seed differ"
-    );
-    outcome
+fn twice(seed: u64, run: &impl Fn(u64, bool) -> (u64, Totals)) -> Totals {
+    let (digest, totals) = run(seed, false);
+    let (again, _) = run(seed, false);
+    assert_eq!(again, digest, "I8: two runs of one seed differ");
+    totals
 }
 
-type Totals = Vec<(&'static str, u64)>;
+fn add(totals: &mut Totals, rows: Totals) {
+    if totals.is_empty() {
+        *totals = rows;
+        return;
+    }
+    for (total, row) in totals.iter_mut().zip(rows) {
+        total.1 += row.1;
+    }
+}
 
-fn add(totals: &mut Totals, outcome: &Outcome) {
+fn totals(outcome: &Outcome) -> Totals {
     let Outcome {
         seen,
         counts,
         counters,
         ..
     } = outcome;
-    let rows = [
+    vec![
         ("messages published", counters.in_messages),
         ("messages read by clients", counts.deliveries),
         (
@@ -150,11 +179,5 @@ fn add(totals: &mut Totals, outcome: &Outcome) {
         ("sends under way at a close", seen.sends_under_way_at_close),
         ("closes with last words", seen.closed_with_last_words),
         ("disconnects in the middle", seen.mid_message_disconnects),
-    ];
-    if totals.is_empty() {
-        totals.extend(rows.map(|(name, _)| (name, 0)));
-    }
-    for (total, row) in totals.iter_mut().zip(rows) {
-        total.1 += row.1;
-    }
+    ]
 }

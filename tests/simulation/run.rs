@@ -96,6 +96,7 @@ impl Run {
                 pending_max: scenario.limits.max_pending_bytes + appended_max,
                 write_deadline_ms: scenario.limits.write_deadline_ms,
                 ping_interval_ms: scenario.limits.ping_interval_ms,
+                disk_percent: 100,
             },
             hosts,
             budget: 0,

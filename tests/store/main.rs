@@ -1,8 +1,11 @@
 //! The store on a simulated disk.
 
+#[path = "../simulated/disk.rs"]
 mod disk;
+mod full;
 mod oracle;
 mod random;
+mod report;
 mod shell;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

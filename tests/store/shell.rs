@@ -64,10 +64,14 @@ impl Shell {
         if let Some(completion) = done {
             self.store.handle(completion);
         }
+        self.take_log();
+        happened
+    }
+
+    fn take_log(&mut self) {
         for line in self.store.take_log() {
             self.log.push((line.severity, line.text));
         }
-        happened
     }
 
     /// Ends as it should.
@@ -92,6 +96,7 @@ impl Shell {
 
     /// What was said since the last call, louder than mere information.
     pub fn log(&mut self) -> Vec<String> {
+        self.take_log();
         let lines = std::mem::take(&mut self.log);
         let loud = lines
             .into_iter()

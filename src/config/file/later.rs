@@ -73,8 +73,6 @@ const TOP: &[Key] = &[
     key_of(&["leaf", "leafnodes"], Form::Map(LEAF_NODES)),
     key_of(&["websocket", "ws"], Form::Map(WEBSOCKET)),
     key_of(&["mqtt"], Form::Map(MQTT)),
-    key_of(&["http", "https"], Form::Listen),
-    key_of(&["http_port", "monitor_port", "https_port"], Form::Integer),
     key_of(&["trace_headers"], Form::Bool),
     key_of(&["prof_port", "prof_block_rate"], Form::Integer),
     key_of(&["proxy_protocol"], Form::Bool),
@@ -84,8 +82,6 @@ const TOP: &[Key] = &[
 
 /// Of parts that are not there, but without an effect of their own.
 const WITHOUT_EFFECT: &[Key] = &[
-    // Only of monitoring.
-    key_of(&["http_base_path"], Form::Text),
     // Only of `ocsp_peer`.
     key_of(
         &["ocsp_cache"],

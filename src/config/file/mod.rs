@@ -21,7 +21,9 @@ use std::path::Path;
 use self::reader::Reader;
 pub use self::tls::help_tls;
 use super::conf::{self, Entry, Map, Node, Place, Surroundings, Value};
-use super::{Config, ConfigFile, LogFormat, OcspMode, OcspOptions, Port, RemoteSyslog};
+use super::{
+    Config, ConfigFile, LogFormat, MonitorOptions, OcspMode, OcspOptions, Port, RemoteSyslog,
+};
 use crate::auth::definition::Secret;
 
 /// What a configuration file says.
@@ -119,6 +121,7 @@ impl Top<'_> {
         if self.server_key(key, node, reader)
             || self.limit_key(key, node, reader)
             || self.log_key(key, node, reader)
+            || self.monitor_key(key, node, reader)
             || self.security_key(key, node, reader)
             || self.jetstream_key(key, node, reader)
             || later::key(key, node, reader)
@@ -340,6 +343,38 @@ impl Top<'_> {
         true
     }
 
+    fn monitor_key(&mut self, key: &str, node: &Node, reader: &mut Reader<'_>) -> bool {
+        let monitor = &mut self.config.monitor;
+        match key {
+            "http" | "https" => {
+                let Some((host, number)) = listen_number(node, reader) else {
+                    return true;
+                };
+                // The last one that names a place says which host; one without means that of clients.
+                monitor.host = host;
+                let port = monitor_port(number, &node.place, reader);
+                match key {
+                    "http" => monitor.http = port,
+                    _ => monitor.https = port,
+                }
+            }
+            "http_port" | "monitor_port" | "https_port" => {
+                let number = reader.integer(key, node);
+                let port = number.and_then(|number| monitor_port(number, &node.place, reader));
+                match key {
+                    "https_port" => monitor.https = port,
+                    _ => monitor.http = port,
+                }
+            }
+            "http_base_path" => {
+                let path = reader.text(key, node);
+                monitor.base_path = path.unwrap_or_default().to_owned();
+            }
+            _ => return false,
+        }
+        true
+    }
+
     fn jetstream_key(&mut self, key: &str, node: &Node, reader: &mut Reader<'_>) -> bool {
         let options = &mut self.config.jetstream;
         match key {
@@ -429,10 +464,25 @@ fn port(number: i64, place: &Place, reader: &mut Reader<'_>) -> Option<Port> {
     port
 }
 
+/// The port of monitoring; 0 is none.
+fn monitor_port(number: i64, place: &Place, reader: &mut Reader<'_>) -> Option<Port> {
+    match MonitorOptions::port(number) {
+        Ok(port) => port,
+        // It says why it is none.
+        Err(()) => port(number, place, reader),
+    }
+}
+
 /// `port` or `host:port`.
 fn listen(node: &Node, reader: &mut Reader<'_>) -> Option<(Option<String>, Port)> {
+    let (host, number) = listen_number(node, reader)?;
+    Some((host, port(number, &node.place, reader)?))
+}
+
+/// The same, whatever the number means.
+fn listen_number(node: &Node, reader: &mut Reader<'_>) -> Option<(Option<String>, i64)> {
     match &node.value {
-        Value::Integer(number) => Some((None, port(*number, &node.place, reader)?)),
+        Value::Integer(number) => Some((None, *number)),
         Value::Text(text) => {
             let Some((host, number)) = split_host_port(text) else {
                 let text = format!("could not parse address string {text:?}");
@@ -444,7 +494,7 @@ fn listen(node: &Node, reader: &mut Reader<'_>) -> Option<(Option<String>, Port)
                 return None;
             };
             let host = Some(host.to_owned()).filter(|host| !host.is_empty());
-            Some((host, port(number, &node.place, reader)?))
+            Some((host, number))
         }
         other => {
             let text = format!("expected port or host:port, got {}", other.kind());

@@ -8,7 +8,7 @@ use crate::auth::definition::{
     AuthDefinition, ConnectionType, ExportKind, ImportKind, PermissionRules, ResolverDefinition,
     ResponseRules, ResponseType, Sampling,
 };
-use crate::config::{HandshakeFirst, Limits, TlsOptions, TlsVersion};
+use crate::config::{HandshakeFirst, Limits, MonitorOptions, TlsOptions, TlsVersion};
 
 const USER: &str = "UCARKS2E3KVB7YORL2DG34XLT7PUCOL2SVM7YXV6ETHLW6Z46UUJ2VZ3";
 const ACCOUNT: &str = "AC5GRL36RQV7MJ2GT6WQSCKDKJKYTK4T2LGLWJ2SEJKRDHFOQQWGGFQL";
@@ -567,20 +567,16 @@ fn every_key() {
             "mqtt { max_ack_pending: 65536 }",
             "should be in [0..65535] range",
         ),
+        ("http: 8222", "http: h", "could not parse address string"),
         (
-            "http_port: 0",
-            "http: 8222",
-            "not supported yet: http (a.conf:1:0)",
+            "https_port: 0",
+            "monitor_port: 65536",
+            "port 65536: expected",
         ),
         (
             "http_base_path: x",
-            "https: \"h:1\"",
-            "not supported yet: https",
-        ),
-        (
-            "https_port: 0",
-            "monitor_port: 1",
-            "not supported yet: monitor_port",
+            "http_base_path: 1",
+            "http_base_path: expected",
         ),
         (
             "logfile_size_limit: 0",
@@ -750,6 +746,31 @@ fn server() {
         (ocsp.mode, ocsp.urls),
         (OcspMode::Always, vec!["u".to_owned()])
     );
+}
+
+#[test]
+fn monitoring() {
+    let check = |text: &str, host: Option<&str>, http: i64, https: i64, base_path: &str| {
+        let monitor = read_text(text).unwrap().config.monitor;
+        assert_eq!(monitor.host.as_deref(), host, "{text}");
+        let numbers = [monitor.http, monitor.https].map(MonitorOptions::number);
+        assert_eq!(
+            (numbers, &*monitor.base_path),
+            ([http, https], base_path),
+            "{text}"
+        );
+    };
+    check("http: 8222", None, 8222, 0, "");
+    check(
+        "http: \"h:-1\", http_base_path: \"/a\"",
+        Some("h"),
+        -1,
+        0,
+        "/a",
+    );
+    check("https: \":1\"", None, 0, 1, "");
+    check("monitor_port: 7, https_port: 8", None, 7, 8, "");
+    check("http: \"h:1\", http: 2, https_port: 0", None, 2, 0, "");
 }
 
 #[test]

@@ -201,6 +201,20 @@ fn what_is_refused() {
     let with_user = |line: &str| format!("{line}\n{USER}");
     for (old, new, name, before, after) in [
         ("server_name: a", "server_name: b", "ServerName", "a", "b"),
+        (
+            "http_port: 8222",
+            "http_port: 8223",
+            "HTTPPort",
+            "8222",
+            "8223",
+        ),
+        (
+            "http_base_path: a",
+            "http_base_path: b",
+            "HTTPBasePath",
+            "a",
+            "b",
+        ),
         ("host: a", "host: b", "Host", "a", "b"),
         ("port: 4999", "port: 5000", "Port", "4999", "5000"),
         ("port: 4999", "", "Port", "4999", "4222"),

@@ -4,6 +4,7 @@
 //! Advisories of consumers and streams are published in their account; [`Advisory::OutOfStorage`]
 //! and [`Advisory::ApiLimitReached`] in the system account.
 
+use crate::jetstream::{Outlet, letters};
 use crate::store::{Seq, UnixNanos};
 
 use super::encode::{self, Object};
@@ -11,35 +12,32 @@ use super::responses::StreamState;
 
 /// Characters of an advisory's id.
 const ID_CHARACTERS: usize = 22;
-const ID_ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// Whose advisory it is, and when.
 #[derive(Clone, Copy, Debug)]
-pub struct Envelope<'a> {
+struct Envelope<'a> {
     /// Different for each; see [`id`].
-    pub id: &'a str,
+    id: &'a str,
     /// When it happened.
-    pub now: UnixNanos,
+    now: UnixNanos,
     /// The server's domain, or nothing.
-    pub domain: &'a str,
+    domain: &'a str,
 }
 
 /// A new id.
-pub fn id(mut random: impl FnMut() -> u64) -> String {
-    let mut left = 0;
-    let mut bits = 0;
-    (0..ID_CHARACTERS)
-        .map(|_| {
-            // A random number has some ten characters.
-            if left == 0 {
-                (bits, left) = (random(), 10);
-            }
-            let character = ID_ALPHABET[(bits % 62) as usize];
-            bits /= 62;
-            left -= 1;
-            char::from(character)
-        })
-        .collect()
+pub fn id(number: impl FnMut() -> u64) -> String {
+    letters::random(ID_CHARACTERS, number)
+}
+
+/// Publishes an advisory in the account that an outlet leads to, if somebody listens.
+pub fn publish(advisory: &Advisory<'_>, now: UnixNanos, domain: &str, outlet: &mut impl Outlet) {
+    let mut subject = Vec::new();
+    advisory.subject(&mut subject);
+    if !outlet.has_interest(&subject) {
+        return;
+    }
+    let payload = advisory.written(now, domain, || outlet.random());
+    outlet.publish_anew(&subject, b"", b"", &payload);
 }
 
 /// What was done to a stream or consumer.
@@ -315,8 +313,21 @@ impl Advisory<'_> {
         tokens(out, kind, stream, consumer);
     }
 
+    /// Its JSON, with a new id.
+    pub fn written(&self, now: UnixNanos, domain: &str, number: impl FnMut() -> u64) -> Vec<u8> {
+        let id = id(number);
+        let envelope = Envelope {
+            id: &id,
+            now,
+            domain,
+        };
+        let mut out = Vec::new();
+        self.render(&envelope, &mut out);
+        out
+    }
+
     /// Appends its JSON.
-    pub fn render(&self, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    fn render(&self, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
         let mut object = Object::begin(out);
         let kind = object.key("type");
         kind.extend_from_slice(b"\"io.nats.jetstream.");
@@ -778,20 +789,5 @@ mod tests {
             },
             r#""domain":"hub","dropped":1}"#,
         );
-    }
-
-    #[test]
-    fn ids_are_of_letters_and_digits() {
-        let mut seed = 0_u64;
-        let mut random = || {
-            seed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
-            seed
-        };
-        let (one, other) = (id(&mut random), id(&mut random));
-        assert_ne!(one, other);
-        for id in [one, other] {
-            assert_eq!(id.len(), ID_CHARACTERS);
-            assert!(id.bytes().all(|b| b.is_ascii_alphanumeric()), "{id}");
-        }
     }
 }

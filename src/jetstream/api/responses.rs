@@ -50,6 +50,7 @@ pub enum Kind {
     ConsumerUnpin,
     ConsumerReset,
     ConsumerLeaderStepdown,
+    AccountPurge,
     System,
     SystemOverloaded,
 }
@@ -83,6 +84,7 @@ impl Kind {
             Kind::ConsumerUnpin => "consumer_unpin_response",
             Kind::ConsumerReset => "consumer_reset_response",
             Kind::ConsumerLeaderStepdown => "consumer_leader_stepdown_response",
+            Kind::AccountPurge => "account_purge_response",
             Kind::System => "system_response",
             Kind::SystemOverloaded => "system_overloaded",
         }
@@ -133,6 +135,13 @@ impl Kind {
         object.boolean("success", true);
         object.end();
     }
+}
+
+/// The answer to the removal of all that an account has.
+pub fn account_purged(out: &mut Vec<u8>) {
+    let mut object = Kind::AccountPurge.begin(out);
+    object.boolean("initiated", true);
+    object.end();
 }
 
 /// Which part of a list an answer is.
@@ -310,6 +319,8 @@ pub struct SourceInfo<'a> {
     pub external: Option<&'a External>,
     /// How many messages it is ahead.
     pub lag: u64,
+    /// The last sequence that was taken from it; 0 for none.
+    pub seq: Seq,
     /// Nanoseconds since it was last heard of, or -1 if it never was.
     pub active: i64,
     /// What is wrong.
@@ -321,13 +332,17 @@ pub struct SourceInfo<'a> {
 }
 
 impl SourceInfo<'_> {
-    fn render(&self, out: &mut Vec<u8>) {
+    /// As it stands in its stream's info.
+    pub fn render(&self, out: &mut Vec<u8>) {
         let mut object = Object::begin(out);
         object.string("name", self.name);
         if let Some(external) = self.external {
             external.render(object.key("external"));
         }
         object.unsigned("lag", self.lag);
+        if self.seq > 0 {
+            object.unsigned("seq", self.seq);
+        }
         object.integer("active", self.active);
         if let Some(error) = &self.error {
             error.render(object.key("error"));
@@ -592,11 +607,27 @@ impl ConsumerInfo<'_> {
         object.end();
     }
 
+    /// The same, for monitoring that was not asked for configurations.
+    pub fn render_without_config(&self, out: &mut Vec<u8>) {
+        let mut object = Object::begin(out);
+        self.names(&mut object);
+        self.progress(&mut object);
+        object.end();
+    }
+
     fn fields(&self, object: &mut Object<'_>) {
+        self.names(object);
+        self.config.render(object.key("config"));
+        self.progress(object);
+    }
+
+    fn names(&self, object: &mut Object<'_>) {
         object.string("stream_name", self.stream);
         object.string("name", self.name);
         object.time("created", self.created);
-        self.config.render(object.key("config"));
+    }
+
+    fn progress(&self, object: &mut Object<'_>) {
         self.delivered.render(object.key("delivered"));
         self.ack_floor.render(object.key("ack_floor"));
         object.unsigned("num_ack_pending", self.num_ack_pending);

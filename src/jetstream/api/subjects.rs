@@ -114,7 +114,9 @@ pub enum Call<'s> {
     ServerRemove,
     /// `SERVER.EVACUATE`.
     ServerEvacuate,
-    /// `ACCOUNT.…`.
+    /// `ACCOUNT.PURGE.<account>`.
+    AccountPurge(&'s str),
+    /// `ACCOUNT.…`, of which only clusters know the rest.
     Account,
     /// Something that nobody answers.
     Unknown,
@@ -219,7 +221,10 @@ impl<'s> Call<'s> {
             (b"META", Some(b"RESCUE")) => Some(Call::MetaRescue),
             (b"SERVER", Some(b"REMOVE")) => Some(Call::ServerRemove),
             (b"SERVER", Some(b"EVACUATE")) => Some(Call::ServerEvacuate),
-            (b"ACCOUNT", Some(_)) => Some(Call::Account),
+            (b"ACCOUNT", Some(rest)) => Some(match token(rest) {
+                (b"PURGE", Some(name)) => Call::AccountPurge(text(last(name)?)?),
+                _ => Call::Account,
+            }),
             _ => None,
         }
     }
@@ -396,7 +401,9 @@ mod tests {
         check("META.RESCUE", Call::MetaRescue);
         check("SERVER.REMOVE", Call::ServerRemove);
         check("SERVER.EVACUATE", Call::ServerEvacuate);
-        check("ACCOUNT.PURGE.A", Call::Account);
+        check("ACCOUNT.PURGE.A", Call::AccountPurge("A"));
+        check("ACCOUNT.PURGE.A.B", Call::Unknown);
+        check("ACCOUNT.STREAM.MOVE.A.B", Call::Account);
         let direct = |last_by_subject| Call::DirectGet {
             stream: "S",
             last_by_subject,

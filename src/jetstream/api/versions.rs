@@ -16,6 +16,10 @@ pub const API_LEVEL: i64 = 5;
 /// The header of a request that needs a level.
 pub const REQUIRED_LEVEL_HEADER: &str = "Nats-Required-Api-Level";
 
+/// The header by which a mirror or a source says which stream of a name it means, and is told which
+/// one it has.
+pub const IDENTITY_HEADER: &str = "Nats-Stream-Identity";
+
 const REQUIRED: &str = "_nats.req.level";
 const VERSION: &str = "_nats.ver";
 const LEVEL: &str = "_nats.level";

@@ -21,15 +21,29 @@ pub struct Feeds {
     feeds: Vec<Feed>,
     is_mirror: bool,
     /// By the name of a source: what was taken from it last.
-    taken: BTreeMap<String, Seq>,
+    taken: BTreeMap<String, Taken>,
     is_dirty: bool,
 }
 
-/// Number and content of the fact of what was taken from sources last.
-pub fn fact(taken: &BTreeMap<String, Seq>) -> (u32, Vec<u8>) {
+/// What was taken from a source last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Its sequence there.
+    pub seq: Seq,
+    /// Of which stream of that name; empty where it is not known.
+    pub identity: String,
+}
+
+/// Number and content of the fact of what was taken from sources last. The name of a source has three
+/// words.
+pub fn fact(taken: &BTreeMap<String, Taken>) -> (u32, Vec<u8>) {
     let mut fact = Vec::new();
-    for (name, seq) in taken {
-        fact.extend_from_slice(format!("{seq} {name}\n").as_bytes());
+    for (name, Taken { seq, identity }) in taken {
+        let text = match identity.is_empty() {
+            true => format!("{seq} {name}\n"),
+            false => format!("{seq} {name} {identity}\n"),
+        };
+        fact.extend_from_slice(text.as_bytes());
     }
     (NOTE, fact)
 }
@@ -67,7 +81,10 @@ impl Feeds {
 
     /// Those that are there, for stream infos: the mirror, and the sources.
     pub fn infos(&self, now: Now) -> (Option<SourceInfo<'_>>, Vec<SourceInfo<'_>>) {
-        let mut infos = self.feeds.iter().map(|feed| feed.info(now));
+        let mut infos = self.feeds.iter().map(|feed| {
+            let taken = self.taken.get(feed.index_name());
+            feed.info(now, taken.map_or(0, |taken| taken.seq))
+        });
         match self.is_mirror {
             true => (infos.next(), Vec::new()),
             false => (None, infos.collect()),
@@ -114,16 +131,23 @@ impl Asset {
             feeds,
             is_mirror,
             taken,
-            ..
+            is_dirty,
         } = &mut self.feeds;
         for feed in feeds {
-            let after = match *is_mirror {
-                true => state.last_seq,
-                false => taken.get(feed.index_name()).copied().unwrap_or(0),
-            };
-            let start = Start {
-                after,
-                not_before: None,
+            if feed.take_recreated() && taken.remove(feed.index_name()).is_some() {
+                *is_dirty = true;
+            }
+            let start = match taken.get(feed.index_name()) {
+                _ if *is_mirror => Start {
+                    after: state.last_seq,
+                    ..Start::default()
+                },
+                Some(taken) => Start {
+                    after: taken.seq,
+                    identity: &taken.identity,
+                    ..Start::default()
+                },
+                None => Start::default(),
             };
             feed.tick(around.now, start, around.outlet);
         }
@@ -162,7 +186,8 @@ impl Asset {
                 | Outcome::Staged
                 | Outcome::Waits => {
                     if !self.feeds.is_mirror {
-                        self.feeds.taken.insert(name, seq);
+                        let identity = self.feeds.feeds[place].identity().to_owned();
+                        self.feeds.taken.insert(name, Taken { seq, identity });
                         self.feeds.is_dirty = true;
                     }
                 }
@@ -220,10 +245,18 @@ impl Asset {
         }
         let text = facts.last().map(|fact| String::from_utf8_lossy(fact));
         for line in text.as_deref().unwrap_or_default().lines() {
-            if let Some((seq, name)) = line.split_once(' ')
-                && let Ok(seq) = seq.parse()
-            {
-                self.feeds.taken.insert(name.to_owned(), seq);
+            let Some((seq, rest)) = line.split_once(' ') else {
+                continue;
+            };
+            let mut spaces = rest.match_indices(' ').map(|(at, _)| at);
+            let (name, identity) = match spaces.nth(2) {
+                Some(at) => (&rest[..at], &rest[at + 1..]),
+                None => (rest, ""),
+            };
+            if let Ok(seq) = seq.parse() {
+                let identity = identity.to_owned();
+                let taken = Taken { seq, identity };
+                self.feeds.taken.insert(name.to_owned(), taken);
             }
         }
         true

@@ -11,6 +11,7 @@ mod retention;
 mod wake;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 
 use hashbrown::HashMap;
 
@@ -19,6 +20,7 @@ use crate::jetstream::adopted;
 use crate::jetstream::api::errors::{ApiError, Code};
 use crate::jetstream::api::requests::{MsgDeleteRequest, PurgeRequest};
 use crate::jetstream::api::subjects::FlowControlSubject;
+use crate::jetstream::api::time;
 use crate::jetstream::config::{ConsumerConfig, Retention, Storage, StreamConfig};
 use crate::jetstream::consumer::{AckSubject, Around, Consumer, Desk, End, Fate, Home, Progress};
 use crate::jetstream::snapshot::ConsumerSnapshot;
@@ -72,6 +74,8 @@ pub struct Asset {
     /// By place; a consumer's facts are numbered by it, so it is kept over restarts.
     seats: Vec<Option<Box<Seat>>>,
     names: BTreeMap<Box<str>, u32>,
+    /// How many of them are consumers of mirrors and sources.
+    hidden: usize,
     wake: Wake,
     /// To deliver, in turn.
     ready: VecDeque<u32>,
@@ -109,7 +113,7 @@ impl Asset {
     ) -> Result<Self, ApiError> {
         let home = home(&config, &settings, account);
         let feeds = Feeds::new(&config);
-        let stream = Stream::create(config, settings, messages, now)?;
+        let stream = Stream::create(config, settings, messages)?;
         Ok(Self::of(stream, home, feeds, now.unix))
     }
 
@@ -143,6 +147,7 @@ impl Asset {
             created,
             seats: Vec::new(),
             names: BTreeMap::new(),
+            hidden: 0,
             wake: Wake::default(),
             ready: VecDeque::new(),
             reading: Vec::new(),
@@ -172,7 +177,9 @@ impl Asset {
 
     /// What tells it from another stream of its name: the hash of when it was made.
     pub fn identity(&self) -> String {
-        crate::jetstream::sourcing::hash(&self.created.to_string())
+        let mut created = Vec::new();
+        time::write(&mut created, self.created);
+        crate::jetstream::sourcing::hash(&String::from_utf8_lossy(&created))
     }
 
     /// Removes messages as `STREAM.PURGE` asks; how many.
@@ -224,6 +231,18 @@ impl Asset {
         seats
             .filter(|seat| !seat.is_hidden)
             .map(|seat| &seat.consumer)
+    }
+
+    /// How many that are.
+    pub fn consumer_count(&self) -> usize {
+        self.names.len() - self.hidden
+    }
+
+    /// Names of all consumers after one, in order, and whether each is of a mirror or source.
+    pub fn consumer_names_after(&self, after: &str) -> impl Iterator<Item = (&str, bool)> {
+        let range = (Bound::Excluded(after), Bound::Unbounded);
+        let names = self.names.range::<str, _>(range);
+        names.filter_map(|(name, &place)| self.seat(place).map(|seat| (&**name, seat.is_hidden)))
     }
 
     /// How far consumers have come, for a snapshot.
@@ -411,13 +430,10 @@ impl Asset {
     pub fn interest_changed<M: Messages, O: Outlet>(
         &mut self,
         subject: &[u8],
-        is_heard: bool,
         around: &mut Surroundings<'_, M, O>,
     ) {
         for place in self.pushers.get(subject).cloned().unwrap_or_default() {
-            self.with(place, around, |consumer, around| {
-                consumer.interest_changed(is_heard, around.now);
-            });
+            self.with(place, around, Consumer::interest_changed);
             self.rearm(place);
         }
     }
@@ -579,6 +595,7 @@ impl Asset {
             return Err(Code::ConsumerStoreFailed.with(&["the storage cannot take it"]));
         }
         self.names.insert(name.into(), place);
+        self.hidden += usize::from(is_hidden);
         self.enter(place, around);
         Ok(())
     }
@@ -663,6 +680,8 @@ impl Asset {
         let Some(place) = self.names.remove(name) else {
             return false;
         };
+        let is_hidden = self.seat(place).is_some_and(|seat| seat.is_hidden);
+        self.hidden -= usize::from(is_hidden);
         self.with(place, around, |consumer, around| {
             consumer.end(End::Deleted, around);
         });
@@ -684,6 +703,9 @@ impl Asset {
         let places: Vec<u32> = self.names.values().copied().collect();
         for place in places {
             self.with(place, around, |consumer, around| consumer.end(end, around));
+        }
+        if end == End::Deleted {
+            self.stream.end_reads(around.outlet);
         }
     }
 

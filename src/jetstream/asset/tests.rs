@@ -3,14 +3,14 @@
 use crate::base::prng::Prng;
 use crate::jetstream::api::requests::{MsgDeleteRequest, PurgeRequest};
 use crate::jetstream::config::{
-    AckPolicy, ConsumerConfig, DeliverPolicy, Retention, Storage, StreamConfig,
+    AckPolicy, ConsumerConfig, DeliverPolicy, Retention, Storage, StreamConfig, StreamSource,
 };
 use crate::jetstream::consumer::{AckSubject, Desk, Info};
 use crate::jetstream::sourcing::Feeder;
 use crate::jetstream::stream::{Arrival, Origin, Outcome, Room, Settings};
 use crate::jetstream::{Now, Outgoing, Outlet, Reached};
 use crate::store::naive::Naive;
-use crate::store::{Messages, Selection, Seq};
+use crate::store::{Fetched, Messages, Selection, Seq};
 
 use super::{Asset, Surroundings};
 
@@ -28,6 +28,8 @@ struct Recorder {
     left: Vec<Left>,
     random: u64,
     is_full: bool,
+    /// What feeds have asked: reply subject, headers, body.
+    asked: Vec<(Vec<u8>, String, String)>,
 }
 
 impl Outlet for Recorder {
@@ -52,6 +54,10 @@ impl Outlet for Recorder {
         false
     }
 
+    fn is_subscribed(&mut self, _: &[u8], _: &[u8]) -> bool {
+        true
+    }
+
     fn watch_interest(&mut self, _: &[u8]) -> bool {
         true
     }
@@ -65,7 +71,11 @@ impl Outlet for Recorder {
 }
 
 impl Feeder for Recorder {
-    fn publish(&mut self, _: &Outgoing<'_>) {}
+    fn publish(&mut self, message: &Outgoing<'_>) {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (headers, body) = (text(message.headers), text(message.payload));
+        self.asked.push((message.reply.to_vec(), headers, body));
+    }
 
     fn listen(&mut self, _: &[u8]) -> u32 {
         0
@@ -562,4 +572,58 @@ fn what_is_needed_stays_and_nothing_else() {
             }
         }
     }
+}
+
+#[test]
+fn a_source_that_was_made_anew_is_followed_from_its_beginning() {
+    let mut scene = Scene::new(|config| {
+        let name = "O".to_owned();
+        config.subjects.clear();
+        config.sources.push(StreamSource {
+            name,
+            ..StreamSource::default()
+        });
+    });
+    let fed = |scene: &mut Scene, to: &[u8], reply: &str, headers: &str, payload: &str| {
+        let message = Outgoing {
+            to,
+            subject: b"o",
+            reply: reply.as_bytes(),
+            headers: headers.as_bytes(),
+            payload: payload.as_bytes(),
+        };
+        scene.with(|asset, around| asset.fed(&message, around));
+    };
+    scene.with(|asset, around| asset.tick_feeds(around));
+    let (reply, headers, body) = scene.outlet.asked.pop().expect("it asks");
+    assert_eq!(headers, "NATS/1.0\r\nNats-Stream-Identity: \r\n\r\n");
+    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let deliver = body["config"]["deliver_subject"].as_str().unwrap();
+    let one = "NATS/1.0\r\nNats-Stream-Identity: one\r\n\r\n";
+    fed(&mut scene, &reply, "", one, r#"{"name":"C"}"#);
+    let ack = "$JS.ACK.O.C.1.5.1.0.0";
+    fed(&mut scene, deliver.as_bytes(), ack, "", "x");
+    let Fetched::Here(stored) = scene.messages.get(1) else {
+        panic!("it is stored");
+    };
+    let stored = String::from_utf8_lossy(stored.headers);
+    assert!(
+        stored.contains("Nats-Stream-Source: O 5 > > o one"),
+        "{stored}"
+    );
+    // Nothing more is heard.
+    for ms in [20_000, 40_000] {
+        scene.now_ms = ms;
+        scene.with(|asset, around| asset.tick_feeds(around));
+    }
+    let (reply, headers, body) = scene.outlet.asked.pop().expect("it asks again");
+    assert!(
+        headers == one && body.contains("\"opt_start_seq\":6"),
+        "{body}"
+    );
+    let mismatch = r#"{"error":{"code":400,"err_code":10225,"description":"two"}}"#;
+    fed(&mut scene, &reply, "", "", mismatch);
+    let (_, headers, body) = scene.outlet.asked.pop().expect("it begins anew");
+    assert_eq!(headers, "NATS/1.0\r\nNats-Stream-Identity: \r\n\r\n");
+    assert!(!body.contains("opt_start_seq"), "{body}");
 }

@@ -12,7 +12,6 @@ mod ack;
 mod deliver;
 mod event;
 pub(super) mod facts;
-mod id;
 mod pending;
 mod pull;
 mod push;
@@ -383,8 +382,10 @@ impl Consumer {
             self.inactive_at_ms = self.after_inactive(around.now);
             return;
         }
-        let subject = self.config.deliver_subject.as_bytes();
-        self.is_bound = around.outlet.watch_interest(subject);
+        around
+            .outlet
+            .watch_interest(self.config.deliver_subject.as_bytes());
+        self.is_bound = self.is_subscribed(around);
         if !self.is_bound {
             self.inactive_at_ms = self.after_inactive(around.now);
         }
@@ -427,7 +428,8 @@ impl Consumer {
                 .outlet
                 .unwatch_interest(old.deliver_subject.as_bytes());
             let subject = self.config.deliver_subject.as_bytes();
-            let is_bound = around.outlet.watch_interest(subject);
+            around.outlet.watch_interest(subject);
+            let is_bound = self.is_subscribed(around);
             self.set_bound(is_bound, around.now);
             // What was sent there may not have arrived.
             self.deliver_all_again(around);

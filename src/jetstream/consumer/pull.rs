@@ -3,9 +3,9 @@
 use super::pending::NEVER;
 use super::status::Left;
 use super::waiting::{Asked, Group, Request};
-use super::{Around, Consumer, Event, Home, Pin, Status, id, millis};
+use super::{Around, Consumer, Event, Home, Pin, Status, millis};
 use crate::base::deadlines::Millis;
-use crate::jetstream::api::time;
+use crate::jetstream::api::{advisories, time};
 use crate::jetstream::config::PriorityPolicy;
 use crate::jetstream::{Now, Outlet};
 use crate::proto::headers;
@@ -333,7 +333,7 @@ impl Consumer {
             (None, None) => Pinned::Here,
             (None, Some(group)) => {
                 let pin = Pin {
-                    id: id::new(|| way.outlet.random()),
+                    id: advisories::id(|| way.outlet.random()),
                     group: group.name.clone(),
                     since: way.now.unix,
                     expires_ms,

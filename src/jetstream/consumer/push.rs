@@ -5,9 +5,9 @@
 
 use super::ack::number;
 use super::pending::NEVER;
-use super::{Around, Consumer, Status, id, millis, prefix};
+use super::{Around, Consumer, Status, millis, prefix};
 use crate::jetstream::config::AckPolicy;
-use crate::jetstream::{Now, Outlet};
+use crate::jetstream::{Now, Outlet, letters};
 use crate::proto::headers;
 use crate::store::Messages;
 
@@ -74,10 +74,19 @@ impl Flow {
 
 impl Consumer {
     /// Interest in the deliver subject has come or gone.
-    pub fn interest_changed(&mut self, is_there: bool, now: Now) {
+    pub fn interest_changed<M, O: Outlet>(&mut self, around: &mut Around<'_, M, O>) {
         if self.is_push() {
-            self.set_bound(is_there, now);
+            let is_bound = self.is_subscribed(around);
+            self.set_bound(is_bound, around.now);
         }
+    }
+
+    /// Whether somebody is there to deliver to: who has subscribed to more than the deliver subject
+    /// only looks on, and so does who is not in the group that was named.
+    pub(super) fn is_subscribed<M, O: Outlet>(&self, around: &mut Around<'_, M, O>) -> bool {
+        let subject = self.config.deliver_subject.as_bytes();
+        let group = self.config.deliver_group.as_bytes();
+        around.outlet.is_subscribed(subject, group)
     }
 
     pub(super) fn set_bound(&mut self, is_bound: bool, now: Now) {
@@ -129,8 +138,7 @@ impl Consumer {
     }
 
     fn ask_flow<M, O: Outlet>(&mut self, around: &mut Around<'_, M, O>) {
-        let mut last = String::new();
-        id::push_random(4, || around.outlet.random(), &mut last);
+        let last = letters::random(4, || around.outlet.random());
         let mut asked = prefix(PREFIX, &self.name, around.home).into_vec();
         asked.extend_from_slice(last.as_bytes());
         let subject = self.config.deliver_subject.as_bytes();

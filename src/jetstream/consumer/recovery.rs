@@ -149,7 +149,9 @@ impl Consumer {
         }
         self.floor.stream = self.floor.stream.min(self.delivered.stream);
         match self.pending.first() {
-            None if self.floor.stream < self.delivered.stream => self.floor = self.delivered,
+            None if self.floor.stream < self.delivered.stream && !self.gives_up() => {
+                self.floor = self.delivered;
+            }
             None => {}
             Some(entry) if !gone.is_empty() => {
                 let before = Position {

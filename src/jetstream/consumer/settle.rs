@@ -142,8 +142,8 @@ impl Consumer {
             self.is_ready = true;
         }
         match self.pending.settle(seq) {
-            Some((_, was_first)) => self.move_floor(was_first),
-            None if self.take_given_up(seq) => self.changed().add_returned(seq),
+            Some((_, was_first)) => self.move_floor(seq, was_first),
+            None if self.take_given_up(seq) => self.returned(seq),
             None => return,
         }
         self.changed().add_settled(seq);
@@ -152,9 +152,10 @@ impl Consumer {
         }
     }
 
-    /// After one was settled: behind the first that is still pending, or at what was delivered.
+    /// After one was settled: behind the first that is still pending, or at what was delivered. What was
+    /// given up holds it as if it were pending, as long as anything is: as in nats-server.
     #[inline]
-    fn move_floor(&mut self, was_first: bool) {
+    fn move_floor(&mut self, settled: Seq, was_first: bool) {
         match self.pending.first() {
             None => {
                 self.floor = self.delivered;
@@ -162,6 +163,7 @@ impl Consumer {
                     self.pending.shrink();
                 }
             }
+            Some(_) if was_first && self.has_given_up_below(settled) => {}
             Some(first) if was_first => {
                 self.floor = Position {
                     consumer: first.consumer_seq.saturating_sub(1),
@@ -169,6 +171,23 @@ impl Consumer {
                 };
             }
             Some(_) => {}
+        }
+    }
+
+    #[inline]
+    fn has_given_up_below(&self, seq: Seq) -> bool {
+        let Some(rare) = &self.rare else {
+            return false;
+        };
+        let above = rare.given_up.range(self.floor.stream.saturating_add(1)..);
+        above.take(1).any(|(&first, _)| first < seq)
+    }
+
+    /// A message that was given up is not any more. Without another, nothing holds the floor.
+    fn returned(&mut self, seq: Seq) {
+        self.changed().add_returned(seq);
+        if self.pending.is_empty() && !self.gives_up() {
+            self.floor = self.delivered;
         }
     }
 
@@ -334,8 +353,9 @@ impl Consumer {
             deliveries: u64::from(deliveries),
         };
         around.tell(&self.name, &event);
-        if let Some((_, was_first)) = self.pending.settle(entry.seq) {
-            self.move_floor(was_first);
+        self.pending.settle(entry.seq);
+        if self.pending.is_empty() && self.waiting.is_empty() {
+            self.pending.shrink();
         }
         self.rare().given_up.insert(entry.seq, deliveries);
         let changes = self.changed();
@@ -369,7 +389,7 @@ impl Consumer {
                 last.live = last.live.saturating_sub(1);
             }
             if rare.given_up.remove(&seq).is_some() {
-                self.changed().add_returned(seq);
+                self.returned(seq);
             }
         }
         if let Some(&entry) = self.pending.get(seq) {
@@ -383,7 +403,7 @@ impl Consumer {
             self.is_ready = true;
         }
         if let Some((_, was_first)) = self.pending.settle(entry.seq) {
-            self.move_floor(was_first);
+            self.move_floor(entry.seq, was_first);
         }
         self.changed().add_settled(entry.seq);
         let event = Event::Terminated {

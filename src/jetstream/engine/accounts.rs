@@ -2,6 +2,7 @@
 //! the subscriptions by which they reach the API.
 
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 
 use super::host::{Host, Sink};
 use super::{Engine, Options};
@@ -26,6 +27,8 @@ pub struct AccountFacts {
     pub name: String,
     /// What it may have; `None` where it may not use JetStream.
     pub limits: Option<Limits>,
+    /// It is the system account.
+    pub is_system: bool,
 }
 
 #[derive(Debug)]
@@ -87,6 +90,26 @@ impl Accounts {
         self.accounts.get(&id)?.facts.limits.as_ref()
     }
 
+    /// The system account.
+    pub fn system(&self) -> Option<AccountId> {
+        let mut all = self.accounts.values();
+        all.find(|account| account.facts.is_system)
+            .map(|account| account.facts.id)
+    }
+
+    /// Whether it is the system account.
+    pub fn is_system(&self, id: AccountId) -> bool {
+        let account = self.accounts.get(&id);
+        account.is_some_and(|account| account.facts.is_system)
+    }
+
+    /// What an account uses on this shard.
+    pub fn own_usage(&self, id: AccountId) -> Usage {
+        self.accounts
+            .get(&id)
+            .map_or_else(Usage::default, |account| account.own)
+    }
+
     /// Another shard's part of what an account uses.
     pub fn heard(&mut self, from: ShardId, id: AccountId, usage: Usage) {
         let Some(account) = self.accounts.get_mut(&id) else {
@@ -140,6 +163,13 @@ impl Accounts {
         sum
     }
 
+    /// Calls for each account with what it uses on this shard.
+    pub fn each(&self, mut each: impl FnMut(&AccountFacts, Usage)) {
+        for account in self.accounts.values() {
+            each(&account.facts, account.own);
+        }
+    }
+
     /// What may still be stored.
     pub fn room(&self, id: AccountId, is_file: bool, options: &Options) -> Room {
         let Some(account) = self.accounts.get(&id) else {
@@ -168,8 +198,8 @@ impl Accounts {
         Room {
             account_bytes,
             server_bytes: match is_file {
-                true => options.max_storage.saturating_sub(self.used(is_file)),
-                false => options.max_memory.saturating_sub(self.used(is_file)),
+                true => left(options.max_storage, self.used(is_file)),
+                false => left(options.max_memory, self.used(is_file)),
             },
             ..Room::UNLIMITED
         }
@@ -203,7 +233,8 @@ impl Engine {
 
     /// Tells other shards what this one's accounts use, if that has changed.
     pub(super) fn tell_usage<H: Host>(&mut self, host: &mut H) {
-        if self.options.shards < 2 {
+        let others: SmallVec<[ShardId; 8]> = self.others(host).collect();
+        if others.is_empty() {
             return;
         }
         for account in self.accounts.accounts.values_mut() {
@@ -211,14 +242,12 @@ impl Engine {
                 continue;
             }
             account.told = account.own;
-            for shard in 0..self.options.shards as u8 {
-                if ShardId(shard) != host.own() {
-                    let order = Order::Usage {
-                        account: account.facts.id,
-                        usage: account.own,
-                    };
-                    host.order(ShardId(shard), order);
-                }
+            for &shard in &others {
+                let order = Order::Usage {
+                    account: account.facts.id,
+                    usage: account.own,
+                };
+                host.order(shard, order);
             }
         }
     }
@@ -260,6 +289,12 @@ impl Engine {
         }
         .shown(to);
     }
+}
+
+/// How far what is used is below what may be; below 0 where it is above.
+fn left(most: u64, used: u64) -> i64 {
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    most.saturating_sub_unsigned(used)
 }
 
 fn empty(limits: AccountLimits) -> responses::Usage {

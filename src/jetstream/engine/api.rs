@@ -1,41 +1,22 @@
 //! What is published to JetStream itself: requests, acknowledgements, answers to flow control. Each is
 //! handled where its stream lives; what concerns all streams, on shard 0.
 
-use hashbrown::HashMap;
-
 use super::host::{Arrival, Host};
+use super::tells::API_ADVISORY;
 use super::{Engine, owned};
 use crate::base::ids::{AccountId, ShardId};
 use crate::jetstream::api::errors::{ApiError, Code};
 use crate::jetstream::api::requests::{self, StreamsRequest};
-use crate::jetstream::api::responses::{self, Kind, LIST_MAX, NAMES_MAX, Page};
+use crate::jetstream::api::responses::{self, Kind, NAMES_MAX, Page};
 use crate::jetstream::api::subjects::{Call, ConsumerCall, Special};
 use crate::jetstream::api::versions;
 use crate::jetstream::consumer::AckSubject;
-use crate::jetstream::{Now, Order, Outgoing, Request};
+use crate::jetstream::{Now, Order, Outgoing};
 use crate::proto::headers;
 use crate::subject;
 
 /// The shard that decides which streams there are.
 pub(super) const DECIDES: ShardId = ShardId(0);
-
-/// What waits for other shards' answers.
-#[derive(Debug, Default)]
-pub struct Questions {
-    next: u64,
-    open: HashMap<u64, Question>,
-}
-
-/// A list of streams that is being put together.
-#[derive(Debug)]
-struct Question {
-    request: Box<Request>,
-    page: Page,
-    /// In order, with what has come.
-    streams: Vec<(Box<str>, Option<Vec<u8>>)>,
-    /// Shards that have not answered.
-    awaited: usize,
-}
 
 /// Where a stream is.
 enum Found {
@@ -153,9 +134,22 @@ impl Engine {
         is_forwarded: bool,
         host: &mut H,
     ) {
+        if self.accounts.is_system(arrival.account) && *call != Call::AccountInfo {
+            self.called_by_system(now, call, arrival, host);
+            return;
+        }
         let Some(kind) = kind(call) else {
             self.called_otherwise(now, call, arrival, is_forwarded, host);
             return;
+        };
+        if self.is_behind(call) {
+            self.tell_dropped(now, host);
+            return;
+        }
+        let client = self.client_to_tell(call, arrival, host);
+        let arrival = &Arrival {
+            client: &client,
+            ..*arrival
         };
         if self.accounts.limits(arrival.account).is_none() {
             self.refuse(arrival, kind, &Code::NotEnabledForAccount.into(), host);
@@ -174,6 +168,8 @@ impl Engine {
             match self.find(arrival, stream, is_forwarded, host) {
                 Found::Here(place) => self.called_of_stream(now, place, call, arrival, host),
                 Found::Elsewhere => {}
+                // nats-server has a subscription for each consumer's resets: nobody answers.
+                Found::Nowhere if kind == Kind::ConsumerReset => {}
                 Found::Nowhere => {
                     let error = Code::StreamNotFound.into();
                     self.refuse(arrival, kind, &error, host);
@@ -187,12 +183,7 @@ impl Engine {
         }
         let done = match *call {
             Call::AccountInfo => {
-                let mut answer = std::mem::take(&mut self.answer);
-                answer.clear();
-                self.accounts.count_request(arrival.account, false);
-                self.account_info(arrival.account, &mut answer);
-                self.send(arrival.account, arrival.reply, &answer, host);
-                self.answer = answer;
+                self.ask_for_usage(arrival, host);
                 Ok(())
             }
             Call::StreamCreate(name) => self.create_stream(now, name, arrival, host),
@@ -204,6 +195,79 @@ impl Engine {
         };
         if let Err(error) = done {
             self.refuse(arrival, kind, &error, host);
+        }
+    }
+
+    /// Whether so many requests wait for the disk or for other shards already that this one is
+    /// dropped. Who only asks is counted apart, so that questions do not keep others from changing
+    /// something.
+    fn is_behind(&self, call: &Call<'_>) -> bool {
+        match call {
+            Call::AccountInfo
+            | Call::StreamNames
+            | Call::StreamList
+            | Call::StreamInfo(_)
+            | Call::ConsumerNames(_)
+            | Call::ConsumerList(_)
+            | Call::Consumer {
+                call: ConsumerCall::Info,
+                ..
+            } => self.questions.len() >= self.options.info_queue,
+            _ => {
+                let answers = self.shelves.iter().map(|shelf| shelf.held.answers());
+                answers.sum::<usize>() >= self.options.request_queue
+            }
+        }
+    }
+
+    /// What is shown of a client in advisories, while it is on this shard: the shard that answers may
+    /// be another. Nothing where nobody would see it.
+    fn client_to_tell<H: Host>(
+        &self,
+        call: &Call<'_>,
+        arrival: &Arrival<'_>,
+        host: &mut H,
+    ) -> Vec<u8> {
+        // A snapshot is told of when it has ended, too.
+        let is_told = matches!(call, Call::StreamSnapshot(_) | Call::StreamRestore(_))
+            || host.has_interest(arrival.account, API_ADVISORY);
+        if !is_told || !arrival.client.is_empty() {
+            return arrival.client.to_vec();
+        }
+        host.client(arrival.publisher).unwrap_or_default()
+    }
+
+    /// The system account has no streams, and says what is done to other accounts' and to servers. Of
+    /// that, one server knows only how to remove what an account has.
+    fn called_by_system<H: Host>(
+        &mut self,
+        now: Now,
+        call: &Call<'_>,
+        arrival: &Arrival<'_>,
+        host: &mut H,
+    ) {
+        match *call {
+            Call::AccountPurge(_) if host.own() != DECIDES => {
+                host.order(DECIDES, Order::Request(owned(arrival)));
+            }
+            Call::AccountPurge(name) if name.contains(['/', '\\']) => {
+                let error =
+                    Code::StreamGeneral.with(&["account name can not contain path separators"]);
+                self.refuse(arrival, Kind::AccountPurge, &error, host);
+            }
+            Call::AccountPurge(name) => {
+                let account = self.accounts.find(name);
+                self.ask_for_purge(now, account, arrival, host);
+            }
+            Call::MetaLeaderStepdown
+            | Call::MetaRescue
+            | Call::ServerRemove
+            | Call::ServerEvacuate
+            | Call::Account => {}
+            _ => {
+                let error = Code::NotEnabledForAccount.into();
+                self.refuse(arrival, Kind::System, &error, host);
+            }
         }
     }
 
@@ -289,7 +353,8 @@ impl Engine {
         Ok(())
     }
 
-    fn matching(&self, account: AccountId, subject: &str) -> Vec<Box<str>> {
+    /// Names of an account's streams that have a subject, or of all.
+    pub(super) fn matching(&self, account: AccountId, subject: &str) -> Vec<Box<str>> {
         let overlaps = |subjects: &[String]| {
             let mut subjects = subjects.iter();
             subjects.any(|own| subject::collide(own.as_bytes(), subject.as_bytes()))
@@ -299,87 +364,6 @@ impl Engine {
             .filter(|(_, located)| subject.is_empty() || overlaps(&located.config.subjects))
             .map(|(name, _)| name.into())
             .collect()
-    }
-
-    fn list<H: Host>(
-        &mut self,
-        now: Now,
-        arrival: &Arrival<'_>,
-        host: &mut H,
-    ) -> Result<(), ApiError> {
-        let request: StreamsRequest = self.read(arrival.payload)?;
-        let names = self.matching(arrival.account, &request.subject);
-        let (page, range) = Page::of(names.len(), request.offset, LIST_MAX);
-        let mut by_home: Vec<(ShardId, Vec<Box<str>>)> = Vec::new();
-        for name in &names[range.clone()] {
-            let Some(located) = self.directory.get(arrival.account, name) else {
-                continue;
-            };
-            match by_home.iter_mut().find(|(home, _)| *home == located.home) {
-                Some((_, names)) => names.push(name.clone()),
-                None => by_home.push((located.home, vec![name.clone()])),
-            }
-        }
-        let number = self.questions.next;
-        self.questions.next += 1;
-        let question = Question {
-            request: owned(arrival),
-            page,
-            streams: names[range]
-                .iter()
-                .map(|name| (name.clone(), None))
-                .collect(),
-            awaited: by_home.len(),
-        };
-        self.questions.open.insert(number, question);
-        if by_home.is_empty() {
-            self.described_all(number, host);
-        }
-        for (home, names) in by_home {
-            let order = Order::Describe {
-                question: number,
-                account: arrival.account,
-                names,
-            };
-            self.order(home, order, now, host);
-        }
-        Ok(())
-    }
-
-    /// A shard has described its streams.
-    pub(super) fn described<H: Host>(
-        &mut self,
-        number: u64,
-        streams: Vec<(Box<str>, Vec<u8>)>,
-        _now: Now,
-        host: &mut H,
-    ) {
-        let Some(question) = self.questions.open.get_mut(&number) else {
-            return;
-        };
-        for (name, json) in streams {
-            let place = question.streams.binary_search_by(|(own, _)| own.cmp(&name));
-            if let Ok(place) = place {
-                question.streams[place].1 = Some(json);
-            }
-        }
-        question.awaited -= 1;
-        if question.awaited == 0 {
-            self.described_all(number, host);
-        }
-    }
-
-    fn described_all<H: Host>(&mut self, number: u64, host: &mut H) {
-        let Some(question) = self.questions.open.remove(&number) else {
-            return;
-        };
-        let streams = question.streams.into_iter();
-        // One that was deleted meanwhile is not there.
-        let infos: Vec<Vec<u8>> = streams.filter_map(|(_, json)| json).collect();
-        let arrival = super::borrowed(&question.request);
-        self.respond(&arrival, host, |to| {
-            responses::stream_list(to, question.page, &infos);
-        });
     }
 
     /// Reads a request; nothing is one that asks for nothing in particular.
@@ -416,6 +400,19 @@ impl Engine {
         host: &mut H,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
+        self.respond_durable_with(arrival, &[], (shelf, interest), host, write);
+    }
+
+    /// The same with a header block; `waits_for` is the shelf and the change of interest.
+    pub(super) fn respond_durable_with<H: Host>(
+        &mut self,
+        arrival: &Arrival<'_>,
+        headers: &[u8],
+        waits_for: (usize, u64),
+        host: &mut H,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let (shelf, interest) = waits_for;
         let mut answer = std::mem::take(&mut self.answer);
         answer.clear();
         write(&mut answer);
@@ -424,11 +421,12 @@ impl Engine {
             let message = Outgoing {
                 to: arrival.reply,
                 subject: arrival.reply,
+                headers,
                 payload: &answer,
                 ..Outgoing::default()
             };
             let held = &mut self.shelves[shelf].held;
-            held.push(arrival.account, &message, interest);
+            held.push_answer(arrival.account, &message, interest);
         }
         self.audit(arrival, &answer, self.now, host);
         self.answer = answer;
@@ -451,7 +449,13 @@ impl Engine {
         self.answer = answer;
     }
 
-    fn send<H: Host>(&mut self, account: AccountId, reply: &[u8], answer: &[u8], host: &mut H) {
+    pub(super) fn send<H: Host>(
+        &mut self,
+        account: AccountId,
+        reply: &[u8],
+        answer: &[u8],
+        host: &mut H,
+    ) {
         if !reply.is_empty() {
             let message = Outgoing {
                 to: reply,
@@ -517,6 +521,7 @@ pub(super) fn kind(call: &Call<'_>) -> Option<Kind> {
         | Call::MetaRescue
         | Call::ServerRemove
         | Call::ServerEvacuate
+        | Call::AccountPurge(_)
         | Call::Account
         | Call::Unknown => return None,
     })

@@ -2,7 +2,6 @@
 
 use super::host::{Arrival, Host};
 use super::{Around, Engine};
-use crate::jetstream::Now;
 use crate::jetstream::api::check_consumer::{
     self, Consumers, Creation, ServerLimits, addressed, creation,
 };
@@ -15,20 +14,21 @@ use crate::jetstream::api::responses::{
 };
 use crate::jetstream::api::subjects::{Call, ConsumerCall};
 use crate::jetstream::api::time::NEVER;
-use crate::jetstream::api::versions;
+use crate::jetstream::api::versions::{self, IDENTITY_HEADER};
 use crate::jetstream::asset::Asset;
 use crate::jetstream::config::ConsumerConfig;
 use crate::jetstream::consumer::{Info, Position};
+use crate::jetstream::{Now, letters};
 use crate::proto::headers;
 use crate::store::UnixNanos;
 
-/// The header by which a source says which stream it means.
-const IDENTITY: &str = "Nats-Stream-Identity";
+/// Letters of the name of a consumer that was given none.
+const NAME_LETTERS: usize = 8;
 
 /// A stream's consumers, for the checks.
 struct Of<'a> {
     asset: &'a Asset,
-    /// The deliver subject asked for, if somebody listens to it.
+    /// The deliver subject that the consumer has, if somebody listens to it.
     heard: Option<&'a str>,
 }
 
@@ -61,17 +61,23 @@ impl Engine {
         let request = addressed(call, request)?;
         let limits = self.accounts.limits(arrival.account).cloned();
         let limits = limits.ok_or(Code::NotEnabledForAccount)?;
-        let deliver = request.config.deliver_subject.clone();
+        let hosted = self.hosted(place).ok_or(Code::StreamNotFound)?;
+        let name = match request.config.durable_name.as_str() {
+            "" => &request.config.name,
+            durable => durable,
+        };
+        let old = hosted.asset.consumer(name);
+        let deliver = old.map_or("", |old| old.config().deliver_subject.as_str());
         let is_heard =
             !deliver.is_empty() && host.has_interest(arrival.account, deliver.as_bytes());
-        let hosted = self.hosted(place).ok_or(Code::StreamNotFound)?;
         let of = Of {
             asset: &hosted.asset,
-            heard: is_heard.then_some(deliver.as_str()),
+            heard: is_heard.then_some(deliver),
         };
+        let own_identity = hosted.asset.identity();
         let around = check_consumer::Around {
             stream: hosted.asset.config(),
-            identity: &hosted.asset.identity(),
+            identity: &own_identity,
             consumers: &of,
             limits: &limits,
             server: ServerLimits {
@@ -79,8 +85,10 @@ impl Engine {
                 max_request_batch: self.options.max_request_batch,
             },
         };
-        let identity = headers::find(arrival.headers, IDENTITY);
-        let checked = creation(request, identity, &around, || fresh_name(host))?;
+        let identity = headers::find(arrival.headers, IDENTITY_HEADER);
+        let checked = creation(request, identity, &around, || {
+            letters::random(NAME_LETTERS, || host.random())
+        })?;
         let shelf = hosted.shelf;
         let (name, config, is_new) = match checked {
             Creation::New { name, config } => (name, config, true),
@@ -94,6 +102,7 @@ impl Engine {
             }
         }
         let is_hidden = config.direct;
+        let says_identity = config.direct || config.sourcing;
         let done = self.with(place, now, host, |asset, around| match is_new {
             true => asset.create_consumer(&name, config, around),
             false => asset.update_consumer(&name, config, around),
@@ -103,7 +112,10 @@ impl Engine {
             self.accounts.count_consumers(arrival.account, 1);
         }
         let json = self.shown(now, place, &name, host, |info, to| info.created(to))?;
-        self.respond_durable(arrival, shelf, 0, host, |to| to.extend_from_slice(&json));
+        let head = says_identity.then(|| identity_header(&own_identity));
+        self.respond_durable_with(arrival, &head.unwrap_or_default(), (shelf, 0), host, |to| {
+            to.extend_from_slice(&json);
+        });
         Ok(())
     }
 
@@ -174,7 +186,13 @@ impl Engine {
     ) -> Result<(), ApiError> {
         let hosted = self.hosted(place).ok_or(Code::StreamNotFound)?;
         let shelf = hosted.shelf;
-        let consumer = hosted.asset.consumer(name).ok_or(Code::ConsumerNotFound)?;
+        let Some(consumer) = hosted.asset.consumer(name) else {
+            // nats-server has a subscription for each consumer's resets: nobody answers.
+            return match call {
+                ConsumerCall::Reset => Ok(()),
+                _ => Err(Code::ConsumerNotFound.into()),
+            };
+        };
         let mut config = consumer.config().clone();
         match call {
             ConsumerCall::Info => {
@@ -238,7 +256,13 @@ impl Engine {
                     .ok_or(Code::ConsumerNotFound)?
                     .map_err(|refused| Code::ConsumerInvalidReset.with(&[refused.0]))?;
                 let json = self.shown(now, place, name, host, |info, to| info.reset(to, seq))?;
-                self.respond_durable(arrival, shelf, 0, host, |to| to.extend_from_slice(&json));
+                let asks = headers::find(arrival.headers, IDENTITY_HEADER).is_some();
+                let asked = self.hosted(place).filter(|_| asks);
+                let head = asked.map(|hosted| identity_header(&hosted.asset.identity()));
+                let head = head.unwrap_or_default();
+                self.respond_durable_with(arrival, &head, (shelf, 0), host, |to| {
+                    to.extend_from_slice(&json);
+                });
             }
             ConsumerCall::LeaderStepdown => return Err(Code::ClusterRequired.into()),
             ConsumerCall::Next => {}
@@ -271,7 +295,7 @@ impl Engine {
 }
 
 /// Writes a consumer's info.
-fn show<H: Host>(
+pub(super) fn show<H: Host>(
     asset: &mut Asset,
     name: &str,
     says_server: bool,
@@ -324,23 +348,15 @@ fn show<H: Host>(
     Some(json)
 }
 
+/// The header that says which stream of the name it is.
+fn identity_header(identity: &str) -> Vec<u8> {
+    format!("NATS/1.0\r\n{IDENTITY_HEADER}: {identity}\r\n\r\n").into_bytes()
+}
+
 fn sequence(position: Position, time: UnixNanos) -> SequenceInfo {
     SequenceInfo {
         consumer: position.consumer,
         stream: position.stream,
         last_active: (time != 0).then_some(time),
     }
-}
-
-/// A name for a consumer that has none: eight characters.
-fn fresh_name<H: Host>(host: &mut H) -> String {
-    const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    let mut random = host.random();
-    (0..8)
-        .map(|_| {
-            let letter = LETTERS[(random % 62) as usize];
-            random /= 62;
-            char::from(letter)
-        })
-        .collect()
 }

@@ -13,6 +13,8 @@ struct Entry {
     position: u64,
     /// The change of interest that all shards must know.
     interest: u64,
+    /// It answers a request to the API.
+    is_answer: bool,
     account: AccountId,
     to: u32,
     reply: u32,
@@ -35,6 +37,8 @@ pub struct Held {
     start: usize,
     /// Entries whose position is known.
     sealed: usize,
+    /// Entries that answer requests to the API.
+    answers: usize,
 }
 
 /// No position yet.
@@ -43,8 +47,25 @@ const UNSEALED: u64 = u64::MAX;
 const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 impl Held {
-    /// Takes a message; `interest` is the change of interest that it waits for, 0 for none.
-    pub fn push(&mut self, account: AccountId, message: &Outgoing<'_>, interest: u64) {
+    /// Takes a message.
+    pub fn push(&mut self, account: AccountId, message: &Outgoing<'_>) {
+        self.take(account, message, 0, false);
+    }
+
+    /// Takes the answer to a request to the API; `interest` is the change of interest that it waits for
+    /// besides, 0 for none.
+    pub fn push_answer(&mut self, account: AccountId, message: &Outgoing<'_>, interest: u64) {
+        self.take(account, message, interest, true);
+        self.answers += 1;
+    }
+
+    /// How many answers to requests wait.
+    pub fn answers(&self) -> usize {
+        self.answers
+    }
+
+    #[inline]
+    fn take(&mut self, account: AccountId, message: &Outgoing<'_>, interest: u64, is_answer: bool) {
         for part in [message.to, message.reply, message.headers, message.payload] {
             self.bytes.extend_from_slice(part);
         }
@@ -52,6 +73,7 @@ impl Held {
         self.entries.push_back(Entry {
             position: UNSEALED,
             interest,
+            is_answer,
             account,
             to: message.to.len() as u32,
             reply: message.reply.len() as u32,
@@ -93,6 +115,7 @@ impl Held {
             };
             host.publish(entry.account, &message);
             self.start += entry.bytes();
+            self.answers -= usize::from(entry.is_answer);
             self.entries.pop_front();
             self.sealed -= 1;
         }

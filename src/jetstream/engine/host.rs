@@ -4,13 +4,23 @@ use super::accounts::AccountFacts;
 use crate::base::ids::{AccountId, ConnId, ShardId};
 use crate::jetstream::{Order, Outgoing, Reached};
 
+/// A stream of this shard. Places are used again; what is on its way to a stream that is deleted must not
+/// reach another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seat {
+    /// Where it is.
+    pub place: u32,
+    /// The how-manieth that is there.
+    pub life: u32,
+}
+
 /// What a subscription of the house is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sink {
     /// Stored in a stream of this shard.
-    Stream(u32),
+    Stream(Seat),
     /// What a mirror or a sourcing stream of this shard is fed with.
-    Feed(u32),
+    Feed(Seat),
     /// Said to JetStream itself.
     Api,
 }
@@ -22,6 +32,8 @@ pub struct Arrival<'a> {
     pub account: AccountId,
     /// Who has published it.
     pub publisher: (ShardId, ConnId),
+    /// The last change of interest that the publisher's shard had told the others of by then.
+    pub interest: u64,
     /// The subject by which it has come here.
     pub to: &'a [u8],
     /// What it was published to.
@@ -32,6 +44,8 @@ pub struct Arrival<'a> {
     pub headers: &'a [u8],
     /// What follows it.
     pub payload: &'a [u8],
+    /// What is shown of the publisher in advisories, where another shard has said it; or nothing.
+    pub client: &'a [u8],
 }
 
 /// The world around an engine: its shard, or a test.
@@ -48,6 +62,9 @@ pub trait Host {
     fn has_interest(&mut self, account: AccountId, subject: &[u8]) -> bool;
     /// Whether somebody has subscribed to just that subject.
     fn has_literal_interest(&mut self, account: AccountId, subject: &[u8]) -> bool;
+    /// Whether somebody has subscribed to just that subject, in this queue group, or with an empty one
+    /// in none.
+    fn is_subscribed(&mut self, account: AccountId, subject: &[u8], queue: &[u8]) -> bool;
     /// Has `Engine::interest_changed` called when somebody begins or ceases to listen.
     fn watch(&mut self, account: AccountId, subject: &[u8]);
     /// Ends it; as often as it was begun.
@@ -61,6 +78,8 @@ pub trait Host {
     fn interest_number(&self) -> u64;
     /// The number up to which all of them know it.
     fn interest_known(&self) -> u64;
+    /// The number up to which this shard knows another one's interest.
+    fn interest_seen(&self, of: ShardId) -> u64;
     /// Sends an order.
     fn order(&mut self, to: ShardId, order: Order);
     /// A random number.

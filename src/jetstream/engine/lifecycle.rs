@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::directory::{Directory, Located};
-use super::host::{Arrival, Host, Sink};
+use super::host::{Arrival, Host, Seat, Sink};
 use super::{Engine, Hosted, owned};
 use crate::base::ids::{AccountId, ShardId};
 use crate::jetstream::api::advisories::Action;
@@ -13,7 +13,7 @@ use crate::jetstream::api::decode::{self, Decode};
 use crate::jetstream::api::encode::Object;
 use crate::jetstream::api::errors::{ApiError, Code};
 use crate::jetstream::api::requests::{self, StreamRequest};
-use crate::jetstream::api::responses::Kind;
+use crate::jetstream::api::responses::{Kind, StreamInfo};
 use crate::jetstream::asset::Asset;
 use crate::jetstream::config::{Compression, Storage, StreamConfig};
 use crate::jetstream::consumer::End;
@@ -35,6 +35,22 @@ impl Streams for Of<'_> {
             each(&located.config);
         }
     }
+}
+
+/// A stream that was deleted, until that is durable. Its name could not be given to a stream on another shard
+/// before: after a crash there might be both.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    shelf: usize,
+    /// Where the journal must be durable up to; not known until the turn's flush begins.
+    position: Option<u64>,
+    account: AccountId,
+    name: Box<str>,
+    decision: u64,
+    /// What is still on its way to it reaches nobody.
+    listens: Vec<u32>,
+    /// Who has asked for that, if it was for one stream.
+    request: Option<Box<Request>>,
 }
 
 /// What a store knows of a stream.
@@ -117,6 +133,20 @@ impl Engine {
         }
     }
 
+    /// Has a configuration judged against an account's streams, and what it and the server may have.
+    fn judge<T>(
+        &self,
+        account: AccountId,
+        judge: impl FnOnce(&Around<'_>) -> Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
+        let limits = self.accounts.limits(account);
+        judge(&Around {
+            streams: &Of(&self.directory, account),
+            limits: limits.ok_or(Code::NotEnabledForAccount)?,
+            server: self.server_limits(),
+        })
+    }
+
     /// `STREAM.CREATE`, on the shard that decides.
     pub(super) fn create_stream<H: Host>(
         &mut self,
@@ -126,16 +156,11 @@ impl Engine {
         host: &mut H,
     ) -> Result<(), ApiError> {
         let request: StreamRequest = requests::parse(arrival.payload, self.options.strict)?;
-        let limits = self.accounts.limits(arrival.account).cloned();
-        let limits = limits.ok_or(Code::NotEnabledForAccount)?;
-        let others = Of(&self.directory, arrival.account);
-        let around = Around {
-            streams: &others,
-            limits: &limits,
-            server: self.server_limits(),
-        };
         let account = arrival.account;
-        let (home, config) = match check_stream::creation(name, request, &around)? {
+        let judged = self.judge(account, |around| {
+            check_stream::creation(name, request, around)
+        });
+        let (home, config) = match judged? {
             Creation::New(config) => (self.directory.emptiest(self.options.shards), *config),
             Creation::Same => {
                 let located = self.directory.get(account, name);
@@ -143,21 +168,33 @@ impl Engine {
                 (located.home, (*located.config).clone())
             }
         };
-        // From now on the name and the subjects are taken.
-        self.directory.set(
-            account,
-            Located {
-                home,
-                config: Arc::new(config.clone()),
-            },
-        );
+        let decision = self.decided(account, home, &config);
         let order = Order::Create {
             account,
             config: Box::new(config),
             request: owned(arrival),
+            decision,
         };
         self.order(home, order, now, host);
         Ok(())
+    }
+
+    /// The number of another decision.
+    pub(super) fn decide(&mut self) -> u64 {
+        self.decisions += 1;
+        self.decisions
+    }
+
+    /// A stream is to be so: from now on the name and the subjects are taken.
+    fn decided(&mut self, account: AccountId, home: ShardId, config: &StreamConfig) -> u64 {
+        let decision = self.decide();
+        let located = Located {
+            home,
+            config: Arc::new(config.clone()),
+            decision,
+        };
+        self.directory.set(account, located);
+        decision
     }
 
     /// The configuration of a stream that is to be restored, if it may be.
@@ -167,15 +204,9 @@ impl Engine {
         config: StreamConfig,
         account: AccountId,
     ) -> Result<StreamConfig, ApiError> {
-        let limits = self.accounts.limits(account).cloned();
-        let limits = limits.ok_or(Code::NotEnabledForAccount)?;
-        let others = Of(&self.directory, account);
-        let around = Around {
-            streams: &others,
-            limits: &limits,
-            server: self.server_limits(),
-        };
-        check_stream::restoration(name, config, &around)
+        self.judge(account, |around| {
+            check_stream::restoration(name, config, around)
+        })
     }
 
     /// `STREAM.UPDATE`, on the shard that decides.
@@ -187,21 +218,18 @@ impl Engine {
         host: &mut H,
     ) -> Result<(), ApiError> {
         let request: StreamRequest = requests::parse(arrival.payload, self.options.strict)?;
-        let limits = self.accounts.limits(arrival.account).cloned();
-        let limits = limits.ok_or(Code::NotEnabledForAccount)?;
-        let others = Of(&self.directory, arrival.account);
-        let around = Around {
-            streams: &others,
-            limits: &limits,
-            server: self.server_limits(),
-        };
-        let config = check_stream::update(name, request, &around)?;
-        let located = self.directory.get(arrival.account, name);
+        let account = arrival.account;
+        let config = self.judge(account, |around| {
+            check_stream::update(name, request, around)
+        })?;
+        let located = self.directory.get(account, name);
         let home = located.ok_or(Code::StreamNotFound)?.home;
+        let decision = self.decided(arrival.account, home, &config);
         let order = Order::Update {
-            account: arrival.account,
+            account,
             config: Box::new(config),
             request: owned(arrival),
+            decision,
         };
         self.order(home, order, now, host);
         Ok(())
@@ -213,30 +241,47 @@ impl Engine {
         account: AccountId,
         config: StreamConfig,
         request: &Request,
+        decision: u64,
         now: Now,
         host: &mut H,
     ) {
         let arrival = super::borrowed(request);
         let name = config.name.clone();
         let place = match self.place(account, &name) {
-            Some(place) => place,
-            None => match self.begin(account, config, now, host) {
+            Some(place) => {
+                self.heard_decision(place, decision);
+                place
+            }
+            None => match self.begin(account, config, decision, now, host) {
                 Ok(place) => {
                     self.tell_stream(account, &name, Action::Create, now, host);
                     place
                 }
                 Err(error) => {
-                    self.gone(account, &name, host);
+                    self.is_none(account, &name, decision, host);
                     self.refuse(&arrival, Kind::StreamCreate, &error, host);
                     return;
                 }
             },
         };
+        self.respond_with_stream(place, &arrival, now, host, |info, to| info.created(to));
+    }
+
+    /// Answers with what a stream is now, when that is durable and all shards send it what is published
+    /// to it.
+    fn respond_with_stream<H: Host>(
+        &mut self,
+        place: u32,
+        arrival: &Arrival<'_>,
+        now: Now,
+        host: &mut H,
+        write: impl FnOnce(&StreamInfo<'_>, &mut Vec<u8>),
+    ) {
         let shelf = self.hosted(place).map_or(0, |hosted| hosted.shelf);
         let interest = host.interest_number();
         let mut json = Vec::new();
-        self.show_stream(place, now, host, |info, _| info.created(&mut json));
-        self.respond_durable(&arrival, shelf, interest, host, |to| {
+        self.show_stream(place, now, host, |info, _| write(info, &mut json));
+        self.respond_durable(arrival, shelf, interest, host, |to| {
             to.extend_from_slice(&json);
         });
     }
@@ -246,6 +291,7 @@ impl Engine {
         &mut self,
         account: AccountId,
         config: StreamConfig,
+        decision: u64,
         now: Now,
         host: &mut H,
     ) -> Result<u32, ApiError> {
@@ -266,7 +312,7 @@ impl Engine {
                 return Err(error);
             }
         };
-        let place = self.settle_in(account, 0, number, asset, host);
+        let place = self.settle_in(account, 0, number, asset, decision, host);
         self.with(place, now, host, |asset, around| asset.tick_feeds(around));
         Ok(place)
     }
@@ -278,14 +324,18 @@ impl Engine {
         shelf: usize,
         number: StreamNumber,
         asset: Asset,
+        decision: u64,
         host: &mut H,
     ) -> u32 {
         let free = self.assets.iter().position(Option::is_none);
         let place = free.unwrap_or(self.assets.len()) as u32;
         let name: Box<str> = asset.config().name.as_str().into();
         self.names.insert((account, name), place);
+        self.lives = self.lives.wrapping_add(1);
         let hosted = Box::new(Hosted {
             account,
+            life: self.lives,
+            decision,
             shelf,
             number,
             asset,
@@ -295,13 +345,15 @@ impl Engine {
             is_flushing: false,
             armed: None,
             counted_bytes: 0,
+            counted_batches: (0, 0),
         });
         match self.assets.get_mut(place as usize) {
             Some(slot) => *slot = Some(hosted),
             None => self.assets.push(Some(hosted)),
         }
-        self.listen(place, host);
+        // In this order: who knows that it listens knows of it.
         self.tell_located(place, host);
+        self.listen(place, host);
         place
     }
 
@@ -315,7 +367,8 @@ impl Engine {
         // A sealed stream takes nothing, and a mirror only what it mirrors.
         if config.mirror.is_none() {
             for subject in &config.subjects {
-                let sink = Sink::Stream(place);
+                let life = hosted.life;
+                let sink = Sink::Stream(Seat { place, life });
                 let listen = host.listen(hosted.account, subject.as_bytes(), sink, true);
                 hosted.listens.push(listen);
             }
@@ -327,44 +380,59 @@ impl Engine {
         }
     }
 
+    fn heard_decision(&mut self, place: u32, decision: u64) {
+        if let Some(hosted) = self.assets[place as usize].as_deref_mut() {
+            hosted.decision = decision;
+        }
+    }
+
     fn tell_located<H: Host>(&mut self, place: u32, host: &mut H) {
         let Some(hosted) = self.hosted(place) else {
             return;
         };
-        let account = hosted.account;
+        let (account, decision) = (hosted.account, hosted.decision);
         let config = Arc::new(hosted.asset.config().clone());
         let home = host.own();
-        for shard in (0..self.options.shards as u8).map(ShardId) {
-            if shard != home {
-                let config = Arc::clone(&config);
-                host.order(
-                    shard,
-                    Order::Located {
-                        account,
-                        home,
-                        config,
-                    },
-                );
-            }
+        for shard in self.others(host) {
+            let config = Arc::clone(&config);
+            let order = Order::Located {
+                account,
+                home,
+                config,
+                decision,
+            };
+            host.order(shard, order);
         }
-        self.located(account, home, config);
-    }
-
-    /// A stream lives there.
-    pub(super) fn located(&mut self, account: AccountId, home: ShardId, config: Arc<StreamConfig>) {
-        self.directory.set(account, Located { home, config });
+        let located = Located {
+            home,
+            config,
+            decision,
+        };
+        self.directory.set(account, located);
     }
 
     /// A stream is no more; everybody is told.
-    fn gone<H: Host>(&mut self, account: AccountId, name: &str, host: &mut H) {
-        let own = host.own();
-        for shard in (0..self.options.shards as u8).map(ShardId) {
-            if shard != own {
-                let name = name.into();
-                host.order(shard, Order::Gone { account, name });
-            }
+    fn gone<H: Host>(&mut self, account: AccountId, name: &str, decision: u64, host: &mut H) {
+        for shard in self.others(host) {
+            let name = name.into();
+            let order = Order::Gone {
+                account,
+                name,
+                decision,
+            };
+            host.order(shard, order);
         }
-        self.directory.remove(account, name);
+        self.directory.remove(account, name, decision);
+    }
+
+    /// There is no stream here that was decided about: everybody is told, but not before the deletion of
+    /// one of that name is durable.
+    fn is_none<H: Host>(&mut self, account: AccountId, name: &str, decision: u64, host: &mut H) {
+        let mut leaving = self.leaving.iter_mut().rev();
+        match leaving.find(|one| one.account == account && *one.name == *name) {
+            Some(leaving) => leaving.decision = decision,
+            None => self.gone(account, name, decision, host),
+        }
     }
 
     /// Gives a stream that lives here another configuration, and answers.
@@ -373,23 +441,29 @@ impl Engine {
         account: AccountId,
         config: StreamConfig,
         request: &Request,
+        decision: u64,
         now: Now,
         host: &mut H,
     ) {
         let arrival = super::borrowed(request);
         let name = config.name.clone();
+        let place = self.place(account, &name);
+        if let Some(place) = place {
+            self.heard_decision(place, decision);
+        }
         let changed = self.changed(account, config, now, host);
         match changed {
-            Err(error) => self.refuse(&arrival, Kind::StreamUpdate, &error, host),
+            Err(error) => {
+                // It stays what it is, which the deciding shard does not know.
+                match place {
+                    Some(place) => self.tell_located(place, host),
+                    None => self.is_none(account, &name, decision, host),
+                }
+                self.refuse(&arrival, Kind::StreamUpdate, &error, host);
+            }
             Ok(place) => {
                 self.tell_stream(account, &name, Action::Modify, now, host);
-                let shelf = self.hosted(place).map_or(0, |hosted| hosted.shelf);
-                let interest = host.interest_number();
-                let mut json = Vec::new();
-                self.show_stream(place, now, host, |info, _| info.updated(&mut json));
-                self.respond_durable(&arrival, shelf, interest, host, |to| {
-                    to.extend_from_slice(&json);
-                });
+                self.respond_with_stream(place, &arrival, now, host, |info, to| info.updated(to));
             }
         }
     }
@@ -438,6 +512,17 @@ impl Engine {
         arrival: &Arrival<'_>,
         host: &mut H,
     ) {
+        self.drop_stream(now, place, Some(owned(arrival)), host);
+    }
+
+    /// Ends a stream, with all that it has. Who has asked for it is answered when it is durable.
+    pub(super) fn drop_stream<H: Host>(
+        &mut self,
+        now: Now,
+        place: u32,
+        request: Option<Box<Request>>,
+        host: &mut H,
+    ) {
         self.with(place, now, host, |asset, around| {
             asset.end_feeds(around);
             asset.end(End::Deleted, around);
@@ -448,11 +533,9 @@ impl Engine {
         let is_file = hosted.asset.is_file();
         self.accounts
             .count(hosted.account, is_file, hosted.counted_bytes, 0);
+        self.batches.count(hosted.counted_batches, (0, 0));
         let consumers = hosted.asset.consumers().count() as i64;
         self.accounts.count_consumers(hosted.account, -consumers);
-        for listen in hosted.listens {
-            host.unlisten(listen);
-        }
         for list in [&mut self.dirty, &mut self.flushing, &mut self.reading] {
             list.retain(|&other| other != place);
         }
@@ -462,11 +545,55 @@ impl Engine {
             .delete_stream(hosted.number);
         let name = hosted.asset.config().name.clone();
         self.names.remove(&super::Key(hosted.account, &name));
-        self.gone(hosted.account, &name, host);
         self.tell_stream(hosted.account, &name, Action::Delete, now, host);
-        self.respond_durable(arrival, hosted.shelf, 0, host, |to| {
-            Kind::StreamDelete.success(to);
+        let Hosted {
+            account,
+            shelf,
+            decision,
+            listens,
+            ..
+        } = *hosted;
+        self.leaving.push(Leaving {
+            shelf,
+            position: None,
+            account,
+            name: name.as_str().into(),
+            decision,
+            listens,
+            request,
         });
+    }
+
+    /// The turn's flush has begun: deletions wait for it.
+    pub(super) fn seal_leaving(&mut self, shelf: usize) {
+        let position = self.shelves[shelf].store.position();
+        for leaving in self.leaving.iter_mut().filter(|one| one.shelf == shelf) {
+            leaving.position.get_or_insert(position);
+        }
+    }
+
+    /// Streams whose deletion is durable are no more; who has asked for it is answered when all shards
+    /// know that.
+    pub(super) fn let_go<H: Host>(&mut self, host: &mut H) {
+        for leaving in std::mem::take(&mut self.leaving) {
+            let durable = self.shelves[leaving.shelf].store.durable();
+            if leaving.position.is_none_or(|position| position > durable) {
+                self.leaving.push(leaving);
+                continue;
+            }
+            self.gone(leaving.account, &leaving.name, leaving.decision, host);
+            // After the orders: who knows of this knows of them.
+            for listen in leaving.listens {
+                host.unlisten(listen);
+            }
+            if let Some(request) = &leaving.request {
+                let interest = host.interest_number();
+                let arrival = super::borrowed(request);
+                self.respond_durable(&arrival, leaving.shelf, interest, host, |to| {
+                    Kind::StreamDelete.success(to);
+                });
+            }
+        }
     }
 
     /// Brings back what the stores hold.
@@ -475,9 +602,14 @@ impl Engine {
             let mut numbers: Vec<StreamNumber> = self.shelves[shelf].store.streams().collect();
             numbers.sort_unstable();
             for number in numbers {
-                if let Err(why) = self.recover_stream(shelf, number, now, host) {
+                if let Err(why) = self.recover_stream(shelf, number, 0, now, host) {
                     let text = format!("JetStream: stream {} is left alone: {why}", number.0);
                     host.log(true, text);
+                    let store = &self.shelves[shelf].store;
+                    let key = store.key(number).unwrap_or_default().to_vec();
+                    if let Some((account, stream)) = names(&key) {
+                        self.lose(account, stream);
+                    }
                 }
             }
         }
@@ -487,6 +619,7 @@ impl Engine {
         &mut self,
         shelf: usize,
         number: StreamNumber,
+        decision: u64,
         now: Now,
         host: &mut H,
     ) -> Result<(), String> {
@@ -521,7 +654,7 @@ impl Engine {
         );
         let asset =
             asset.map_err(|error| format!("{account_name} > {stream}: {}", error.description))?;
-        let place = self.settle_in(account, shelf, number, asset, host);
+        let place = self.settle_in(account, shelf, number, asset, decision, host);
         for (note, facts) in facts {
             let recovered = self.with(place, now, host, |asset, around| {
                 if asset.recover_feeds(note, &facts) {

@@ -134,13 +134,10 @@ impl Engine {
         host: &mut H,
     ) -> Result<(), ApiError> {
         let request: PurgeRequest = self.read(arrival.payload)?;
-        let purged = self.with(place, now, host, |asset, around| {
-            asset.purge(&request, around)
-        });
-        let purged = purged.unwrap_or(Err(Code::StreamNotFound.into()))?;
-        let shelf = self.hosted(place).map_or(0, |hosted| hosted.shelf);
-        self.respond_durable(arrival, shelf, 0, host, |to| responses::purged(to, purged));
-        Ok(())
+        let purge =
+            |asset: &mut Asset, around: &mut Around<'_, '_, H>| asset.purge(&request, around);
+        let write = |purged, to: &mut Vec<u8>| responses::purged(to, purged);
+        self.remove(now, place, arrival, host, purge, write)
     }
 
     fn delete_message<H: Host>(
@@ -151,12 +148,27 @@ impl Engine {
         host: &mut H,
     ) -> Result<(), ApiError> {
         let request: MsgDeleteRequest = requests::required(arrival.payload, self.options.strict)?;
-        let deleted = self.with(place, now, host, |asset, around| {
+        let delete = |asset: &mut Asset, around: &mut Around<'_, '_, H>| {
             asset.delete_message(&request, around)
-        });
-        deleted.unwrap_or(Err(Code::StreamNotFound.into()))?;
+        };
+        let write = |(), to: &mut Vec<u8>| Kind::MsgDelete.success(to);
+        self.remove(now, place, arrival, host, delete, write)
+    }
+
+    /// Removes messages, and answers when that is durable.
+    fn remove<H: Host, T>(
+        &mut self,
+        now: Now,
+        place: u32,
+        arrival: &Arrival<'_>,
+        host: &mut H,
+        remove: impl FnOnce(&mut Asset, &mut Around<'_, '_, H>) -> Result<T, ApiError>,
+        write: impl FnOnce(T, &mut Vec<u8>),
+    ) -> Result<(), ApiError> {
+        let done = self.with(place, now, host, remove);
+        let done = done.unwrap_or(Err(Code::StreamNotFound.into()))?;
         let shelf = self.hosted(place).map_or(0, |hosted| hosted.shelf);
-        self.respond_durable(arrival, shelf, 0, host, |to| Kind::MsgDelete.success(to));
+        self.respond_durable(arrival, shelf, 0, host, |to| write(done, to));
         Ok(())
     }
 
@@ -221,7 +233,7 @@ fn stream_info<'a>(
         created: asset.created(),
         state: StreamState {
             state: *messages.state(),
-            consumers: asset.consumers().count(),
+            consumers: asset.consumer_count(),
             ..StreamState::default()
         },
         domain,

@@ -6,18 +6,25 @@
 
 mod accounts;
 mod api;
+mod batches;
 mod consumers;
 mod directory;
+mod facts;
 mod held;
 mod host;
 mod lifecycle;
 mod messages;
+mod questions;
 mod snapshots;
 mod tells;
 mod way_out;
 
 pub use accounts::AccountFacts;
-pub use host::{Arrival, Host, Sink};
+pub use facts::{
+    AccountUsage, Ail, Ailing, Cursor, JetStreamFacts, Only, StreamFacts, StreamsPage, Survey,
+    Tally,
+};
+pub use host::{Arrival, Host, Seat, Sink};
 pub use lifecycle::{key, names, stored_form};
 
 use std::collections::VecDeque;
@@ -29,13 +36,15 @@ use super::asset::{Asset, Surroundings};
 use super::consumer::{AckSubject, Desk};
 use super::stream;
 use crate::base::deadlines::{Deadlines, Millis};
-use crate::base::ids::{AccountId, ShardId};
+use crate::base::ids::{AccountId, ShardId, ShardSet};
 use crate::jetstream::{Now, Order, Outgoing, Request};
 use crate::store::io::{Completion, Submission};
 use crate::store::{Handle, Messages, Severity, Store, StreamNumber};
 use accounts::Accounts;
-use directory::Directory;
+use batches::Batches;
+use directory::{Directory, Located};
 use held::Held;
+use questions::Questions;
 use snapshots::Snapshots;
 use way_out::{Watchers, WayOut};
 
@@ -61,6 +70,14 @@ pub struct Options {
     pub max_duplicate_window: i64,
     /// Consumers of the server may have at most so much unacknowledged; 0 for any.
     pub max_ack_pending: i64,
+    /// Atomic batches that may be under way.
+    pub max_atomic_batches: usize,
+    /// Fast batches that may be.
+    pub max_fast_batches: usize,
+    /// Answers to requests that may wait for the disk on a shard.
+    pub request_queue: usize,
+    /// Questions that may wait for other shards' answers.
+    pub info_queue: usize,
     /// A pull request may ask for at most so many messages; 0 for any.
     pub max_request_batch: i64,
 }
@@ -69,6 +86,10 @@ pub struct Options {
 #[derive(Debug)]
 struct Hosted {
     account: AccountId,
+    /// Tells it from what was in its place before.
+    life: u32,
+    /// The last decision about it that has come here.
+    decision: u64,
     /// In which of the stores it is.
     shelf: usize,
     number: StreamNumber,
@@ -83,6 +104,8 @@ struct Hosted {
     armed: Option<Millis>,
     /// What it was counted with in its account.
     counted_bytes: u64,
+    /// Its batches that were counted.
+    counted_batches: batches::Count,
 }
 
 /// A store, and what waits for it.
@@ -98,10 +121,17 @@ pub struct Engine {
     options: Options,
     shelves: Vec<Shelf>,
     is_recovered: bool,
+    /// Streams that could not be brought back.
+    lost: Vec<Ailing>,
     assets: Vec<Option<Box<Hosted>>>,
+    /// Counts streams that have come here.
+    lives: u32,
     names: HashMap<(AccountId, Box<str>), u32>,
     directory: Directory,
+    /// Counts decisions about streams, on the shard that decides.
+    decisions: u64,
     accounts: Accounts,
+    batches: Batches,
     watchers: Watchers,
     desk: Desk,
     ready: VecDeque<u32>,
@@ -109,7 +139,11 @@ pub struct Engine {
     flushing: Vec<u32>,
     reading: Vec<u32>,
     deadlines: Deadlines<u32>,
-    questions: api::Questions,
+    questions: Questions,
+    /// Streams that are deleted.
+    leaving: Vec<lifecycle::Leaving>,
+    /// Orders that cannot be obeyed yet, with who gave them.
+    early: VecDeque<(ShardId, Order)>,
     snapshots: Snapshots,
     /// The moment of the call that is under way.
     now: Now,
@@ -135,10 +169,14 @@ impl Engine {
             options,
             shelves: stores.into_iter().map(shelf).collect(),
             is_recovered: false,
+            lost: Vec::new(),
             assets: Vec::new(),
+            lives: 0,
             names: HashMap::new(),
             directory: Directory::default(),
+            decisions: 0,
             accounts: Accounts::default(),
+            batches: Batches::default(),
             watchers: Watchers::default(),
             desk: Desk::default(),
             ready: VecDeque::new(),
@@ -146,7 +184,9 @@ impl Engine {
             flushing: Vec::new(),
             reading: Vec::new(),
             deadlines: Deadlines::default(),
-            questions: api::Questions::default(),
+            questions: Questions::default(),
+            leaving: Vec::new(),
+            early: VecDeque::new(),
             snapshots: Snapshots::default(),
             now: Now {
                 mono_ms: 0,
@@ -174,7 +214,8 @@ impl Engine {
         let mut arrivals = arrivals.peekable();
         while let Some((sink, arrival)) = arrivals.next() {
             match sink {
-                Sink::Stream(place) => {
+                Sink::Stream(seat) | Sink::Feed(seat) if !self.is_alive(seat) => {}
+                Sink::Stream(Seat { place, .. }) => {
                     self.with(place, now, host, |asset, around| {
                         asset.arrived(&published(&arrival), around);
                         while let Some((_, next)) = arrivals.next_if(|(other, _)| *other == sink) {
@@ -182,7 +223,7 @@ impl Engine {
                         }
                     });
                 }
-                Sink::Feed(place) => {
+                Sink::Feed(Seat { place, .. }) => {
                     let message = Outgoing {
                         to: arrival.to,
                         subject: arrival.subject,
@@ -227,13 +268,17 @@ impl Engine {
         let hosted = self.assets.get_mut(place as usize)?.as_deref_mut()?;
         let shelf = &mut self.shelves[hosted.shelf];
         let is_file = hosted.asset.is_file();
-        let room = self.accounts.room(hosted.account, is_file, &self.options);
+        let mut room = self.accounts.room(hosted.account, is_file, &self.options);
+        let (atomic, fast) = self.batches.without(hosted.counted_batches);
+        room.atomic_batches = self.options.max_atomic_batches.saturating_sub(atomic);
+        room.fast_batches = self.options.max_fast_batches.saturating_sub(fast);
         let mut messages = shelf.store.stream(hosted.number)?;
         let mut outlet = WayOut {
             host,
             account: hosted.account,
             held: &mut shelf.held,
             place,
+            life: hosted.life,
             watchers: &mut self.watchers,
         };
         let mut around = Surroundings {
@@ -249,6 +294,11 @@ impl Engine {
             self.accounts
                 .count(hosted.account, is_file, hosted.counted_bytes, state.bytes);
             hosted.counted_bytes = state.bytes;
+        }
+        let batches = hosted.asset.stream().batches();
+        if batches != hosted.counted_batches {
+            self.batches.count(hosted.counted_batches, batches);
+            hosted.counted_batches = batches;
         }
         if !hosted.is_flushing && messages.durable_seq() < state.last_seq {
             hosted.is_flushing = true;
@@ -299,7 +349,7 @@ impl Engine {
         let places: SmallVec<[u32; 2]> = self.watchers.of(account, subject);
         for place in places {
             self.with(place, now, host, |asset, around| {
-                asset.interest_changed(subject, is_heard, around);
+                asset.interest_changed(subject, around);
             });
         }
     }
@@ -364,6 +414,9 @@ impl Engine {
     }
 
     fn release<H: Host>(&mut self, host: &mut H) {
+        if !self.leaving.is_empty() {
+            self.let_go(host);
+        }
         for shelf in &mut self.shelves {
             if !shelf.held.is_empty() {
                 shelf.held.release(shelf.store.durable(), host);
@@ -378,15 +431,24 @@ impl Engine {
         disk: &mut Vec<(usize, Submission)>,
         host: &mut H,
     ) {
+        if !self.early.is_empty() {
+            self.obey_early(now, host);
+        }
         for place in std::mem::take(&mut self.dirty) {
             self.write_facts(place);
         }
+        // Before the answers to their beginning leave.
+        self.tell_batches(host);
         let mut submissions = Vec::new();
         for number in 0..self.shelves.len() {
             let shelf = &mut self.shelves[number];
             shelf.store.submit(&mut submissions);
             disk.extend(submissions.drain(..).map(|one| (number, one)));
-            let Shelf { store, held } = shelf;
+            if !self.leaving.is_empty() {
+                self.seal_leaving(number);
+                self.let_go(host);
+            }
+            let Shelf { store, held } = &mut self.shelves[number];
             if !held.is_empty() {
                 held.seal(store.position());
                 held.release(store.durable(), host);
@@ -476,24 +538,60 @@ impl Engine {
 
     /// What another shard's engine has said.
     pub fn ordered<H: Host>(&mut self, now: Now, from: ShardId, order: Order, host: &mut H) {
+        let is_behind = self.early.iter().any(|(other, _)| *other == from);
+        if is_behind || is_early(from, &order, host) {
+            self.early.push_back((from, order));
+        } else {
+            self.obey(now, from, order, host);
+        }
+    }
+
+    /// Obeys what came too early, and what came behind it from the same shard.
+    fn obey_early<H: Host>(&mut self, now: Now, host: &mut H) {
+        let mut waiting = ShardSet::default();
+        for (from, order) in std::mem::take(&mut self.early) {
+            if waiting.0 & from.bit() != 0 || is_early(from, &order, host) {
+                waiting.0 |= from.bit();
+                self.early.push_back((from, order));
+            } else {
+                self.obey(now, from, order, host);
+            }
+        }
+    }
+
+    fn obey<H: Host>(&mut self, now: Now, from: ShardId, order: Order, host: &mut H) {
         match order {
             Order::Request(request) => self.special(now, &borrowed(&request), true, host),
             Order::Create {
                 account,
                 config,
                 request,
-            } => self.make(account, *config, &request, now, host),
+                decision,
+            } => self.make(account, *config, &request, decision, now, host),
             Order::Update {
                 account,
                 config,
                 request,
-            } => self.change(account, *config, &request, now, host),
+                decision,
+            } => self.change(account, *config, &request, decision, now, host),
             Order::Located {
                 account,
                 home,
                 config,
-            } => self.located(account, home, config),
-            Order::Gone { account, name } => self.directory.remove(account, &name),
+                decision,
+            } => self.directory.set(
+                account,
+                Located {
+                    home,
+                    config,
+                    decision,
+                },
+            ),
+            Order::Gone {
+                account,
+                name,
+                decision,
+            } => self.directory.remove(account, &name, decision),
             Order::Usage { account, usage } => self.accounts.heard(from, account, usage),
             Order::Describe {
                 question,
@@ -501,11 +599,29 @@ impl Engine {
                 names,
             } => {
                 let streams = self.describe(account, &names, now, host);
-                self.order(from, Order::Described { question, streams }, now, host);
+                self.order(from, Order::Answered { question, streams }, now, host);
             }
-            Order::Described { question, streams } => {
-                self.described(question, streams, now, host);
+            Order::AskUsage { question, account } => {
+                let usage = self.accounts.own_usage(account);
+                host.order(from, Order::Usage { account, usage });
+                let streams = Vec::new();
+                host.order(from, Order::Answered { question, streams });
             }
+            Order::Drop {
+                question,
+                account,
+                names,
+            } => {
+                for name in names {
+                    if let Some(place) = self.place(account, &name) {
+                        self.drop_stream(now, place, None, host);
+                    }
+                }
+                let streams = Vec::new();
+                self.order(from, Order::Answered { question, streams }, now, host);
+            }
+            Order::Batches(atomic, fast) => self.batches.heard(from, (atomic, fast)),
+            Order::Answered { question, streams } => self.answered(question, streams, host),
         }
     }
 
@@ -559,10 +675,45 @@ impl Engine {
         stores.any(|store| store.refusal().is_some())
     }
 
+    /// What is not at rest, though nothing more may come; `None` when all is.
+    pub fn unrest(&self) -> Option<&'static str> {
+        let waits = |&place: &u32| {
+            let hosted = self.hosted(place);
+            hosted.is_some_and(|hosted| hosted.asset.waits_for_read())
+        };
+        let things = [
+            (!self.is_recovered, "streams are not there yet"),
+            (
+                self.shelves.iter().any(|shelf| !shelf.held.is_empty()),
+                "answers wait for the disk",
+            ),
+            (!self.flushing.is_empty(), "messages wait for the disk"),
+            (self.reading.iter().any(waits), "a stream waits for a read"),
+            (!self.dirty.is_empty(), "facts are not written"),
+            (!self.ready.is_empty(), "a stream has something to deliver"),
+            (!self.leaving.is_empty(), "a deletion waits for the disk"),
+            (!self.early.is_empty(), "an order came too early"),
+            (self.questions.is_open(), "a list waits for other shards"),
+        ];
+        let found = things.into_iter().find(|(is_there, _)| *is_there);
+        found.map(|(_, what)| what)
+    }
+
+    /// Which streams there are on all shards, as far as that is known here: whose, which, where.
+    pub fn located_streams(&self) -> Vec<(AccountId, &str, ShardId)> {
+        self.directory.all()
+    }
+
     /// Bytes that have arrived and are not on the disk.
     pub fn unflushed_bytes(&self) -> usize {
         let stores = self.shelves.iter();
         stores.map(|shelf| shelf.store.backlog_bytes()).sum()
+    }
+
+    /// Whether the stream that was meant is still there.
+    fn is_alive(&self, seat: Seat) -> bool {
+        self.hosted(seat.place)
+            .is_some_and(|hosted| hosted.life == seat.life)
     }
 
     fn hosted(&self, place: u32) -> Option<&Hosted> {
@@ -597,15 +748,29 @@ impl hashbrown::Equivalent<(AccountId, Box<str>)> for Key<'_> {
     }
 }
 
+/// Whether the answer to a request that has come by a third shard might not reach who waits for it: what
+/// he subscribes to is still on its way here.
+fn is_early<H: Host>(from: ShardId, order: &Order, host: &H) -> bool {
+    let (Order::Request(request) | Order::Create { request, .. } | Order::Update { request, .. }) =
+        order
+    else {
+        return false;
+    };
+    let (origin, _) = request.publisher;
+    origin != from && origin != host.own() && host.interest_seen(origin) < request.interest
+}
+
 fn borrowed(request: &Request) -> Arrival<'_> {
     Arrival {
         account: request.account,
         publisher: request.publisher,
+        interest: request.interest,
         to: &request.subject,
         subject: &request.subject,
         reply: &request.reply,
         headers: &request.headers,
         payload: &request.payload,
+        client: &request.client,
     }
 }
 
@@ -613,9 +778,14 @@ fn owned(arrival: &Arrival<'_>) -> Box<Request> {
     Box::new(Request {
         account: arrival.account,
         publisher: arrival.publisher,
+        interest: arrival.interest,
         subject: arrival.subject.into(),
         reply: arrival.reply.into(),
         headers: arrival.headers.into(),
         payload: arrival.payload.into(),
+        client: arrival.client.into(),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,13 +16,15 @@ use crate::jetstream::api::requests::{self, ConsumerRequest, RestoreRequest, Sna
 use crate::jetstream::api::responses::{self, Kind, StreamState};
 use crate::jetstream::config::StreamConfig;
 use crate::jetstream::snapshot::{self, Item, Received, Receiving, Sending, Sent, Writer};
-use crate::jetstream::sourcing::token;
 use crate::jetstream::stream::storage_error;
-use crate::jetstream::{Now, Request};
+use crate::jetstream::{Now, Request, letters};
 use crate::store::{Messages, NewMessage, StreamNumber, UnixNanos};
 
 /// Snapshots and restores under way, on a shard.
 const UNDER_WAY_MAX: usize = 64;
+
+/// Letters of the names by which their chunks are told from others'.
+const ID_LETTERS: usize = 8;
 
 /// A snapshot that is being sent.
 struct Outgoing {
@@ -89,13 +91,12 @@ impl Engine {
         if self.snapshots.outgoing.len() >= UNDER_WAY_MAX {
             return Err(Code::StreamSnapshot.with(&["too many snapshots are under way"]));
         }
-        let id = token(&mut || host.random());
+        let id = letters::random(ID_LETTERS, || host.random());
         let mut answer = Vec::new();
-        let mut held = crate::store::State::default();
+        let mut held = StreamState::default();
         let sending = self.with(place, now, host, |asset, around| {
             let config = asset.config().clone();
             let state = *around.messages.state();
-            held = state;
             let consumers = match request.no_consumers {
                 true => Vec::new(),
                 false => asset.snapshots(now.unix),
@@ -106,6 +107,11 @@ impl Engine {
                 ..StreamState::default()
             };
             responses::snapshot(&mut answer, &config, &shown);
+            held = StreamState {
+                state,
+                consumers: shown.consumers,
+                ..StreamState::default()
+            };
             let state = snapshot::StreamState {
                 messages: state.messages,
                 bytes: state.bytes,
@@ -125,13 +131,9 @@ impl Engine {
         let client = self.client(arrival, host);
         if let Some(hosted) = self.hosted(place) {
             let (account, stream) = (hosted.account, hosted.asset.config().name.clone());
-            let state = StreamState {
-                state: held,
-                ..StreamState::default()
-            };
             let advisory = Advisory::SnapshotCreate {
                 stream: &stream,
-                state: &state,
+                state: &held,
                 client: &client,
             };
             self.tell(account, &advisory, now, host);
@@ -252,7 +254,7 @@ impl Engine {
         let key = key(&account_name, &config.name);
         let made = self.shelves[0].store.create_stream(&key, &meta, options);
         let number = made.map_err(storage_error)?;
-        let id = token(&mut || host.random());
+        let id = letters::random(ID_LETTERS, || host.random());
         let receiving = Receiving::begin(&account_name, name, &id, now);
         let subject = receiving.subject().to_owned();
         let client = self.client(arrival, host);
@@ -312,6 +314,7 @@ impl Engine {
             account: one.account,
             held: &mut shelf.held,
             place: u32::MAX,
+            life: 0,
             watchers: &mut self.watchers,
         };
         let Some(mut messages) = shelf.store.stream(one.number) else {
@@ -358,7 +361,8 @@ impl Engine {
                 .map_err(storage_error)
         });
         let done = done.and_then(|()| {
-            self.recover_stream(0, one.number, now, host)
+            let decision = self.decide();
+            self.recover_stream(0, one.number, decision, now, host)
                 .map_err(|why| Code::StreamRestore.with(&[&why]))
         });
         if let Err(error) = done {

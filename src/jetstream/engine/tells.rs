@@ -4,8 +4,12 @@
 use super::Engine;
 use super::host::{Arrival, Host};
 use crate::base::ids::AccountId;
-use crate::jetstream::api::advisories::{Action, Advisory, Envelope, id};
+use crate::jetstream::api::advisories::{Action, Advisory};
+use crate::jetstream::api::subjects::{Call, ConsumerCall, Special};
 use crate::jetstream::{Now, Outgoing};
+
+/// Where answered requests are told of.
+pub(super) const API_ADVISORY: &[u8] = b"$JS.EVENT.ADVISORY.API";
 
 impl Engine {
     /// Tells of something that has happened in an account.
@@ -21,14 +25,8 @@ impl Engine {
         if !host.has_interest(account, &subject) {
             return;
         }
-        let id = id(|| host.random());
-        let envelope = Envelope {
-            id: &id,
-            now: now.unix,
-            domain: &self.options.stream.domain,
-        };
-        let mut payload = Vec::new();
-        advisory.render(&envelope, &mut payload);
+        let domain = &self.options.stream.domain;
+        let payload = advisory.written(now.unix, domain, || host.random());
         let message = Outgoing {
             to: &subject,
             subject: &subject,
@@ -50,6 +48,19 @@ impl Engine {
         self.tell(account, &Advisory::Stream { stream, action }, now, host);
     }
 
+    /// Tells the operator that a request was dropped.
+    pub(super) fn tell_dropped<H: Host>(&mut self, now: Now, host: &mut H) {
+        let Some(system) = self.accounts.system() else {
+            return;
+        };
+        let server = self.options.server_name.clone();
+        let advisory = Advisory::ApiLimitReached {
+            server: &server,
+            dropped: 1,
+        };
+        self.tell(system, &advisory, now, host);
+    }
+
     /// Tells of an answered request.
     pub(super) fn audit<H: Host>(
         &mut self,
@@ -58,7 +69,16 @@ impl Engine {
         now: Now,
         host: &mut H,
     ) {
-        if !host.has_interest(arrival.account, b"$JS.EVENT.ADVISORY.API") {
+        if !host.has_interest(arrival.account, API_ADVISORY) {
+            return;
+        }
+        // There, consumers answer those themselves, and tell nobody.
+        let domain = self.options.stream.domain.as_bytes();
+        let called = match Special::of(arrival.to, domain) {
+            Some(Special::Api(Call::Consumer { call, .. })) => Some(call),
+            _ => None,
+        };
+        if called == Some(ConsumerCall::Reset) {
             return;
         }
         let server = self.options.server_name.clone();
@@ -75,6 +95,9 @@ impl Engine {
 
     /// Who has asked, as far as that is known here.
     pub(super) fn client<H: Host>(&self, arrival: &Arrival<'_>, host: &H) -> Vec<u8> {
+        if !arrival.client.is_empty() {
+            return arrival.client.to_vec();
+        }
         host.client(arrival.publisher).unwrap_or_else(|| {
             let account = self.accounts.name(arrival.account);
             let mut client = Vec::new();

@@ -4,7 +4,7 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::held::Held;
-use super::host::{Host, Sink};
+use super::host::{Host, Seat, Sink};
 use crate::base::ids::AccountId;
 use crate::jetstream::sourcing::Feeder;
 use crate::jetstream::{Outgoing, Outlet, Reached};
@@ -40,6 +40,8 @@ pub struct WayOut<'a, H: Host> {
     pub held: &'a mut Held,
     /// Whose way out it is.
     pub place: u32,
+    /// And the how-manieth there.
+    pub life: u32,
     /// Who watches what.
     pub watchers: &'a mut Watchers,
 }
@@ -50,7 +52,7 @@ impl<H: Host> Outlet for WayOut<'_, H> {
     }
 
     fn publish_durable(&mut self, message: &Outgoing<'_>) {
-        self.held.push(self.account, message, 0);
+        self.held.push(self.account, message);
     }
 
     fn publish_anew(&mut self, subject: &[u8], reply: &[u8], headers: &[u8], payload: &[u8]) {
@@ -70,6 +72,10 @@ impl<H: Host> Outlet for WayOut<'_, H> {
 
     fn has_literal_interest(&mut self, subject: &[u8]) -> bool {
         self.host.has_literal_interest(self.account, subject)
+    }
+
+    fn is_subscribed(&mut self, subject: &[u8], queue: &[u8]) -> bool {
+        self.host.is_subscribed(self.account, subject, queue)
     }
 
     fn watch_interest(&mut self, subject: &[u8]) -> bool {
@@ -103,7 +109,10 @@ impl<H: Host> Feeder for WayOut<'_, H> {
     }
 
     fn listen(&mut self, subject: &[u8]) -> u32 {
-        let sink = Sink::Feed(self.place);
+        let sink = Sink::Feed(Seat {
+            place: self.place,
+            life: self.life,
+        });
         self.host.listen(self.account, subject, sink, true)
     }
 

@@ -335,7 +335,7 @@ impl Receiving {
             }
             if let Some(reply) = &self.open {
                 let taken = match self.reader.next_item() {
-                    Err(damage) => Err(damage.to_string()),
+                    Err(damage) => Err(damage.told()),
                     Ok(Read::Item(item)) => {
                         turn_bytes += match &item {
                             Item::Message { payload, .. } => payload.len() + ITEM_BYTES,

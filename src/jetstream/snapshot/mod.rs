@@ -38,6 +38,14 @@ impl Damage {
             what,
         }
     }
+
+    /// As nats-server tells a client, which knows nothing of places in a stream that was compressed.
+    pub fn told(&self) -> String {
+        match self.what.contains("S2 ") {
+            true => "s2: corrupt input".to_owned(),
+            false => self.to_string(),
+        }
+    }
 }
 
 impl std::fmt::Display for Damage {

@@ -1,5 +1,5 @@
 //! The header by which a sourced message says where it comes from:
-//! `Nats-Stream-Source: <stream> <sequence> <filter> <destination> <subject>`.
+//! `Nats-Stream-Source: <stream> <sequence> <filter> <destination> <subject> <identity>`.
 
 use crate::jetstream::config::StreamSource;
 use crate::proto::headers;
@@ -16,6 +16,8 @@ pub struct SourcedFrom {
     pub index_name: String,
     /// The sequence there.
     pub seq: Seq,
+    /// What tells that stream from another of its name; empty where that was not known.
+    pub identity: String,
 }
 
 impl SourcedFrom {
@@ -28,6 +30,8 @@ impl SourcedFrom {
         Some(Self {
             index_name: format!("{stream} {filter} {destination}"),
             seq,
+            // Behind the subject.
+            identity: fields.nth(1).unwrap_or_default().to_owned(),
         })
     }
 }
@@ -70,7 +74,13 @@ pub fn hash(text: &str) -> String {
 }
 
 /// A sourced message's headers.
-pub fn sourced_headers(block: &[u8], index_name: &str, seq: Seq, subject: &[u8]) -> Vec<u8> {
+pub fn sourced_headers(
+    block: &[u8],
+    index_name: &str,
+    seq: Seq,
+    subject: &[u8],
+    identity: &str,
+) -> Vec<u8> {
     let mut to = b"NATS/1.0\r\n".to_vec();
     for (key, value) in headers::entries(block) {
         let goes = key == NAME.as_bytes() || LEFT_BEHIND.iter().any(|start| key.starts_with(start));
@@ -84,6 +94,10 @@ pub fn sourced_headers(block: &[u8], index_name: &str, seq: Seq, subject: &[u8])
     let (stream, rest) = index_name.split_once(' ').unwrap_or((index_name, ""));
     to.extend_from_slice(format!("{NAME}: {stream} {seq} {rest} ").as_bytes());
     to.extend_from_slice(subject);
+    if !identity.is_empty() {
+        to.push(b' ');
+        to.extend_from_slice(identity.as_bytes());
+    }
     to.extend_from_slice(b"\r\n\r\n");
     to
 }

@@ -16,8 +16,9 @@ use serde_json::Value;
 use super::api::encode::Object;
 use super::api::errors::{ApiError, Code};
 use super::api::responses::SourceInfo;
+use super::api::versions::IDENTITY_HEADER;
 use super::config::{AckPolicy, ConsumerConfig, DeliverPolicy, StreamSource};
-use super::{Now, Outgoing};
+use super::{Now, Outgoing, letters};
 use crate::base::deadlines::Millis;
 use crate::proto::headers;
 use crate::store::{Seq, UnixNanos};
@@ -36,6 +37,9 @@ const RETRY_MS_MAX: Millis = 10_000;
 /// Consumers of feeds are never redelivered to.
 const ACK_WAIT_NANOS: i64 = 22 * 3600 * 1_000_000_000;
 
+/// Letters of names that nobody else has.
+const TOKEN_LETTERS: usize = 8;
+
 /// What a feed can do, in the account of the stream that it feeds.
 pub trait Feeder {
     /// Publishes.
@@ -50,11 +54,13 @@ pub trait Feeder {
 
 /// Where a feed begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Start {
+pub struct Start<'a> {
     /// After this sequence of the other stream; 0 for none.
     pub after: Seq,
     /// Not before this; where nothing is known of sequences.
     pub not_before: Option<UnixNanos>,
+    /// Of which stream that sequence is; empty where it is not known.
+    pub identity: &'a str,
 }
 
 /// A message to store.
@@ -99,6 +105,10 @@ pub struct Feed {
     reply: Vec<u8>,
     deliver: Vec<u8>,
     consumer: String,
+    /// Which stream of the name it is fed by.
+    identity: String,
+    /// The stream that was known is gone, and there is another of its name.
+    is_recreated: bool,
     consumer_seq: u64,
     stream_seq: Seq,
     lag: u64,
@@ -130,6 +140,8 @@ impl Feed {
             reply: Vec::new(),
             deliver: Vec::new(),
             consumer: String::new(),
+            identity: String::new(),
+            is_recreated: false,
             consumer_seq: 0,
             stream_seq: 0,
             lag: 0,
@@ -164,7 +176,7 @@ impl Feed {
     }
 
     /// Time has passed. `start` says where to go on.
-    pub fn tick<F: Feeder>(&mut self, now: Now, start: Start, feeder: &mut F) {
+    pub fn tick<F: Feeder>(&mut self, now: Now, start: Start<'_>, feeder: &mut F) {
         if now.mono_ms < self.next_deadline() {
             return;
         }
@@ -198,9 +210,9 @@ impl Feed {
         };
     }
 
-    fn ask<F: Feeder>(&mut self, now: Now, start: Start, feeder: &mut F) {
+    fn ask<F: Feeder>(&mut self, now: Now, start: Start<'_>, feeder: &mut F) {
         self.end(feeder);
-        let id = token(&mut || feeder.random());
+        let id = letters::random(TOKEN_LETTERS, || feeder.random());
         let external = self.source.external.as_ref();
         let kind = if self.is_mirror { "M" } else { "S" };
         let (name, deliver) = match &self.source.consumer {
@@ -210,15 +222,17 @@ impl Feed {
                     Some(external) if !external.deliver.is_empty() => &external.deliver,
                     _ => "$JS",
                 };
-                let what = if self.is_mirror { "MIRROR" } else { "SOURCE" };
+                let what = if self.is_mirror { "MIRROR" } else { "SRC" };
                 let deliver = format!("{prefix}.{kind}.{id}").replace("..", ".");
                 (format!("JS_{what}_{id}"), deliver)
             }
         };
         self.consumer = name;
         self.deliver = deliver.into_bytes();
-        self.reply = format!("$JS.{kind}.{}.R", token(&mut || feeder.random())).into_bytes();
-        self.listens = vec![feeder.listen(&self.deliver), feeder.listen(&self.reply)];
+        let reply = letters::random(TOKEN_LETTERS, || feeder.random());
+        self.reply = format!("$JS.{kind}.{reply}.R").into_bytes();
+        // What is delivered is listened to when the answer has said which stream it comes from.
+        self.listens = vec![feeder.listen(&self.reply)];
         self.consumer_seq = 0;
         self.stream_seq = start.after;
         self.phase = Phase::Asked {
@@ -238,17 +252,21 @@ impl Feed {
         let api = external.map_or("$JS.API", |external| external.api.trim_end_matches('.'));
         let subject = format!("{api}.{subject}").replace("..", ".");
         let reply = self.reply.clone();
+        // Mirrors keep the sequences of what they mirror: there is nothing to begin anew with.
+        let known = if self.is_mirror { "" } else { start.identity };
+        let head = format!("NATS/1.0\r\n{IDENTITY_HEADER}: {known}\r\n\r\n");
+        self.identity = known.to_owned();
         feeder.publish(&Outgoing {
             to: subject.as_bytes(),
             subject: subject.as_bytes(),
             reply: &reply,
-            headers: &[],
+            headers: head.as_bytes(),
             payload: &body,
         });
     }
 
     /// The request for a consumer: what it is published to behind the prefix, and its body.
-    fn creation(&self, start: Start) -> (String, Vec<u8>) {
+    fn creation(&self, start: Start<'_>) -> (String, Vec<u8>) {
         let mut config = ConsumerConfig {
             name: self.consumer.clone(),
             deliver_subject: String::from_utf8_lossy(&self.deliver).into_owned(),
@@ -308,10 +326,10 @@ impl Feed {
         feeder: &mut F,
     ) -> Option<Fed<'a>> {
         if message.to == self.reply {
-            self.answered(now, message.payload, feeder);
+            self.answered(now, message, feeder);
             return None;
         }
-        if self.phase == (Phase::Waiting { at: 0 }) || self.listens.is_empty() {
+        if self.phase != Phase::Fed || self.listens.is_empty() {
             return None;
         }
         self.heard_at = Some(now.mono_ms);
@@ -320,8 +338,6 @@ impl Feed {
             return None;
         }
         let delivered = Delivered::of(message.reply)?;
-        // Nobody else delivers to that subject. Messages may come before the answer that says how the
-        // consumer was named in the end.
         if delivered.deliveries > 1 {
             return None;
         }
@@ -353,6 +369,7 @@ impl Feed {
                 &self.index_name,
                 delivered.stream_seq,
                 seen,
+                &self.identity,
             ),
         };
         Some(Fed {
@@ -364,11 +381,11 @@ impl Feed {
         })
     }
 
-    fn answered<F: Feeder>(&mut self, now: Now, payload: &[u8], feeder: &mut F) {
+    fn answered<F: Feeder>(&mut self, now: Now, message: &Outgoing<'_>, feeder: &mut F) {
         if !matches!(self.phase, Phase::Asked { .. }) {
             return;
         }
-        let answer: Value = match serde_json::from_slice(payload) {
+        let answer: Value = match serde_json::from_slice(message.payload) {
             Ok(answer) => answer,
             Err(_) => {
                 self.error = Some(Code::InvalidJson.with(&["not an answer"]));
@@ -377,6 +394,12 @@ impl Feed {
             }
         };
         if let Some(error) = answer.get("error") {
+            let mismatch = u64::from(Code::ConsumerStreamIdentityMismatch.number());
+            if error["err_code"].as_u64() == Some(mismatch) && !self.identity.is_empty() {
+                self.is_recreated = true;
+                self.retry(now, false, feeder);
+                return;
+            }
             let text = error["description"].as_str().unwrap_or("no reason given");
             let code = match self.is_mirror {
                 true => Code::MirrorConsumerSetupFailed,
@@ -399,12 +422,16 @@ impl Feed {
         if let Some(name) = answer["name"].as_str() {
             self.consumer = name.to_owned();
         }
+        if let Some(identity) = headers::find(message.headers, IDENTITY_HEADER) {
+            self.identity = String::from_utf8_lossy(identity).into_owned();
+        }
         self.error = None;
         self.failures = 0;
         self.heard_at = Some(now.mono_ms);
         if self.consumer_seq == 0 {
             self.lag = answer["num_pending"].as_u64().unwrap_or(0);
         }
+        self.listens.push(feeder.listen(&self.deliver));
         self.phase = Phase::Fed;
     }
 
@@ -429,18 +456,35 @@ impl Feed {
         }
     }
 
-    /// As stream infos show it.
-    pub fn info(&self, now: Now) -> SourceInfo<'_> {
+    /// Which stream of the name it is fed by; empty where that is not known.
+    pub fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    /// Whether the stream that was known is gone, and there is another of its name: what was known of
+    /// sequences is of no use. Once.
+    pub fn take_recreated(&mut self) -> bool {
+        std::mem::take(&mut self.is_recreated)
+    }
+
+    /// As stream infos show it; of a source with the last sequence that was taken from it.
+    pub fn info(&self, now: Now, taken: Seq) -> SourceInfo<'_> {
         SourceInfo {
             name: &self.source.name,
             external: self.source.external.as_ref(),
             lag: self.lag,
+            seq: taken,
             active: match self.heard_at {
-                Some(at) => now.mono_ms.saturating_sub(at) as i64 * 1_000_000,
+                // Some time has passed, if less than the clock shows.
+                Some(at) => (now.mono_ms.saturating_sub(at) as i64 * 1_000_000).max(1),
                 None => -1,
             },
             error: self.error.clone(),
-            filter_subject: &self.source.filter_subject,
+            // nats-server tells of a mirror's when it has heard of the other stream.
+            filter_subject: match self.is_mirror && self.heard_at.is_none() {
+                true => "",
+                false => &self.source.filter_subject,
+            },
             subject_transforms: &self.source.subject_transforms,
         }
     }
@@ -451,19 +495,6 @@ fn or_all(text: &str) -> String {
         "" => ">".to_owned(),
         text => text.to_owned(),
     }
-}
-
-/// Eight letters by chance, for names that nobody else has.
-pub fn token(random: &mut impl FnMut() -> u64) -> String {
-    const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    let mut random = random();
-    (0..8)
-        .map(|_| {
-            let letter = LETTERS[(random % 62) as usize];
-            random /= 62;
-            char::from(letter)
-        })
-        .collect()
 }
 
 fn number(text: &[u8]) -> Option<u64> {

@@ -6,6 +6,7 @@ use crate::jetstream::config::{External, SubjectTransform};
 #[derive(Default)]
 struct World {
     sent: Vec<(String, String, String)>,
+    heads: Vec<String>,
     listens: Vec<String>,
     ended: Vec<u32>,
     random: u64,
@@ -16,6 +17,7 @@ impl Feeder for World {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         self.sent
             .push((text(message.to), text(message.reply), text(message.payload)));
+        self.heads.push(text(message.headers));
     }
 
     fn listen(&mut self, subject: &[u8]) -> u32 {
@@ -157,13 +159,13 @@ fn asks_where_the_other_stream_is() {
         let mut feed = Feed::new(source, true, "OWN");
         let start = Start {
             after,
-            not_before: None,
+            ..Start::default()
         };
         feed.tick(now(1), start, &mut world);
         let (to, reply, body) = &world.sent[0];
         assert!(to.starts_with(subject), "{to}");
-        assert!(world.listens[0].starts_with(deliver), "{:?}", world.listens);
-        assert_eq!(&world.listens[1], reply);
+        assert!(feed.deliver.starts_with(deliver.as_bytes()));
+        assert_eq!(world.listens, [reply.as_str()]);
         assert!(body.contains(part), "{body}");
     }
 }
@@ -184,7 +186,7 @@ fn a_gap_is_asked_for_again() {
     assert_eq!(deliver(&mut feed, 3, (11, 4), &mut world), None);
     let start = Start {
         after: 9,
-        not_before: None,
+        ..Start::default()
     };
     feed.tick(now(3), start, &mut world);
     let (_, _, body) = world.sent.last().expect("it has asked again");
@@ -247,20 +249,64 @@ fn errors_are_shown_and_tried_again_later() {
         ..Outgoing::default()
     };
     feed.arrived(now(2), &message, &mut world);
-    let error = feed.info(now(2)).error.expect("one is shown");
+    let error = feed.info(now(2), 0).error.expect("one is shown");
     assert!(error.description.contains("stream not found"), "{error:?}");
     assert_eq!(feed.next_deadline(), 2 + RETRY_MS);
 }
 
 #[test]
+fn a_stream_that_was_made_anew_is_followed_from_its_beginning() {
+    let mut world = World::default();
+    let mut feed = Feed::new(source("A"), false, "OWN");
+    let start = Start {
+        after: 9,
+        identity: "old",
+        ..Start::default()
+    };
+    feed.tick(now(1), start, &mut world);
+    let answer = |feed: &mut Feed, headers: &[u8], payload: &[u8], world: &mut World| {
+        let reply = feed.reply.clone();
+        let message = Outgoing {
+            to: &reply,
+            subject: &reply,
+            headers,
+            payload,
+            ..Outgoing::default()
+        };
+        feed.arrived(now(2), &message, world);
+    };
+    let mismatch = br#"{"error":{"code":400,"err_code":10225,"description":"new"}}"#;
+    answer(&mut feed, b"", mismatch, &mut world);
+    assert!(feed.take_recreated() && !feed.take_recreated());
+    assert_eq!(feed.next_deadline(), 2);
+    feed.tick(now(2), Start::default(), &mut world);
+    let head = b"NATS/1.0\r\nNats-Stream-Identity: new\r\n\r\n";
+    answer(&mut feed, head, br#"{"name":"C"}"#, &mut world);
+    assert_eq!(feed.identity(), "new");
+    let heads: Vec<&str> = world.heads.iter().map(String::as_str).collect();
+    assert_eq!(
+        heads,
+        [
+            "NATS/1.0\r\nNats-Stream-Identity: old\r\n\r\n",
+            "NATS/1.0\r\nNats-Stream-Identity: \r\n\r\n"
+        ]
+    );
+}
+
+#[test]
 fn headers_say_where_a_message_comes_from() {
     let block = b"NATS/1.0\r\nA: 1\r\nNats-Expected-Last-Sequence: 4\r\nNats-Stream-Source: B 1 > > x\r\n\r\n";
-    let block = sourced_headers(block, "S > >", 12, b"orders.new");
+    let block = sourced_headers(block, "S > >", 12, b"orders.new", "Xy8");
     let text = String::from_utf8_lossy(&block);
     assert_eq!(
         text,
-        "NATS/1.0\r\nA: 1\r\nNats-Stream-Source: S 12 > > orders.new\r\n\r\n"
+        "NATS/1.0\r\nA: 1\r\nNats-Stream-Source: S 12 > > orders.new Xy8\r\n\r\n"
     );
     let from = SourcedFrom::read(&block).expect("it was written");
     assert_eq!((from.index_name.as_str(), from.seq), ("S > >", 12));
+    assert_eq!(from.identity, "Xy8");
+    // One of an older server.
+    let block = b"NATS/1.0\r\nNats-Stream-Source: S 12 > > x\r\n\r\n";
+    let from = SourcedFrom::read(block).expect("it is one");
+    assert_eq!((from.seq, from.identity.as_str()), (12, ""));
 }

@@ -9,8 +9,9 @@ use std::collections::{HashMap, HashSet};
 
 use crate::base::deadlines::Millis;
 use crate::jetstream::Outlet;
+use crate::jetstream::api::advisories::{self, Abandoned, Advisory};
 use crate::jetstream::api::errors::{ApiError, Code};
-use crate::jetstream::api::{encode, versions};
+use crate::jetstream::api::versions;
 use crate::jetstream::config::Storage;
 use crate::store::{Messages, Seq};
 
@@ -134,26 +135,6 @@ impl AtomicBatches {
     }
 }
 
-/// Why a batch was given up: said in an advisory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Abandoned {
-    Timeout,
-    Large,
-    Incomplete,
-    Unsupported,
-}
-
-impl Abandoned {
-    fn text(self) -> &'static str {
-        match self {
-            Self::Timeout => "timeout",
-            Self::Large => "large",
-            Self::Incomplete => "incomplete",
-            Self::Unsupported => "unsupported",
-        }
-    }
-}
-
 /// A message of a batch that is refused, and whether and how the batch ends with it.
 struct Refused {
     error: ApiError,
@@ -249,9 +230,8 @@ impl Stream {
             if seq != 1 {
                 return Err(Code::AtomicPublishIncompleteBatch.into());
             }
-            let has_room = self.atomic.len() < self.settings.atomic_batches_max
-                && world.room.atomic_batches > 0;
-            if !has_room {
+            let most = self.settings.atomic_batches_max;
+            if self.atomic.len() >= most.min(world.room.atomic_batches) {
                 return Err(Code::AtomicPublishTooManyInflight.into());
             }
         }
@@ -342,7 +322,7 @@ impl Stream {
             return Err(Code::StreamSealed);
         }
         let bytes = (block.len() + arrival.payload.len()) as u64;
-        if bytes > world.room.server_bytes {
+        if world.room.server_bytes < 0 {
             return Err(Code::InsufficientResources);
         }
         if bytes > world.room.account_bytes {
@@ -456,42 +436,12 @@ impl Stream {
         reason: Abandoned,
     ) {
         self.atomic.remove(id);
-        let subject = format!(
-            "$JS.EVENT.ADVISORY.STREAM.BATCH_ABANDONED.{}",
-            self.config.name
-        );
-        if !world.outlet.has_interest(subject.as_bytes()) {
-            return;
-        }
-        let mut event = Vec::new();
-        let mut object = encode::Object::begin(&mut event);
-        object.string(
-            "type",
-            "io.nats.jetstream.advisory.v1.stream_batch_abandoned",
-        );
-        object.string("id", &event_id(|| world.outlet.random()));
-        object.time("timestamp", world.now.unix);
-        object.string("stream", &self.config.name);
-        object.string_unless_empty("domain", &self.settings.domain);
-        object.string("batch", &String::from_utf8_lossy(id));
-        object.string("reason", reason.text());
-        object.end();
-        world
-            .outlet
-            .publish_anew(subject.as_bytes(), b"", b"", &event);
+        let advisory = Advisory::BatchAbandoned {
+            stream: &self.config.name,
+            batch: &String::from_utf8_lossy(id),
+            reason,
+        };
+        let domain = &self.settings.domain;
+        advisories::publish(&advisory, world.now.unix, domain, world.outlet);
     }
-}
-
-/// An id as nats-server's: 22 letters and digits.
-fn event_id(mut random: impl FnMut() -> u64) -> String {
-    const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    let mut id = String::with_capacity(22);
-    while id.len() < 22 {
-        let mut bits = random();
-        for _ in 0..10.min(22 - id.len()) {
-            id.push(char::from(LETTERS[(bits % 62) as usize]));
-            bits /= 62;
-        }
-    }
-    id
 }

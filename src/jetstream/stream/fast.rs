@@ -229,7 +229,8 @@ impl Stream {
             if said.seq != 1 {
                 return Err(Code::BatchPublishUnknownBatchId);
             }
-            if self.fast.len() >= self.settings.fast_batches_max || world.room.fast_batches == 0 {
+            let most = self.settings.fast_batches_max;
+            if self.fast.len() >= most.min(world.room.fast_batches) {
                 return Err(Code::BatchPublishTooManyInflight);
             }
         }

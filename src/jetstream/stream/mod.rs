@@ -66,11 +66,12 @@ pub struct World<'a, M: Messages, O: Outlet> {
 pub struct Room {
     /// Bytes that the account may still store, in the stream's kind of storage.
     pub account_bytes: u64,
-    /// Bytes that the server may.
-    pub server_bytes: u64,
-    /// Atomic batches that may begin on the server.
+    /// Bytes that the server may; below 0 where there is more than that already. A message is refused
+    /// only then, as by nats-server: the one that goes beyond the limit is the last.
+    pub server_bytes: i64,
+    /// Atomic batches that the stream may have: as many as the others of the server leave.
     pub atomic_batches: usize,
-    /// Fast batches that may.
+    /// Fast batches that it may.
     pub fast_batches: usize,
 }
 
@@ -78,7 +79,7 @@ impl Room {
     /// No limits.
     pub const UNLIMITED: Self = Self {
         account_bytes: u64::MAX,
-        server_bytes: u64::MAX,
+        server_bytes: i64::MAX,
         atomic_batches: usize::MAX,
         fast_batches: usize::MAX,
     };
@@ -107,6 +108,8 @@ pub struct Settings {
     pub duplicates_max: usize,
     /// Bytes of arrivals and requests that may wait for a read of a stream.
     pub waiting_bytes_max: usize,
+    /// Arrivals that may.
+    pub waiting_messages_max: usize,
     /// Bytes of one answer to a direct get of many that does not say how many.
     pub direct_bytes_max: u64,
 }
@@ -123,7 +126,8 @@ impl Default for Settings {
             batch_timeout_ms: 10_000,
             batch_bytes_max: 256 << 20,
             duplicates_max: 1 << 24,
-            waiting_bytes_max: 64 << 20,
+            waiting_bytes_max: 128 << 20,
+            waiting_messages_max: 100_000,
             direct_bytes_max: 64 << 20,
         }
     }
@@ -215,11 +219,11 @@ impl Stream {
         config: StreamConfig,
         settings: Settings,
         messages: &mut impl Messages,
-        now: Now,
     ) -> Result<Self, ApiError> {
         if config.first_seq > 1 {
             let last = config.first_seq - 1;
-            messages.skip_to(last, now.unix).map_err(storage_error)?;
+            // Nothing was stored at any time.
+            messages.skip_to(last, 0).map_err(storage_error)?;
         }
         Self::new(config, settings, Recovery::default())
     }

@@ -156,7 +156,9 @@ impl Stream {
                 return outcome;
             }
         }
-        if self.waiting.bytes() > self.settings.waiting_bytes_max {
+        if self.waiting.bytes() > self.settings.waiting_bytes_max
+            || self.waiting.len() >= self.settings.waiting_messages_max
+        {
             let error = ApiError::from(Code::StreamTooManyRequests);
             self.refuse(world.outlet, arrival.reply, &error);
             return Outcome::Refused(error);
@@ -516,7 +518,7 @@ impl Stream {
         if self.is_file() && counted > RECORD_BYTES_MAX {
             return Err(Code::StreamStoreFailed.with(&["message too large"]).into());
         }
-        if counted > world.room.server_bytes {
+        if world.room.server_bytes < 0 {
             return Err(Code::InsufficientResources.into());
         }
         Ok(())
@@ -561,7 +563,7 @@ impl Stream {
         let counted = self.counted(checked);
         let room = &mut world.room;
         room.account_bytes = room.account_bytes.saturating_sub(counted);
-        room.server_bytes = room.server_bytes.saturating_sub(counted);
+        room.server_bytes = room.server_bytes.saturating_sub_unsigned(counted);
         self.enforce(world, subject);
         self.remember_id(checked.msg_id, seq, time);
         self.note_schedule(seq, checked);

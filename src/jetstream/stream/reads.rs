@@ -166,6 +166,24 @@ impl Stream {
         Ok(())
     }
 
+    /// The stream is deleted: who waits for a message is told that there is none.
+    pub fn end_reads<O: Outlet>(&mut self, outlet: &mut O) {
+        for read in std::mem::take(&mut self.reads.list) {
+            if !matches!(read.what, What::Stored(_)) {
+                send_status(outlet, &read.reply, "404 Message Not Found", read.is_held);
+                continue;
+            }
+            let mut answer = Vec::new();
+            Kind::MsgGet.error(&mut answer, &Code::StreamNotFound.into());
+            outlet.publish(&Outgoing {
+                to: &read.reply,
+                subject: &read.reply,
+                payload: &answer,
+                ..Outgoing::default()
+            });
+        }
+    }
+
     /// What a request for messages is about, or the status that answers it.
     fn resolve(
         &self,

@@ -107,12 +107,8 @@ impl Scene {
 
     pub fn of(config: StreamConfig) -> Self {
         let mut messages = Naive::new(config.storage == Storage::File);
-        let now = Now {
-            mono_ms: 0,
-            unix: BEGIN,
-        };
         Self {
-            stream: Stream::create(config, Settings::default(), &mut messages, now).unwrap(),
+            stream: Stream::create(config, Settings::default(), &mut messages).unwrap(),
             messages,
             outlet: Recorder::default(),
             room: Room::UNLIMITED,
@@ -308,12 +304,13 @@ fn storage_that_refuses() {
         short(&scene.ask("a", &[], "")),
         "10002 resource limits exceeded for account"
     );
-    scene.room.server_bytes = 30;
+    scene.room.server_bytes = -1;
     assert_eq!(
         short(&scene.ask("a", &[], "")),
         "10023 insufficient resources"
     );
-    scene.room.server_bytes = 31;
+    // The one that goes beyond the limit is the last.
+    scene.room.server_bytes = 0;
     scene.room.account_bytes = 31;
     assert_eq!(short(&scene.ask("a", &[], "")), "seq 2");
 }

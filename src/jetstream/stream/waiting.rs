@@ -54,6 +54,11 @@ impl Waiting {
         self.arrivals.is_empty()
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.arrivals.len()
+    }
+
     /// What all of them take.
     pub fn bytes(&self) -> usize {
         self.bytes

@@ -63,6 +63,8 @@ impl Targets {
             let directory = parent.join(number.to_string());
             let listed = disk::list(&directory).map_err(|error| said(&directory, &error))?;
             options.seed = random()?;
+            let fits = storage::fit(&mut options, &directory, count);
+            fits.map_err(|error| said(&directory, &error))?;
             let mut target = Target {
                 store: Store::open(&options, &listed, 0),
                 directory,

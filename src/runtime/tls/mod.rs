@@ -39,6 +39,8 @@ const RATE_WINDOW: Duration = Duration::from_secs(1);
 /// What `tls` of the configuration amounts to; replaced as a whole when it is read again.
 pub struct Tls {
     pub server: Arc<rustls::ServerConfig>,
+    /// The same without certificates of clients: for monitoring.
+    pub unverified: Arc<rustls::ServerConfig>,
     pub timeout_ms: u64,
     pub first: HandshakeFirst,
     /// Clients may do without.
@@ -65,9 +67,11 @@ impl Tls {
             return Ok(None);
         };
         let rate = options.connection_rate_limit;
-        let (server, certificates) = server_config(options)?;
+        let (server, certificates) = server_config(options, verifies(options))?;
+        let (unverified, _) = server_config(options, false)?;
         Ok(Some(Arc::new(Self {
             server: Arc::new(server),
+            unverified: Arc::new(unverified),
             timeout_ms: options.timeout_ms,
             first: options.handshake_first,
             allow_non_tls: config.allow_non_tls,
@@ -91,10 +95,14 @@ impl Tls {
             .zip(staples)
             .map(|(shown, staple)| shown.stapled(*staple))
             .collect();
-        let mut server = (*self.server).clone();
-        server.cert_resolver = Arc::new(Choice::new(certificates.clone()));
+        let with_these = |config: &rustls::ServerConfig| {
+            let mut config = config.clone();
+            config.cert_resolver = Arc::new(Choice::new(certificates.clone()));
+            Arc::new(config)
+        };
         Arc::new(Self {
-            server: Arc::new(server),
+            server: with_these(&self.server),
+            unverified: with_these(&self.unverified),
             timeout_ms: self.timeout_ms,
             first: self.first,
             allow_non_tls: self.allow_non_tls,
@@ -119,7 +127,10 @@ fn verifies(options: &TlsOptions) -> bool {
 }
 
 /// The one place that makes a `ServerConfig`, wherever the options came from.
-fn server_config(options: &TlsOptions) -> Result<(rustls::ServerConfig, Vec<Shown>), String> {
+fn server_config(
+    options: &TlsOptions,
+    verify: bool,
+) -> Result<(rustls::ServerConfig, Vec<Shown>), String> {
     let provider = Arc::new(CryptoProvider {
         cipher_suites: names::cipher_suites(&options.cipher_suites)?,
         kx_groups: names::curves(&options.curve_preferences)?,
@@ -141,7 +152,6 @@ fn server_config(options: &TlsOptions) -> Result<(rustls::ServerConfig, Vec<Show
         .map(|files| certificates::load(files, &provider).map(Shown::new))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| format!("error parsing X509 certificate/key pair: {error}"))?;
-    let verify = verifies(options);
     // Read although nobody is verified: a wrong name is found at the start then.
     let roots = match &options.ca_file {
         Some(path) => Some(certificates::authorities(Some(path))?),

@@ -564,7 +564,7 @@ fn options_that_cannot_be() {
                 ..TlsOptions::default()
             };
             change(&mut options, &folder);
-            let error = server_config(&options).err().unwrap_or_default();
+            let error = server_config(&options, true).err().unwrap_or_default();
             assert_eq!(error.replace(&format!("{folder}/"), ""), expected);
         };
     let pair = "error parsing X509 certificate/key pair: ";

@@ -1,16 +1,22 @@
 //! The segment files: which there are, which are spares, and getting more of them in time.
 
 use crate::base::deadlines::Millis;
-use crate::store::io::{Failure, FileId, Listed, Work};
+use crate::store::io::{BLOCK_BYTES, Failure, FileId, Listed, Work};
 use crate::store::location::SEGMENT_BYTES_MAX;
 use crate::store::requests::{Purpose, Requests};
 
 /// Below this length no segment is made: the disk counts as full then.
 pub(crate) const SEGMENT_BYTES_MIN: u64 = 1 << 20;
-/// Spares that are kept ready: one to go on with, one for removals when the disk is full.
-const SPARES: usize = 2;
+/// Of the spares, what messages do not get: removals and facts go there when the disk is full. With
+/// two of them, one can be compacted into the other, again and again; with one alone, what is logged
+/// last would never come out of the way.
+const RESERVE: usize = 2;
+/// Spares that are kept ready: the reserve, and one to go on with.
+const SPARES: usize = RESERVE + 1;
 /// Spares beyond this are deleted.
 const SPARES_MAX: usize = 4;
+/// Files that are made at once.
+const CREATING_MAX: usize = 2;
 /// How long after a refusal of the disk to try again.
 const RETRY_MS: Millis = 250;
 /// The first file numbers are others'.
@@ -56,6 +62,12 @@ struct File {
     status: Status,
 }
 
+/// A length that segments may have.
+fn length(bytes: u64) -> u64 {
+    bytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX as u64) / BLOCK_BYTES as u64
+        * BLOCK_BYTES as u64
+}
+
 /// All of them.
 #[derive(Debug)]
 pub(crate) struct Files {
@@ -70,15 +82,17 @@ pub(crate) struct Files {
     next_bytes: u64,
     /// What is of no use when it is shorter.
     least_bytes: u64,
-    /// The disk has refused even the smallest.
+    /// The disk has refused even the smallest, or might.
     full: bool,
+    /// What is free on the disk, as far as is known.
+    room_bytes: u64,
     retry_at: Option<Millis>,
 }
 
 impl Files {
-    /// What is in the directory.
-    pub fn new(listed: &[Listed], wanted_bytes: u64) -> Self {
-        let wanted_bytes = wanted_bytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX as u64);
+    /// What is in the directory, and free on its disk.
+    pub fn new(listed: &[Listed], wanted_bytes: u64, room_bytes: u64) -> Self {
+        let wanted_bytes = length(wanted_bytes);
         let mut this = Self {
             files: Vec::new(),
             spares: Vec::new(),
@@ -88,6 +102,7 @@ impl Files {
             next_bytes: wanted_bytes,
             least_bytes: SEGMENT_BYTES_MIN,
             full: false,
+            room_bytes,
             retry_at: None,
         };
         for file in listed {
@@ -158,10 +173,7 @@ impl Files {
             .spares
             .partition_point(|spare| self.files[spare.0 as usize].bytes <= bytes);
         self.spares.insert(place, number);
-        if self.spares.len() >= SPARES {
-            self.full = false;
-            self.retry_at = None;
-        }
+        self.accepted();
     }
 
     fn discard(&mut self, number: FileNumber, requests: &mut Requests) {
@@ -190,15 +202,33 @@ impl Files {
         self.full
     }
 
-    /// Spares that are ready.
-    pub fn ready(&self) -> usize {
-        self.spares.len()
+    /// Whether messages may go on in another segment when `claimed` others wait for their files, too:
+    /// what is accepted without a place on the disk holds up all behind it if there turns out to be
+    /// none. If not, the disk counts as full until it has given another file.
+    pub fn may_claim(&mut self, claimed: usize) -> bool {
+        let in_hand = self.spares.len().saturating_sub(RESERVE);
+        let missing = (claimed + 1).saturating_sub(in_hand) as u64;
+        // Others take from the disk, too.
+        let may = missing == 0 || self.room_bytes / 2 / missing >= self.next_bytes;
+        self.full |= !may;
+        may
+    }
+
+    /// Length of the spare that another segment gets when `claimed` others wait for theirs.
+    pub fn ready(&self, claimed: usize) -> Option<u64> {
+        let nth = self.spares.len().checked_sub(claimed + 1)?;
+        Some(self.bytes(self.spares[nth]))
     }
 
     /// How long a segment may become whose file is chosen later, when `claimed` others wait, too.
     pub fn capacity(&self, claimed: usize) -> u64 {
-        let nth = self.spares.len().checked_sub(claimed + 1);
-        nth.map_or(self.next_bytes, |nth| self.bytes(self.spares[nth]))
+        self.ready(claimed).unwrap_or(self.next_bytes)
+    }
+
+    /// Length of all spares but the smallest.
+    pub fn spare_bytes(&self) -> u64 {
+        let larger = self.spares.iter().skip(1);
+        larger.map(|&spare| self.bytes(spare)).sum()
     }
 
     /// Takes a spare of at least that length.
@@ -214,7 +244,7 @@ impl Files {
 
     /// Segments become longer with the store, so that there are not too many.
     pub fn want(&mut self, bytes: u64) {
-        let bytes = bytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX as u64) / 4096 * 4096;
+        let bytes = length(bytes);
         if bytes > self.wanted_bytes {
             if self.next_bytes == self.wanted_bytes {
                 self.next_bytes = bytes;
@@ -240,13 +270,17 @@ impl Files {
             return;
         }
         self.least_bytes = bytes.max(SEGMENT_BYTES_MIN);
-        while self.creating < missing && self.creating < SPARES {
+        while self.creating < missing && self.creating < CREATING_MAX {
             let free = self
                 .files
                 .iter()
                 .position(|file| file.status == Status::Absent);
             let number = FileNumber(free.unwrap_or(self.files.len()) as u32);
-            let length = self.next_bytes.max(bytes);
+            let length = if self.lacks_small(claimed) && (claimed == 0 || enough > 0) {
+                SEGMENT_BYTES_MIN
+            } else {
+                self.next_bytes.max(bytes)
+            };
             let at = self.at(number);
             self.files[at] = File {
                 bytes: length,
@@ -262,7 +296,18 @@ impl Files {
         }
     }
 
-    /// A file was made, or not.
+    /// Whether only one more is needed, and none there is or is made is small: a part of the reserve
+    /// need not be longer, and is used last.
+    fn lacks_small(&self, claimed: usize) -> bool {
+        let is_small = |file: &File| {
+            matches!(file.status, Status::Spare | Status::Creating)
+                && file.bytes <= SEGMENT_BYTES_MIN
+        };
+        self.spares.len() + self.creating + 1 >= claimed + SPARES
+            && !self.files.iter().any(is_small)
+    }
+
+    /// A file was made, or not. If it is known, the result says what the disk has left.
     pub fn created(
         &mut self,
         number: FileNumber,
@@ -274,13 +319,18 @@ impl Files {
         let at = self.at(number);
         let bytes = self.files[at].bytes;
         match result {
-            Ok(_) => {
+            Ok(left) => {
                 self.next_bytes = self.wanted_bytes;
+                self.room_bytes = match left {
+                    0 => u64::MAX,
+                    left => left as u64,
+                };
                 self.retry_at = None;
                 self.recycle(number, requests);
             }
             Err(_) => {
                 self.files[at].status = Status::Absent;
+                self.room_bytes = self.room_bytes.min(bytes - 1);
                 if bytes / 2 >= self.least_bytes {
                     self.next_bytes = self.next_bytes.min((bytes / 2).next_multiple_of(4096));
                 } else {
@@ -297,9 +347,9 @@ impl Files {
         self.retry_at = Some(now + RETRY_MS);
     }
 
-    /// The write that was refused has been done.
+    /// The write that was refused has been done, or there is another spare.
     pub fn accepted(&mut self) {
-        if self.spares.len() >= SPARES {
+        if self.spares.len() >= SPARES + self.claimed {
             self.full = false;
             self.retry_at = None;
         }

@@ -205,10 +205,12 @@ impl Log {
         oldest.is_some_and(|(oldest, _)| oldest == slot)
     }
 
-    /// Bytes left in the active segment.
-    pub fn room(&self) -> usize {
+    /// Bytes left for compaction when the disk is full: in the active segment and in spares. The last
+    /// spare is for what must be logged anyway.
+    pub fn room(&self) -> u64 {
         let active = self.active.and_then(|slot| self.segment(slot));
-        active.map_or(0, |segment| segment.bytes - segment.end)
+        let left = active.map_or(0, |segment| segment.bytes - segment.end);
+        left as u64 + self.files.spare_bytes()
     }
 
     /// A record of that weight in the segment is needed.
@@ -370,13 +372,21 @@ impl Log {
     fn roll(&mut self, span: usize, content: bool) -> Result<(), Refused> {
         let claimed = self.claimed;
         let full = self.files.is_full();
-        if full && (content || self.files.ready() <= claimed) {
-            self.has_refused |= content;
+        if content && (full || !self.files.may_claim(claimed)) {
+            self.has_refused = true;
             return Err(Refused::Full);
         }
         let marks = self.segments().count() + 1;
         let first = FRAME_HEAD_BYTES + record::HEAD_BYTES + record::UNIT_BYTES + 16 * marks;
         let least = (first + span).next_multiple_of(BLOCK_BYTES);
+        if full
+            && self
+                .files
+                .ready(claimed)
+                .is_none_or(|bytes| bytes < least as u64)
+        {
+            return Err(Refused::Full);
+        }
         let capacity = (self.files.capacity(claimed) as usize).max(least);
         if capacity > crate::store::location::SEGMENT_BYTES_MAX {
             return Err(Refused::TooLarge);

@@ -39,6 +39,9 @@ pub(crate) struct Expected {
     pub end: Option<usize>,
     /// Where to begin: 0, or the beginning of a frame.
     pub from: usize,
+    /// Its frames have higher numbers than this: what a disk has put in a wrong place may be one of
+    /// before.
+    pub after: u64,
     /// Whether there is a later segment: then what ends badly is damaged, not torn.
     pub is_sealed: bool,
 }
@@ -61,6 +64,7 @@ pub(crate) fn scan<'a>(
     let generation = expected.generation;
     let mut found = Scan {
         end: expected.from,
+        last_number: expected.after,
         ..Scan::default()
     };
     let mut records = Vec::new();
@@ -75,8 +79,17 @@ pub(crate) fn scan<'a>(
         }
         None
     };
+    // A frame that does not follow the one before comes after damage, or a disk has put it in a wrong
+    // place; then the next one is of before, and would be taken for one.
+    let is_in_place = |head: &FrameHead, at: usize, last: u64| {
+        head.number == last + 1
+            || next_head(at + head.span(), last)
+                .and_then(|next| head_at(segment, next, generation, last))
+                .is_none_or(|next| next.number > head.number)
+    };
     while at < limit {
-        let Some(head) = head_at(segment, at, generation, found.last_number) else {
+        let head = head_at(segment, at, generation, found.last_number);
+        let Some(head) = head.filter(|head| is_in_place(head, at, found.last_number)) else {
             let damage = match next_head(at + BLOCK_BYTES, found.last_number) {
                 Some(next) => Damage { from: at, to: next },
                 None if expected.end.is_some() => Damage {

@@ -493,7 +493,8 @@ fn default_permissions_limits_and_ends() {
     );
     assert_eq!(now(json!({"revocations": {"*": ISSUED - 1}})), Ok(()));
     assert_eq!(
-        gate.still_admits(&resolved(&gate, &[]), &plain, NOW),
+        gate.still_admits(&resolved(&gate, &[]), &plain, NOW)
+            .map(drop),
         Err(Refused::Expired)
     );
 }

@@ -147,7 +147,7 @@ impl Player {
                 }
                 if stage.outlet.watched.contains(rest) {
                     stage.with(|consumer, around| {
-                        consumer.interest_changed(is_heard, around.now);
+                        consumer.interest_changed(around);
                     });
                     stage.settle();
                 }

@@ -396,15 +396,20 @@ fn what_is_read_is_on_the_disk_before() {
 
 #[test]
 fn what_waits_is_limited() {
-    let mut scene = Scene::new(|c| c.allow_msg_counter = true);
-    scene.stream.settings.waiting_bytes_max = 1000;
-    scene.ask("a", &["Nats-Incr: 5"], "");
-    scene.messages.later.insert(1);
-    let answers: Vec<_> = (0..20)
-        .map(|_| short(&scene.ask("a", &["Nats-Incr: 1"], "")))
-        .collect();
-    assert_eq!(answers[0], "-");
-    assert_eq!(answers[19], "10167 too many requests");
+    for (bytes, messages) in [(1000, usize::MAX), (usize::MAX, 3)] {
+        let mut scene = Scene::new(|c| c.allow_msg_counter = true);
+        scene.stream.settings.waiting_bytes_max = bytes;
+        scene.stream.settings.waiting_messages_max = messages;
+        scene.ask("a", &["Nats-Incr: 5"], "");
+        scene.messages.later.insert(1);
+        let answers: Vec<_> = (0..20)
+            .map(|_| short(&scene.ask("a", &["Nats-Incr: 1"], "")))
+            .collect();
+        assert_eq!(answers[0], "-");
+        assert_eq!(answers[19], "10167 too many requests");
+        let waiting = answers.iter().filter(|answer| *answer == "-").count();
+        assert!(waiting <= messages);
+    }
 }
 
 #[test]

@@ -1,4 +1,7 @@
-//! A disk that forgets, tears, refuses and lies, from a seed.
+//! A disk that forgets, tears, refuses and lies, from a seed: for the tests of the store and of the server around it.
+
+// Each of them uses a part of it.
+#![allow(dead_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,8 +46,8 @@ pub struct Disk {
     open: BTreeMap<FileId, String>,
     under_way: Vec<Submission>,
     pub faults: Faults,
-    /// How many faults that nobody was told of there were.
-    pub lies: u32,
+    /// Where nobody was told of a fault: file, offset and length.
+    pub lies: Vec<(String, usize, usize)>,
     /// How often an error was given for a write.
     pub write_failures: u32,
     pub bytes_written: u64,
@@ -58,7 +61,7 @@ impl Disk {
             open: BTreeMap::new(),
             under_way: Vec::new(),
             faults: Faults::default(),
-            lies: 0,
+            lies: Vec::new(),
             write_failures: 0,
             bytes_written: 0,
         }
@@ -74,6 +77,11 @@ impl Disk {
 
     pub fn take(&mut self, submissions: &mut Vec<Submission>) {
         self.under_way.append(submissions);
+    }
+
+    /// How much is under way.
+    pub fn under_way(&self) -> usize {
+        self.under_way.len()
     }
 
     fn used(&self) -> u64 {
@@ -128,7 +136,11 @@ impl Disk {
                 );
                 self.files.insert(name.clone(), made);
                 assert!(self.open.insert(file, name).is_none(), "{file:?} is open");
-                done(Ok(0))
+                let left = self
+                    .faults
+                    .capacity
+                    .map(|most| most.saturating_sub(self.used()));
+                done(Ok(left.map_or(0, |left| left.max(1) as usize)))
             }
             Work::Write {
                 file,
@@ -161,14 +173,15 @@ impl Disk {
                 self.bytes_written += bytes as u64;
                 let mut offset = offset as usize;
                 if self.one_in(self.faults.lost) {
-                    self.lies += 1;
+                    self.lies.push((name, offset, bytes));
                     return done(Ok(0));
                 }
                 if self.one_in(self.faults.misdirected) {
-                    self.lies += 1;
+                    self.lies.push((name.clone(), offset, bytes));
                     let length = self.files[&name].now.len();
                     let blocks = (length.saturating_sub(bytes) / BLOCK_BYTES) as u32;
                     offset = self.random.below(blocks + 1) as usize * BLOCK_BYTES;
+                    self.lies.push((name.clone(), offset, bytes));
                 }
                 self.write(&name, offset, &buffer[..bytes]);
                 if sync {
@@ -317,7 +330,7 @@ impl Disk {
         let bit = 1 << self.random.below(8);
         file.now[at] ^= bit;
         file.safe[at] ^= bit;
-        self.lies += 1;
+        self.lies.push((name.clone(), at, 1));
         Some((name, at))
     }
 
@@ -326,7 +339,8 @@ impl Disk {
         let (name, at) = self.somewhere()?;
         let file = self.files.get_mut(&name).expect("it was found");
         file.bad.insert(at / BLOCK_BYTES);
-        self.lies += 1;
+        let start = at / BLOCK_BYTES * BLOCK_BYTES;
+        self.lies.push((name.clone(), start, BLOCK_BYTES));
         Some((name, at / BLOCK_BYTES * BLOCK_BYTES))
     }
 

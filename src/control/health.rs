@@ -1,0 +1,318 @@
+//! HEALTHZ: whether the server does what it should, and a stream or consumer that is asked about.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::json::is_default;
+use super::jsz::{Surveyed, survey};
+use super::view::{House, Merged, ServerFacts};
+use crate::shard::facts::{Ail, Ailing, Only, Survey, Wanted};
+
+/// What a health check asks about.
+#[derive(Clone, Debug, Default)]
+pub struct HealthOptions {
+    /// Only whether there is JetStream, where it is configured.
+    pub enabled_only: bool,
+    /// Only whether the server serves.
+    pub server_only: bool,
+    pub account: String,
+    pub stream: String,
+    pub consumer: String,
+    /// All that is wrong, as a list.
+    pub details: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Health {
+    pub status: &'static str,
+    /// Left out over HTTP, where the response has it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub status_code: u16,
+    #[serde(skip_serializing_if = "is_default")]
+    pub error: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<HealthError>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct HealthError {
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    #[serde(skip_serializing_if = "is_default")]
+    pub account: String,
+    #[serde(skip_serializing_if = "is_default")]
+    pub stream: String,
+    #[serde(skip_serializing_if = "is_default")]
+    pub consumer: String,
+    pub error: String,
+}
+
+impl Health {
+    /// With these mistakes, if any; only the first where no details are asked for.
+    fn new(status: &'static str, code: u16, errors: Vec<HealthError>, details: bool) -> Self {
+        let mut errors = errors;
+        let is_well = errors.is_empty();
+        let first = errors.first().map(|e| e.error.clone());
+        let error = first.filter(|_| !details).unwrap_or_default();
+        if !details {
+            errors.clear();
+        }
+        Self {
+            status: match (is_well, details) {
+                (true, _) => "ok",
+                (false, true) => "error",
+                (false, false) => status,
+            },
+            status_code: if is_well { 200 } else { code },
+            error,
+            errors,
+        }
+    }
+}
+
+/// A server that answers serves; what is left is what is asked for, and its streams.
+pub fn healthz(house: &mut dyn House, server: &ServerFacts, options: &HealthOptions) -> Health {
+    let details = options.details;
+    let missing = match options {
+        o if o.account.is_empty() && !o.stream.is_empty() => Some(("account", "stream")),
+        o if o.stream.is_empty() && !o.consumer.is_empty() => Some(("stream", "consumer")),
+        _ => None,
+    };
+    if let Some((what, of)) = missing {
+        let error = HealthError {
+            kind: "BAD_REQUEST",
+            error: format!("\"{what}\" must not be empty when checking {of} health"),
+            ..HealthError::default()
+        };
+        return Health::new("error", 400, vec![error], details);
+    }
+    if options.server_only || server.jetstream.is_none() || options.enabled_only {
+        return Health::new("ok", 200, Vec::new(), details);
+    }
+    let (errors, code) = of_streams(house, server, options);
+    Health::new("unavailable", code, errors, details)
+}
+
+/// What is wrong with streams, and the status that says so.
+fn of_streams(
+    house: &mut dyn House,
+    server: &ServerFacts,
+    options: &HealthOptions,
+) -> (Vec<HealthError>, u16) {
+    let HealthOptions {
+        account,
+        stream,
+        consumer,
+        ..
+    } = options;
+    let is_expired = |name: &str| server.account(name).is_some_and(|view| view.expired);
+    if is_expired(account) {
+        let error = HealthError {
+            kind: "ACCOUNT",
+            account: account.clone(),
+            error: format!("JetStream account '{account}' is expired"),
+            ..HealthError::default()
+        };
+        return (vec![error], 503);
+    }
+    let Surveyed {
+        mut ailing,
+        streams,
+        ..
+    } = survey(house, &what(options));
+    ailing.retain(|ailing| {
+        let is_asked = |asked: &str, own: &str| asked.is_empty() || asked == own;
+        is_asked(account, &ailing.account)
+            && is_asked(stream, &ailing.stream)
+            && !is_expired(&ailing.account)
+    });
+    ailing.sort_by(|a, b| (&a.account, &a.stream).cmp(&(&b.account, &b.stream)));
+    let mut errors: Vec<HealthError> = ailing.iter().map(ails).collect();
+    // An account that is not there is so once, not for each of its streams.
+    errors.dedup();
+    if !errors.is_empty() && !options.details {
+        return (errors, 503);
+    }
+    let mut has_account = || {
+        let wanted = Wanted {
+            jetstream_accounts: true,
+            ..Wanted::default()
+        };
+        let merged = Merged::ask(house, &wanted);
+        merged.jetstream_accounts.contains_key(account.as_str())
+    };
+    let mut missing = HealthError {
+        account: account.clone(),
+        ..HealthError::default()
+    };
+    if account.is_empty() {
+        return (errors, 503);
+    }
+    if ailing.is_empty() && streams.is_empty() && !has_account() {
+        missing.kind = "ACCOUNT";
+        missing.error = format!("JetStream account {account:?} not found");
+        return (vec![missing], 404);
+    }
+    if !stream.is_empty() && ailing.is_empty() && streams.is_empty() {
+        missing.kind = "STREAM";
+        missing.stream = stream.clone();
+        missing.error = format!("JetStream stream {stream:?} not found on account {account:?}");
+        return (vec![missing], 404);
+    }
+    let has_consumer = streams.iter().any(|s| !s.consumers_list.is_empty());
+    if !consumer.is_empty() && !has_consumer {
+        missing.kind = "CONSUMER";
+        missing.stream = stream.clone();
+        missing.consumer = consumer.clone();
+        missing.error = format!(
+            "JetStream consumer {consumer:?} not found for stream {stream:?} on account {account:?}"
+        );
+        return (vec![missing], 404);
+    }
+    (errors, 503)
+}
+
+fn what(options: &HealthOptions) -> Survey {
+    let text = |text: &String| -> Arc<str> { text.as_str().into() };
+    let only = (!options.stream.is_empty()).then(|| Only {
+        account: text(&options.account),
+        stream: text(&options.stream),
+        consumer: (!options.consumer.is_empty()).then(|| text(&options.consumer)),
+    });
+    Survey {
+        only,
+        ailing: true,
+        ..Survey::default()
+    }
+}
+
+fn ails(ailing: &Ailing) -> HealthError {
+    let Ailing {
+        account,
+        stream,
+        what,
+    } = ailing;
+    let (account, stream) = (account.to_string(), stream.to_string());
+    let of_stream = |error: String| HealthError {
+        kind: "STREAM",
+        account: account.clone(),
+        stream: stream.clone(),
+        error,
+        ..HealthError::default()
+    };
+    let named = format!("JetStream stream '{account} > {stream}'");
+    match what {
+        Ail::NoAccount => HealthError {
+            kind: "ACCOUNT",
+            error: format!("JetStream account '{account}' could not be resolved"),
+            account,
+            ..HealthError::default()
+        },
+        Ail::NotRecovered => of_stream(format!("{named} could not be recovered")),
+        Ail::CannotWrite(why) => of_stream(format!("{named} write error: {why}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::jsz::tests::{House, server};
+    use super::*;
+    use crate::shard::facts::{Cursor, StreamsPage};
+
+    fn ailing(account: &str, stream: &str, what: Ail) -> Ailing {
+        Ailing {
+            account: account.into(),
+            stream: stream.into(),
+            what,
+        }
+    }
+
+    #[test]
+    fn health() {
+        let cannot = Ail::CannotWrite("no space left on device");
+        let ill = [
+            ailing("B", "T", Ail::NotRecovered),
+            ailing("A", "S", cannot),
+            ailing("gone", "S", Ail::NoAccount),
+            ailing("gone", "T", Ail::NoAccount),
+        ];
+        let check = |ill: &[Ailing], asked: [&str; 3], details, expected: &str| {
+            let mut house = House::default();
+            let (first, second) = ill.split_at(ill.len() / 2);
+            house.pages = vec![
+                StreamsPage {
+                    ailing: first.to_vec(),
+                    next: Some(Cursor::default()),
+                    ..StreamsPage::default()
+                },
+                StreamsPage {
+                    ailing: second.to_vec(),
+                    ..StreamsPage::default()
+                },
+            ];
+            let [account, stream, consumer] = asked.map(str::to_owned);
+            let options = HealthOptions {
+                account,
+                stream,
+                consumer,
+                details,
+                ..HealthOptions::default()
+            };
+            let health = healthz(&mut house, &server(), &options);
+            let got = serde_json::to_string(&health).unwrap();
+            assert_eq!(got, expected, "{asked:?}");
+        };
+        let well = r#"{"status":"ok","status_code":200}"#;
+        check(&[], ["", "", ""], false, well);
+        check(&[], ["A", "", ""], true, well);
+        check(
+            &ill,
+            ["A", "", ""],
+            true,
+            r#"{"status":"error","status_code":503,"errors":[{"type":"STREAM","account":"A","stream":"S","error":"JetStream stream 'A > S' write error: no space left on device"}]}"#,
+        );
+        check(
+            &ill,
+            ["", "", ""],
+            false,
+            r#"{"status":"unavailable","status_code":503,"error":"JetStream stream 'A > S' write error: no space left on device"}"#,
+        );
+        check(
+            &ill,
+            ["B", "T", ""],
+            false,
+            r#"{"status":"unavailable","status_code":503,"error":"JetStream stream 'B > T' could not be recovered"}"#,
+        );
+        check(
+            &ill,
+            ["gone", "", ""],
+            true,
+            r#"{"status":"error","status_code":503,"errors":[{"type":"ACCOUNT","account":"gone","error":"JetStream account 'gone' could not be resolved"}]}"#,
+        );
+        check(
+            &ill,
+            ["B", "", ""],
+            true,
+            r#"{"status":"error","status_code":503,"errors":[{"type":"STREAM","account":"B","stream":"T","error":"JetStream stream 'B > T' could not be recovered"}]}"#,
+        );
+        check(
+            &[],
+            ["nope", "", ""],
+            false,
+            r#"{"status":"unavailable","status_code":404,"error":"JetStream account \"nope\" not found"}"#,
+        );
+        check(
+            &[],
+            ["", "S", ""],
+            false,
+            r#"{"status":"error","status_code":400,"error":"\"account\" must not be empty when checking stream health"}"#,
+        );
+        check(
+            &[],
+            ["A", "", "C"],
+            true,
+            r#"{"status":"error","status_code":400,"errors":[{"type":"BAD_REQUEST","error":"\"stream\" must not be empty when checking consumer health"}]}"#,
+        );
+    }
+}

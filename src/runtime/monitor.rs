@@ -1,0 +1,270 @@
+//! The monitoring port: HTTP on a thread of its own.
+//!
+//! It asks control one question at a time, and only what it has the answer of in time is sent; so whoever polls, however
+//! often and however slowly they read, costs shards and control no more than one poller does. Everything that a peer
+//! can use up is bounded: connections, the size and the time of a request, the time of an answer and of its way out.
+//! What is at a path is not known here ([`crate::control::endpoints`]).
+
+mod patient;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{TcpListener, ToSocketAddrs};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{
+    ACCEPT, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderValue, LOCATION,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use super::log::Log;
+use super::system_client::{Inquirer, Question};
+use super::tls::Tls;
+use crate::config::{Config, MonitorOptions};
+use crate::control::endpoints::{BasePath, Endpoint, Reply, Route};
+use patient::Patient;
+
+/// Connections at a time; others wait to be accepted.
+const CONNECTIONS_MAX: usize = 128;
+/// How long a handshake, or the head of a request, may take; as long is waited for the next request.
+const HEAD_TIME: Duration = Duration::from_secs(5);
+/// Bytes of the head of a request.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Lines of it.
+const HEAD_LINES_MAX: usize = 100;
+/// How long an answer may take, with the wait for those before it.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+/// How long a peer may take none of the bytes that there are for it.
+const WRITE_TIME: Duration = Duration::from_secs(10);
+/// How long to wait after accepting has failed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// TLS as it is now; whoever reads its files again puts it here.
+pub type CurrentTls = Arc<Mutex<Arc<Tls>>>;
+
+/// A socket that is listened on, before anybody is answered.
+pub struct Door {
+    listener: TcpListener,
+    tls: Option<CurrentTls>,
+    base_path: BasePath,
+}
+
+impl Door {
+    /// Listens where the configuration says; `None` where it says nothing.
+    ///
+    /// # Errors
+    /// It cannot be listened there; the text is nats-server's.
+    pub fn open(
+        config: &Config,
+        tls: Option<CurrentTls>,
+        log: &Log,
+    ) -> Result<Option<Self>, String> {
+        let MonitorOptions {
+            host,
+            http,
+            https,
+            base_path,
+        } = &config.monitor;
+        let (protocol, port, tls) = match (http, https) {
+            (Some(port), _) => ("http", port, None),
+            (None, Some(port)) => ("https", port, tls),
+            (None, None) => return Ok(None),
+        };
+        let host = host.as_ref().unwrap_or(&config.host);
+        let listener = listen(host, port.bind_number())
+            .map_err(|error| format!("can't listen to the monitor port: {error}"))?;
+        let port = listener.local_addr().map_or(0, |address| address.port());
+        let shown = match host.contains(':') {
+            true => format!("[{host}]"),
+            false => host.clone(),
+        };
+        log.info(format_args!(
+            "Starting {protocol} monitor on {shown}:{port}"
+        ));
+        Ok(Some(Self {
+            listener,
+            tls,
+            base_path: BasePath::new(base_path),
+        }))
+    }
+
+    /// Starts the thread, which ends with the process.
+    ///
+    /// # Errors
+    /// There is no thread to be had.
+    pub fn serve(self, inquirer: Inquirer, log: Log) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()?;
+        let listener = {
+            // It must be known to the runtime.
+            let _guard = runtime.enter();
+            tokio::net::TcpListener::from_std(self.listener)?
+        };
+        let port = Arc::new(Port {
+            base_path: self.base_path,
+            tls: self.tls,
+            inquirer,
+            turn: Arc::new(Semaphore::new(1)),
+        });
+        std::thread::Builder::new()
+            .name("monitor".to_owned())
+            .spawn(move || runtime.block_on(accept(listener, port, log)))?;
+        Ok(())
+    }
+}
+
+fn listen(host: &str, port: u16) -> io::Result<TcpListener> {
+    let addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
+    let listener = TcpListener::bind(&addresses[..])?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// What all connections share.
+struct Port {
+    base_path: BasePath,
+    tls: Option<CurrentTls>,
+    inquirer: Inquirer,
+    /// Whose turn it is to ask.
+    turn: Arc<Semaphore>,
+}
+
+async fn accept(listener: tokio::net::TcpListener, port: Arc<Port>, log: Log) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut failed = false;
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((socket, _)) => {
+                failed = false;
+                // Answers are written as a whole; without it nothing is worse.
+                let _ = socket.set_nodelay(true);
+                tokio::spawn(serve(socket, Arc::clone(&port), place));
+            }
+            Err(error) => {
+                if !failed {
+                    log.error(format_args!("monitoring: accept error: {error}"));
+                }
+                failed = true;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Serves one connection until it ends. Why it does concerns the peer alone.
+async fn serve(socket: tokio::net::TcpStream, port: Arc<Port>, place: OwnedSemaphorePermit) {
+    match port.tls.as_ref().map(acceptor) {
+        None => converse(socket, port).await,
+        Some(acceptor) => {
+            if let Ok(Ok(stream)) = timeout(HEAD_TIME, acceptor.accept(socket)).await {
+                converse(stream, port).await;
+            }
+        }
+    }
+    drop(place);
+}
+
+fn acceptor(tls: &CurrentTls) -> TlsAcceptor {
+    let tls = tls.lock().unwrap_or_else(PoisonError::into_inner);
+    TlsAcceptor::from(Arc::clone(&tls.unverified))
+}
+
+async fn converse<S: AsyncRead + AsyncWrite + Unpin>(stream: S, port: Arc<Port>) {
+    let service = service_fn(move |request| {
+        let port = Arc::clone(&port);
+        async move { Ok::<_, Infallible>(port.answer(&request).await) }
+    });
+    let _ = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEAD_LINES_MAX)
+        .title_case_headers(true)
+        .serve_connection(TokioIo::new(Patient::new(stream, WRITE_TIME)), service)
+        .await;
+}
+
+impl Port {
+    /// Whatever the method is, as in nats-server; a body is not read.
+    async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let uri = request.uri();
+        match self.base_path.route(uri.path()) {
+            Route::NotFound | Route::File(_) => response(Reply::not_found()),
+            Route::Redirect(to) => redirect(&to),
+            Route::Endpoint(endpoint) => {
+                let accepted = request.headers().get(ACCEPT);
+                let accepted = accepted.and_then(|value| value.to_str().ok());
+                let query = uri.query().unwrap_or_default();
+                response(
+                    self.ask(endpoint, query, accepted.unwrap_or_default())
+                        .await,
+                )
+            }
+        }
+    }
+
+    async fn ask(&self, endpoint: Endpoint, query: &str, accepted: &str) -> Reply {
+        let asked = async {
+            // Given back when the question is answered, and not when nobody waits for that any more.
+            let turn = Arc::clone(&self.turn).acquire_owned().await.ok()?;
+            let (answer, answered) = tokio::sync::oneshot::channel();
+            self.inquirer.ask(Question {
+                endpoint,
+                query: query.to_owned(),
+                accepted: accepted.to_owned(),
+                answer,
+                turn,
+            });
+            answered.await.ok()
+        };
+        match timeout(ANSWER_TIME, asked).await {
+            Ok(Some(reply)) => reply,
+            Ok(None) | Err(_) => Reply::text(503, "the server is busy or being stopped\n"),
+        }
+    }
+}
+
+fn response(reply: Reply) -> Response<Full<Bytes>> {
+    let Reply {
+        status,
+        content_type,
+        body,
+        is_public,
+        ..
+    } = reply;
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if is_public {
+        let all = HeaderValue::from_static("*");
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, all);
+    }
+    response
+}
+
+fn redirect(to: &str) -> Response<Full<Bytes>> {
+    let mut reply = response(Reply::text(307, ""));
+    // A path that was asked for has no characters that a header may not have.
+    if let Ok(to) = HeaderValue::from_str(to) {
+        reply.headers_mut().insert(LOCATION, to);
+    }
+    reply
+}
