@@ -168,6 +168,31 @@ fn told(text: &'static str) -> &'static str {
     if is_nats_server() { "" } else { text }
 }
 
+/// Monitoring shows the server's certificate, and asks nobody for one.
+#[test]
+fn monitoring_by_https() {
+    let mut host = Host::start_with(|authority| {
+        let inside = format!("ca_file: \"{}\"\n  verify: true", authority.ca().display());
+        (inside, "https: \"127.0.0.1:-1\"".to_owned())
+    });
+    let start = "Starting https monitor on ";
+    host.expect_log(start);
+    let log = host.server.log_text();
+    let address = log.split(start).nth(1).and_then(|rest| rest.lines().next());
+    for version in [&TLS12, &TLS13] {
+        let socket = TcpStream::connect(address.unwrap().trim()).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let client = client(&host.authority, None, &[version]);
+        let mut stream = shake(socket, client).unwrap();
+        stream
+            .write_all(b"GET /varz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        let answer = rest(&mut stream);
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(answer.contains("\"https_port\": -1,"), "{answer}");
+    }
+}
+
 #[test]
 fn info_comes_first_and_in_plain() {
     let mut host = Host::start("");

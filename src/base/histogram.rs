@@ -7,9 +7,9 @@
 const PER_OCTAVE_BITS: u32 = 3;
 /// Values below are counted together, in nanoseconds: a power of two.
 const LEAST_BITS: u32 = 8;
-/// Powers of two above that which are told apart; what is longer (a minute) is counted with the longest.
+/// Powers of two above that which are told apart; what is longer (a minute) is counted together.
 const OCTAVES: usize = 28;
-const COUNTERS: usize = (OCTAVES << PER_OCTAVE_BITS) + 1;
+const COUNTERS: usize = (OCTAVES << PER_OCTAVE_BITS) + 2;
 
 /// Durations in nanoseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +97,7 @@ impl Histogram {
         let mut seen = 0;
         for (place, counted) in self.counters.iter().enumerate() {
             seen += counted;
-            if seen >= wanted {
+            if seen >= wanted && place < COUNTERS - 1 {
                 return (end(place) - 1).min(self.max_ns);
             }
         }

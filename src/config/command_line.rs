@@ -199,7 +199,7 @@ pub fn parse(
             });
         }
     }
-    if let Some(order) = matches.get_one::<OsString>("signal") {
+    if let Some(order) = matches.get_one::<String>("signal") {
         let order = SignalOrder::parse(order).map_err(CommandLineError::Signal)?;
         return Ok(Invocation::Signal(order));
     }
@@ -311,11 +311,11 @@ fn definitions() -> Command {
             .value_parser(client_advertise),
             path_flag("ports_file_dir", "Folder for a file with the ports taken")
                 .value_name("DIR"),
-            path_flag(
+            text_flag(
                 "signal",
+                "COMMAND",
                 "Tell a running server: stop, quit, term, reopen, reload or ldm; with =PID or =PIDFILE",
             )
-            .value_name("COMMAND")
             .visible_alias("sl"),
             text_flag("shards", "N", "Cores to run on [default: all usable]").value_parser(shards),
             text_flag("cpus", "LIST", "CPU of each shard, as in 0-3,6")

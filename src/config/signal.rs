@@ -1,8 +1,5 @@
 //! `--signal`: what a running server is told from the command line.
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
-
 /// What to tell it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignalCommand {
@@ -26,7 +23,7 @@ pub struct SignalOrder {
     pub command: SignalCommand,
     /// A process id, the beginning of some with a `*` behind it, or a file with one of these; empty
     /// for the one server that there is.
-    pub whom: OsString,
+    pub whom: String,
 }
 
 impl SignalCommand {
@@ -48,12 +45,8 @@ impl SignalOrder {
     ///
     /// # Errors
     /// There is no such command; the text is nats-server's.
-    pub fn parse(text: &OsStr) -> Result<Self, String> {
-        let bytes = text.as_bytes();
-        let (command, whom) = match bytes.iter().position(|&byte| byte == b'=') {
-            Some(at) => (&bytes[..at], &bytes[at + 1..]),
-            None => (bytes, &[][..]),
-        };
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (command, whom) = text.split_once('=').unwrap_or((text, ""));
         let all = [
             SignalCommand::Stop,
             SignalCommand::Quit,
@@ -64,11 +57,11 @@ impl SignalOrder {
         ];
         let command = all
             .into_iter()
-            .find(|known| known.name().as_bytes() == command)
-            .ok_or_else(|| format!("unknown signal {:?}", String::from_utf8_lossy(command)))?;
+            .find(|known| known.name() == command)
+            .ok_or_else(|| format!("unknown signal {command:?}"))?;
         Ok(Self {
             command,
-            whom: OsStr::from_bytes(whom).to_owned(),
+            whom: whom.to_owned(),
         })
     }
 }
@@ -80,10 +73,10 @@ mod tests {
     #[test]
     fn orders() {
         let check = |text: &str, expected: Result<(&str, &str), &str>| {
-            let parsed = SignalOrder::parse(OsStr::new(text));
+            let parsed = SignalOrder::parse(text);
             let parsed = parsed
                 .as_ref()
-                .map(|order| (order.command.name(), order.whom.to_str().unwrap()))
+                .map(|order| (order.command.name(), order.whom.as_str()))
                 .map_err(String::as_str);
             assert_eq!(parsed, expected, "{text}");
         };

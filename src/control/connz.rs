@@ -366,7 +366,12 @@ pub fn connz(
             Candidate::Open(facts) => of_client(&subscriptions, facts.client_id),
         };
         if options.subscriptions_detail {
-            info.subscriptions_list_detail = own.iter().map(SubDetail::of_client).collect();
+            let detail = |sub| match candidate {
+                Candidate::Open(_) => SubDetail::of_client(sub),
+                // As in nats-server, which has nothing else of them any more.
+                Candidate::Closed(_) => SubDetail::of_account(server, sub),
+            };
+            info.subscriptions_list_detail = own.iter().map(detail).collect();
         } else if options.subscriptions {
             info.subscriptions_list = own.iter().map(|sub| sub.subject.to_string()).collect();
         }

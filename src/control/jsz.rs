@@ -9,9 +9,6 @@ use serde_json::value::RawValue;
 use super::json::is_default;
 use super::time::UnixNanos;
 use super::view::{House, JetStreamView, Merged, ServerFacts};
-use crate::jetstream::api::check_stream::Limits;
-use crate::jetstream::api::responses::StreamState;
-use crate::jetstream::api::versions::API_LEVEL;
 use crate::shard::facts::{
     AccountUsage, Ailing, JetStreamFacts, StreamFacts, Survey, Tally, Wanted,
 };
@@ -74,7 +71,7 @@ impl Stats {
             accounts: facts.accounts,
             ha_assets: 0,
             api: Api {
-                level: API_LEVEL.unsigned_abs(),
+                level: facts.api_level,
                 total: usage.requests,
                 errors: usage.errors,
                 inflight: facts.requests_in_flight,
@@ -84,15 +81,11 @@ impl Stats {
 
     /// Of one account, with its limits as what is reserved for it; -1 is the highest number there, as in nats-server.
     fn of_account(account: &AccountUsage) -> Self {
-        let (reserved_memory, reserved_storage) = match &account.limits {
-            Limits::Flat(limits) => (limits.max_memory as u64, limits.max_storage as u64),
-            Limits::Tiers(_) => (0, 0),
-        };
         Self {
             memory: account.usage.memory_bytes,
             storage: account.usage.storage_bytes,
-            reserved_memory,
-            reserved_storage,
+            reserved_memory: account.max_memory_bytes as u64,
+            reserved_storage: account.max_storage_bytes as u64,
             api: Api {
                 total: account.usage.requests,
                 errors: account.usage.errors,
@@ -452,11 +445,6 @@ fn account_detail(
 }
 
 fn stream_detail(server: &ServerFacts, stream: &StreamFacts, options: &Options) -> StreamDetail {
-    let state = StreamState {
-        state: stream.state,
-        consumers: stream.consumers as usize,
-        ..StreamState::default()
-    };
     let rawly = |list: &[Vec<u8>]| list.iter().map(|json| raw(json)).collect();
     StreamDetail {
         name: stream.name.to_string(),
@@ -464,21 +452,13 @@ fn stream_detail(server: &ServerFacts, stream: &StreamFacts, options: &Options) 
         cluster: Cluster {
             leader: server.identity.name.clone(),
         },
-        config: options
-            .config
-            .then(|| written(|to| stream.config.render(to))),
-        state: written(|to| state.render(to)),
+        config: options.config.then(|| raw(&stream.config_json())),
+        state: raw(&stream.state_json()),
         consumer_detail: rawly(&stream.consumers_list),
         direct_consumer_detail: rawly(&stream.direct_consumers_list),
         mirror: stream.mirror.as_deref().map(raw),
         sources: rawly(&stream.sources),
     }
-}
-
-fn written(write: impl FnOnce(&mut Vec<u8>)) -> Box<RawValue> {
-    let mut json = Vec::new();
-    write(&mut json);
-    raw(&json)
 }
 
 fn raw(json: &[u8]) -> Box<RawValue> {
@@ -491,7 +471,6 @@ pub(super) mod tests {
 
     use super::super::view::{Told, Usage};
     use super::*;
-    use crate::jetstream::api::responses::AccountLimits;
     use crate::shard::facts::{Cursor, ShardFacts, StreamsPage};
 
     /// A house with one shard, the accounts A and B, and these pages of streams.
@@ -544,7 +523,8 @@ pub(super) mod tests {
     fn account(name: &str) -> AccountUsage {
         AccountUsage {
             name: name.into(),
-            limits: Limits::Flat(AccountLimits::NONE),
+            max_memory_bytes: -1,
+            max_storage_bytes: -1,
             usage: Default::default(),
         }
     }

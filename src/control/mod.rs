@@ -20,6 +20,7 @@ pub mod jsz;
 pub mod metrics;
 mod nuid;
 pub mod options;
+pub mod page;
 pub mod requests;
 pub mod shardz;
 pub mod statsz;

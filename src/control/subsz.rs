@@ -40,6 +40,15 @@ pub struct SubDetail {
 }
 
 impl SubDetail {
+    /// With the account that it is of.
+    pub fn of_account(server: &ServerFacts, sub: &SubFacts) -> Self {
+        Self {
+            account: sub.account.to_string(),
+            account_tag: server.name_tag(&sub.account).to_owned(),
+            ..Self::of_client(sub)
+        }
+    }
+
     /// As it is shown below its connection.
     pub fn of_client(sub: &SubFacts) -> Self {
         Self {
@@ -149,11 +158,7 @@ pub fn subsz(
         offset,
         limit,
         subscriptions_list: shown
-            .map(|sub| SubDetail {
-                account: sub.account.to_string(),
-                account_tag: server.name_tag(&sub.account).to_owned(),
-                ..SubDetail::of_client(sub)
-            })
+            .map(|sub| SubDetail::of_account(server, sub))
             .collect(),
     })
 }

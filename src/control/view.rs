@@ -230,6 +230,7 @@ impl Merged {
         let sum = &mut self.jetstream;
         sum.usage.add(&facts.usage);
         sum.streams += facts.streams;
+        sum.api_level = facts.api_level;
         sum.requests_in_flight += facts.requests_in_flight;
         // These all shards know of the whole server; one may have heard of the last change before another.
         sum.accounts = sum.accounts.max(facts.accounts);

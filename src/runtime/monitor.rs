@@ -16,8 +16,8 @@ use std::time::Duration;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
-    ACCEPT, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderValue, LOCATION,
-    X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+    HeaderValue, LOCATION, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -33,6 +33,7 @@ use super::system_client::{Inquirer, Question};
 use super::tls::Tls;
 use crate::config::{Config, MonitorOptions};
 use crate::control::endpoints::{BasePath, Endpoint, Reply, Route};
+use crate::control::page;
 use patient::Patient;
 
 /// Connections at a time; others wait to be accepted.
@@ -47,6 +48,10 @@ const HEAD_LINES_MAX: usize = 100;
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// How long a peer may take none of the bytes that there are for it.
 const WRITE_TIME: Duration = Duration::from_secs(10);
+/// From this size on, an answer is a large one …
+const LARGE_BYTES: usize = 1024 * 1024;
+/// … of which so many may be on their way. Who comes on top is told so.
+const LARGE_MAX: usize = 8;
 /// How long to wait after accepting has failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -118,6 +123,7 @@ impl Door {
             tls: self.tls,
             inquirer,
             turn: Arc::new(Semaphore::new(1)),
+            large: Arc::new(Semaphore::new(LARGE_MAX)),
         });
         std::thread::Builder::new()
             .name("monitor".to_owned())
@@ -140,6 +146,20 @@ struct Port {
     inquirer: Inquirer,
     /// Whose turn it is to ask.
     turn: Arc<Semaphore>,
+    /// Places for large answers.
+    large: Arc<Semaphore>,
+}
+
+/// A large answer, with its place.
+struct Large {
+    body: Vec<u8>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Large {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
 }
 
 async fn accept(listener: tokio::net::TcpListener, port: Arc<Port>, log: Log) {
@@ -205,17 +225,45 @@ impl Port {
     async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let uri = request.uri();
         match self.base_path.route(uri.path()) {
-            Route::NotFound | Route::File(_) => response(Reply::not_found()),
+            Route::NotFound => response(Reply::not_found()),
             Route::Redirect(to) => redirect(&to),
+            Route::File(name) => match page::file(&name) {
+                Some(file) => of_page(file),
+                None => response(Reply::not_found()),
+            },
+            Route::Endpoint(Endpoint::Root) => {
+                // It is counted there, but is the same even where nobody answers.
+                self.ask(Endpoint::Root, "", "").await;
+                of_page(page::INDEX)
+            }
             Route::Endpoint(endpoint) => {
                 let accepted = request.headers().get(ACCEPT);
                 let accepted = accepted.and_then(|value| value.to_str().ok());
                 let query = uri.query().unwrap_or_default();
-                response(
-                    self.ask(endpoint, query, accepted.unwrap_or_default())
-                        .await,
-                )
+                let reply = self.ask(endpoint, query, accepted.unwrap_or_default());
+                self.bounded(reply.await)
             }
+        }
+    }
+
+    /// An answer with a place, if it needs one.
+    fn bounded(&self, mut reply: Reply) -> Response<Full<Bytes>> {
+        if reply.body.len() < LARGE_BYTES {
+            return response(reply);
+        }
+        match Arc::clone(&self.large).try_acquire_owned() {
+            Ok(place) => {
+                let body = std::mem::take(&mut reply.body);
+                let body = Bytes::from_owner(Large {
+                    body,
+                    _place: place,
+                });
+                response(reply).map(|_| Full::new(body))
+            }
+            Err(_) => response(Reply::text(
+                503,
+                "too many large answers are on their way\n",
+            )),
         }
     }
 
@@ -256,6 +304,21 @@ fn response(reply: Reply) -> Response<Full<Bytes>> {
     if is_public {
         let all = HeaderValue::from_static("*");
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, all);
+    }
+    response
+}
+
+fn of_page(file: page::File) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from_static(file.body)));
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (CONTENT_TYPE, file.content_type),
+        (CONTENT_SECURITY_POLICY, page::CONTENT_SECURITY_POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+        (CACHE_CONTROL, "no-cache"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
     }
     response
 }

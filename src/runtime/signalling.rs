@@ -1,6 +1,5 @@
 //! `--signal`: tells a running server something, and ends.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io;
 
@@ -44,10 +43,10 @@ pub fn signal(order: &SignalOrder) -> Result<(), String> {
 }
 
 /// What stands in the file of this name, if there is one.
-fn whom(given: &OsStr) -> String {
+fn whom(given: &str) -> String {
     match fs::read(given) {
         Ok(content) => String::from_utf8_lossy(&content).trim().to_owned(),
-        Err(_) => given.to_string_lossy().into_owned(),
+        Err(_) => given.to_owned(),
     }
 }
 
@@ -124,8 +123,8 @@ mod tests {
     fn a_file_names_it() {
         let path = std::env::temp_dir().join(format!("skein-whom-test-{}", std::process::id()));
         fs::write(&path, "4711\n").unwrap();
-        assert_eq!(whom(path.as_os_str()), "4711");
+        assert_eq!(whom(path.to_str().unwrap()), "4711");
         fs::remove_file(&path).unwrap();
-        assert_eq!(whom(OsStr::new("4711")), "4711");
+        assert_eq!(whom("4711"), "4711");
     }
 }

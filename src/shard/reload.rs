@@ -59,9 +59,19 @@ impl Shard {
         self.settings.limits = limits;
         self.settings.identity = identity;
         (self.settings.debug, self.settings.trace) = (debug, trace);
-        if let Some(storage) = storage {
+        if let Some(StorageLimits {
+            memory,
+            disk,
+            assets,
+        }) = storage
+        {
             self.with_engine(fx, |engine, _, _| {
-                engine.set_limits(storage.memory, storage.disk, &storage.assets);
+                engine.set_limits(memory, disk);
+                engine.set_asset_limits(
+                    assets.duplicate_window_ns,
+                    assets.max_ack_pending,
+                    assets.max_request_batch,
+                );
             });
         }
         self.bound_all();

@@ -10,6 +10,8 @@ use super::host::Host;
 use super::{Engine, consumers};
 use crate::base::ids::AccountId;
 use crate::jetstream::api::check_stream::Limits;
+use crate::jetstream::api::responses::{SourceInfo, StreamState};
+use crate::jetstream::api::versions::API_LEVEL;
 use crate::jetstream::config::{Storage, StreamConfig};
 use crate::jetstream::{Now, Usage};
 use crate::store::{Messages, Refused, State, UnixNanos};
@@ -37,6 +39,8 @@ pub struct JetStreamFacts {
     pub reserved_storage_bytes: u64,
     /// On this shard.
     pub streams: u64,
+    /// What the server can do (ADR-44).
+    pub api_level: u64,
     /// Requests that wait for other shards.
     pub requests_in_flight: u64,
     /// Accounts that may use JetStream, if they were asked for.
@@ -47,7 +51,9 @@ pub struct JetStreamFacts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountUsage {
     pub name: Box<str>,
-    pub limits: Limits,
+    /// What it may have at most; -1 for any, and 0 where that depends on the streams' copies.
+    pub max_memory_bytes: i64,
+    pub max_storage_bytes: i64,
     pub usage: Usage,
 }
 
@@ -143,6 +149,27 @@ pub struct StreamFacts {
     pub goes_on: bool,
 }
 
+impl StreamFacts {
+    /// JSON of its configuration.
+    pub fn config_json(&self) -> Vec<u8> {
+        let mut json = Vec::new();
+        self.config.render(&mut json);
+        json
+    }
+
+    /// JSON of what it holds.
+    pub fn state_json(&self) -> Vec<u8> {
+        let state = StreamState {
+            state: self.state,
+            consumers: self.consumers as usize,
+            ..StreamState::default()
+        };
+        let mut json = Vec::new();
+        state.render(&mut json);
+        json
+    }
+}
+
 /// A stream of which something is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ailing {
@@ -169,6 +196,7 @@ impl Engine {
             reserved_memory_bytes: self.directory.reserved_by_all(Storage::Memory),
             reserved_storage_bytes: self.directory.reserved_by_all(Storage::File),
             streams: self.names.len() as u64,
+            api_level: API_LEVEL.unsigned_abs(),
             requests_in_flight: self.questions.len() as u64,
             ..JetStreamFacts::default()
         };
@@ -179,9 +207,14 @@ impl Engine {
             };
             facts.accounts += 1;
             if with_accounts {
+                let (max_memory_bytes, max_storage_bytes) = match limits {
+                    Limits::Flat(limits) => (limits.max_memory, limits.max_storage),
+                    Limits::Tiers(_) => (0, 0),
+                };
                 facts.accounts_list.push(AccountUsage {
                     name: account.name.as_str().into(),
-                    limits: limits.clone(),
+                    max_memory_bytes,
+                    max_storage_bytes,
                     usage,
                 });
             }
@@ -309,7 +342,7 @@ impl Engine {
         };
         let described = self.with(place, now, host, |asset, around| {
             let (mirror, sources) = asset.feeds().infos(now);
-            let written = |source: &crate::jetstream::api::responses::SourceInfo<'_>| {
+            let written = |source: &SourceInfo<'_>| {
                 let mut json = Vec::new();
                 source.render(&mut json);
                 json
