@@ -8,6 +8,7 @@ use skein::config::{self, CommandLineError, Config, ImportOptions, Invocation, S
 use skein::runtime;
 use skein::runtime::import::{Import, Outcome};
 use skein::runtime::log::Log;
+use skein::runtime::signalling::signal;
 
 fn main() -> ExitCode {
     match config::parse(std::env::args_os().skip(1), &System) {
@@ -18,6 +19,13 @@ fn main() -> ExitCode {
             run(&config)
         }
         Ok(Invocation::Import(options)) => import(&options),
+        Ok(Invocation::Signal(order)) => match signal(&order) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(text) => {
+                eprintln!("skein: {text}");
+                ExitCode::FAILURE
+            }
+        },
         Ok(Invocation::Tested(text)) => {
             eprintln!("{text}");
             ExitCode::SUCCESS
@@ -83,8 +91,17 @@ fn run(config: &Config) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime::run(config, &log) {
+    match runtime::run(config, Box::new(reread), &log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// What the command line and the file that it names say now.
+fn reread() -> Result<(Config, Vec<String>), String> {
+    match config::parse(std::env::args_os().skip(1), &System) {
+        Ok(Invocation::Run { config, warnings }) => Ok((*config, warnings)),
+        Ok(_) => unreachable!("the same arguments have started the server"),
+        Err(error) => Err(error.to_string()),
     }
 }

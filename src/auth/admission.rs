@@ -131,6 +131,8 @@ pub struct CalloutNeed {
 pub enum Refused {
     /// `Authorization Violation`, whatever it was: the peer is not told.
     Credentials,
+    /// It is no longer there, or in another account.
+    Moved,
     /// Its claims were revoked.
     Revoked,
     /// Its claims or those of its account have expired.

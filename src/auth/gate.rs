@@ -15,7 +15,6 @@ mod operators;
 mod tests;
 mod users;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use data_encoding::BASE64URL_NOPAD;
@@ -73,8 +72,8 @@ pub struct Gate {
     proxies: Vec<PublicKey>,
     proxy_required: bool,
     maps_certificates: bool,
-    /// What may have let a connection in.
-    credentials: HashSet<Credential>,
+    /// What stands for whom an authorization service lets in.
+    credential_of_service: Option<Credential>,
 }
 
 impl Default for Gate {
@@ -82,6 +81,15 @@ impl Default for Gate {
     fn default() -> Self {
         Self::new(&AuthDefinition::default()).expect("nothing is said, so nothing is wrong")
     }
+}
+
+/// What a change of the configuration means for somebody who was let in before.
+#[derive(Clone, Debug)]
+pub enum Standing {
+    /// Nothing.
+    Same,
+    /// It may do other things; `None` for everything.
+    Changed(Option<Arc<Permissions>>),
 }
 
 /// Why somebody is not let in, with a text for the log.
@@ -109,8 +117,6 @@ impl Gate {
             parsed.ok_or_else(|| format!("proxy trusted key {key:?} is invalid"))
         };
         let users = Users::new(definition)?;
-        let mut credentials = users.credentials();
-        credentials.extend(definition.callout.as_ref().map(credential_of_callout));
         Ok(Self {
             users,
             operators,
@@ -123,7 +129,7 @@ impl Gate {
                 .collect::<Result<_, _>>()?,
             proxy_required: definition.proxy_required,
             maps_certificates: definition.map_certificates,
-            credentials,
+            credential_of_service: definition.callout.as_ref().map(credential_of_callout),
         })
     }
 
@@ -227,19 +233,23 @@ impl Gate {
         accounts: &dyn Accounts,
         admission: &Admission,
         now_unix_s: u64,
-    ) -> Result<(), Refused> {
+    ) -> Result<Standing, Refused> {
         let account = accounts.account(&admission.account_name);
         match (&self.operators, &admission.claims) {
             (Some(_), Some(facts)) => {
                 let account = account.and_then(|account| account.claims);
                 // Claims go when they expire or are deleted, which is told alike.
                 let claims = account.ok_or(Refused::Expired)?;
-                operators::still_admits(&self.trust, &claims, facts, now_unix_s)
+                operators::still_admits(&self.trust, &claims, facts, now_unix_s)?;
+                Ok(Standing::Same)
             }
-            (None, _) if account.is_some() && self.credentials.contains(&admission.credential) => {
-                Ok(())
+            (None, _) if account.is_none() => Err(Refused::Moved),
+            // Whom an authorization service has let in is its own to judge.
+            (None, _) if self.credential_of_service == Some(admission.credential) => {
+                Ok(Standing::Same)
             }
-            _ => Err(Refused::Credentials),
+            (None, _) => self.users.stands(admission),
+            (Some(_), None) => Err(Refused::Credentials),
         }
     }
 

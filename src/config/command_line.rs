@@ -25,8 +25,8 @@ use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
 
 use super::file::{self, FileError, Reading, help_tls};
 use super::{
-    CertificateFiles, Config, ConfigFile, MonitorOptions, Port, SHARDS_MAX, Surroundings,
-    TlsOptions, TlsVersion, parse_cpu_list,
+    CertificateFiles, Config, ConfigFile, LogFormat, LogOptions, MonitorOptions, Port,
+    RemoteSyslog, SHARDS_MAX, SignalOrder, Surroundings, TlsOptions, TlsVersion, parse_cpu_list,
 };
 use crate::auth::definition::Secret;
 
@@ -42,6 +42,8 @@ pub enum Invocation {
         config: Box<Config>,
         warnings: Vec<String>,
     },
+    /// Tell a running server something.
+    Signal(SignalOrder),
     /// Move the streams of a nats-server in.
     Import(ImportOptions),
     /// Print this line on stderr and exit with 0: the configuration file is valid.
@@ -89,6 +91,8 @@ pub enum CommandLineError {
     NotSupportedYet {
         flag: String,
     },
+    /// `--signal` with a command that there is none of.
+    Signal(String),
     /// An argument that is no flag, and neither `help` nor `version`.
     UnknownCommand {
         command: String,
@@ -135,9 +139,9 @@ impl fmt::Display for CommandLineError {
             CommandLineError::NoFileToTest => formatter
                 .write_str("must specify [-c, --config] option to check configuration file syntax"),
             CommandLineError::File(error) => error.fmt(formatter),
-            CommandLineError::Contradiction(text) | CommandLineError::Tls(text) => {
-                formatter.write_str(text)
-            }
+            CommandLineError::Contradiction(text)
+            | CommandLineError::Tls(text)
+            | CommandLineError::Signal(text) => formatter.write_str(text),
             CommandLineError::NotSupportedYet { flag } => {
                 write!(formatter, "flag not supported yet: {flag}")
             }
@@ -194,6 +198,10 @@ pub fn parse(
                 command: command.into_owned(),
             });
         }
+    }
+    if let Some(order) = matches.get_one::<String>("signal") {
+        let order = SignalOrder::parse(order).map_err(CommandLineError::Signal)?;
+        return Ok(Invocation::Signal(order));
     }
     match given.not_supported_yet {
         Some(error) => Err(error),
@@ -261,18 +269,12 @@ const LATER_WITH_VALUE: &[&str] = &[
     "cluster_listen",
     "cluster_name",
     "connect_retries",
-    "log_size_limit",
-    "ports_file_dir",
     "profile",
-    "r",
-    "remote_syslog",
     "routes",
-    "signal",
-    "sl",
 ];
 
 /// Flags of nats-server that later chapters bring and that are switches.
-const LATER_SWITCHES: &[&str] = &["no_advertise", "s", "syslog"];
+const LATER_SWITCHES: &[&str] = &["no_advertise"];
 
 fn definitions() -> Command {
     Command::new("skein")
@@ -307,6 +309,14 @@ fn definitions() -> Command {
                 "Address that clients are told",
             )
             .value_parser(client_advertise),
+            path_flag("ports_file_dir", "Folder for a file with the ports taken")
+                .value_name("DIR"),
+            text_flag(
+                "signal",
+                "COMMAND",
+                "Tell a running server: stop, quit, term, reopen, reload or ldm; with =PID or =PIDFILE",
+            )
+            .visible_alias("sl"),
             text_flag("shards", "N", "Cores to run on [default: all usable]").value_parser(shards),
             text_flag("cpus", "LIST", "CPU of each shard, as in 0-3,6")
                 .value_parser(ValueParser::new(cpus)),
@@ -331,6 +341,22 @@ fn definitions() -> Command {
         .next_help_heading("Logging options")
         .args([
             path_flag("log", "File to append the log to [default: stderr]").short('l'),
+            text_flag(
+                "log_size_limit",
+                "BYTES",
+                "Size at which a new log file is begun",
+            )
+            .value_parser(|text: &str| text.parse::<u64>().map_err(|_| "expected a number")),
+            text_flag("log_format", "FORMAT", "Lines as text or json [default: text]")
+                .value_parser(LogFormat::parse),
+            switch_flag("syslog", "Log to the system log").short('s'),
+            text_flag(
+                "remote_syslog",
+                "URL",
+                "Log to a system log, as in udp://localhost:514",
+            )
+            .short('r')
+            .value_parser(RemoteSyslog::parse),
             switch_flag("logtime", "Start log lines with the time [default: true]").short('T'),
             switch_flag("logtime_utc", "Log the time in UTC instead of local time"),
             switch_flag("debug", "Log what helps to debug").short('D'),
@@ -566,9 +592,8 @@ fn override_with_flags(
         text(matches, "client_advertise"),
     );
     or_else(&mut config.pid_file, path(matches, "pid"));
-    or_else(&mut config.log_file, path(matches, "log"));
-    set(&mut config.log_time, switch(matches, "logtime"));
-    set(&mut config.log_time_utc, switch(matches, "logtime_utc"));
+    or_else(&mut config.ports_file_dir, path(matches, "ports_file_dir"));
+    override_log(matches, &mut config.log);
     let monitor = &mut config.monitor;
     or_else(&mut monitor.http, given_port(matches, "http_port"));
     or_else(&mut monitor.https, given_port(matches, "https_port"));
@@ -654,6 +679,20 @@ fn override_tls(
         connection_rate_limit: of_file.connection_rate_limit,
     });
     Ok(())
+}
+
+fn override_log(matches: &ArgMatches, log: &mut LogOptions) {
+    or_else(&mut log.file, path(matches, "log"));
+    let limit = matches.get_one("log_size_limit").copied();
+    set(&mut log.file_size_limit, limit);
+    set(&mut log.format, matches.get_one("log_format").copied());
+    set(&mut log.syslog, switch(matches, "syslog"));
+    or_else(
+        &mut log.remote_syslog,
+        matches.get_one("remote_syslog").cloned(),
+    );
+    set(&mut log.time, switch(matches, "logtime"));
+    set(&mut log.time_utc, switch(matches, "logtime_utc"));
 }
 
 /// The combined switches have the last word over `-D` and `-V`, among themselves in this order, wherever they stand:

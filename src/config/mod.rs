@@ -11,7 +11,10 @@ mod cpu_list;
 mod file;
 mod jetstream;
 mod limits;
+mod logging;
 mod monitor;
+pub mod reload;
+mod signal;
 mod tls;
 
 pub use command_line::{CommandLineError, ImportOptions, Invocation, parse};
@@ -20,7 +23,9 @@ pub use cpu_list::{CPU_NUMBER_MAX, CpuListError, parse_cpu_list};
 pub use file::{FileError, split_advertise};
 pub use jetstream::{AssetLimits, Cipher, JetStreamOptions, Sync};
 pub use limits::{LimitError, Limits};
+pub use logging::{LogFormat, LogOptions, RemoteSyslog};
 pub use monitor::MonitorOptions;
+pub use signal::{SignalCommand, SignalOrder};
 pub use tls::{CertificateFiles, HandshakeFirst, OcspMode, OcspOptions, TlsOptions, TlsVersion};
 
 use std::collections::BTreeMap;
@@ -91,16 +96,13 @@ pub struct Config {
     pub server_tags: Vec<String>,
     pub server_metadata: BTreeMap<String, String>,
     pub pid_file: Option<PathBuf>,
-    /// `None`: log to stderr.
-    pub log_file: Option<PathBuf>,
+    /// Where the file goes that says which ports were taken; `None` for none.
+    pub ports_file_dir: Option<PathBuf>,
+    pub log: LogOptions,
     pub debug: bool,
     pub trace: bool,
     /// Trace the system account as well (`-VV`); implies nothing without `trace`.
     pub trace_verbose: bool,
-    /// Start log lines with the time.
-    pub log_time: bool,
-    /// The time in log lines is UTC instead of local time.
-    pub log_time_utc: bool,
     /// Shards (cores) to run, at most [`SHARDS_MAX`]; `None`: one per usable CPU.
     pub shards: Option<usize>,
     /// CPU of each shard. `Some` implies `shards == Some(cpus.len())`.
@@ -130,12 +132,11 @@ impl Default for Config {
             server_tags: Vec::new(),
             server_metadata: BTreeMap::new(),
             pid_file: None,
-            log_file: None,
+            ports_file_dir: None,
+            log: LogOptions::default(),
             debug: false,
             trace: false,
             trace_verbose: false,
-            log_time: true,
-            log_time_utc: false,
             shards: None,
             cpus: None,
             limits: Limits::DEFAULT,

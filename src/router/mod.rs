@@ -400,6 +400,11 @@ impl Router {
         self.subs[sub].checked = true;
     }
 
+    /// Has no delivery to the subscription checked any more. They take the long way still.
+    pub fn clear_checked(&mut self, sub: SubId) {
+        self.subs[sub].checked = false;
+    }
+
     /// Deliveries after which a subscription ends.
     #[cold]
     pub fn max_of(&self, sub: SubId) -> u64 {

@@ -15,8 +15,8 @@ use super::tls::handshake::Step;
 use crate::auth::admission::Outcome;
 use crate::base::ids::{AccountId, ConnId, ShardId};
 use crate::control::view::Told;
-use crate::shard::Policy;
 use crate::shard::facts::{ShardFacts, Wanted};
+use crate::shard::{Policy, Reloaded};
 
 /// A connection that was accepted.
 #[derive(Debug)]
@@ -35,6 +35,17 @@ pub struct Arrival {
     pub internal: Option<AccountId>,
 }
 
+/// A new configuration, for one shard: all of it at once, so that nothing is seen of it before the rest.
+#[derive(Clone, Debug)]
+pub struct Reload {
+    /// For the shard.
+    pub reloaded: Reloaded,
+    /// For its new connections; `None` when that has not changed, and `Some(None)` for no TLS.
+    pub tls: Option<Option<Arc<Tls>>>,
+    /// Told when it is in force there.
+    pub done: Sender<()>,
+}
+
 /// To a shard.
 #[derive(Debug)]
 pub enum Command {
@@ -48,6 +59,8 @@ pub enum Command {
     Decided(ConnId, Outcome),
     /// Who may connect, and the accounts, have changed.
     Policy(Policy),
+    /// The configuration was read again.
+    Reloaded(Box<Reload>),
     /// Close the listening socket.
     StopAccepting,
     /// Tell clients that the server is in lame duck mode.

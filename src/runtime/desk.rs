@@ -30,9 +30,39 @@ struct Letterhead {
     keys: ServerKeys,
     name: String,
     host: String,
+    /// What a reload may change.
+    terms: Mutex<Terms>,
+}
+
+/// Tags of the server, and how long an answer may take.
+#[derive(Clone)]
+struct Terms {
     tags: Vec<String>,
-    /// How long an answer may take.
     timeout_ms: u64,
+}
+
+impl Terms {
+    fn of(config: &Config) -> Self {
+        Self {
+            tags: config.server_tags.clone(),
+            timeout_ms: config.limits.auth_timeout_ms,
+        }
+    }
+}
+
+impl Letterhead {
+    fn terms(&self) -> MutexGuard<'_, Terms> {
+        self.terms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a new configuration says, checked and not yet in force.
+pub struct Prepared {
+    definition: AuthDefinition,
+    gate: Gate,
+    /// Without operators: the accounts.
+    directory: Option<Directory>,
+    terms: Terms,
 }
 
 /// See the module.
@@ -49,6 +79,10 @@ pub struct Desk {
     letterhead: Letterhead,
     /// Whoever asks authorization services, once it is there.
     callouts: OnceLock<Callouts>,
+    /// Makes the name of who presents nothing, where that is asked for; the same for the server's life.
+    unique: u64,
+    /// The tokens that the configuration gives, by account.
+    preloaded: Mutex<Vec<(String, String)>>,
     log: Log,
 }
 
@@ -103,10 +137,11 @@ impl Desk {
                 keys,
                 name: identity.name.clone(),
                 host: identity.host.clone(),
-                tags: config.server_tags.clone(),
-                timeout_ms: config.limits.auth_timeout_ms,
+                terms: Mutex::new(Terms::of(config)),
             },
             callouts: OnceLock::new(),
+            unique,
+            preloaded: Mutex::new(config.auth.resolver_preload.clone()),
             log: log.clone(),
         })
     }
@@ -124,7 +159,83 @@ impl Desk {
 
     /// How long an authorization service may take to answer.
     pub fn callout_timeout_ms(&self) -> u64 {
-        self.letterhead.timeout_ms
+        self.letterhead.terms().timeout_ms
+    }
+
+    /// Checks a new configuration.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn prepare(&self, config: &Config) -> Result<Prepared, String> {
+        let definition = config.auth.clone().with_anonymous(self.unique);
+        let gate = Gate::new(&definition)?;
+        let directory = match &self.tenants {
+            Some(_) => None,
+            None => {
+                let before = self.policy().directory;
+                let made = directory(&definition, Some(&before));
+                Some(made.map_err(|error| error.to_string())?)
+            }
+        };
+        Ok(Prepared {
+            definition,
+            gate,
+            directory,
+            terms: Terms::of(config),
+        })
+    }
+
+    /// Puts it into force: `tell` is to hand the policy to all shards, and nobody hands them another
+    /// one meanwhile.
+    pub fn adopt(&self, prepared: Prepared, tell: impl FnOnce(&Policy, &[Address])) {
+        let Prepared {
+            definition,
+            gate,
+            directory,
+            terms,
+        } = prepared;
+        *self.letterhead.terms() = terms;
+        let preload_changed = self.preload(definition.resolver_preload);
+        {
+            let mut policy = self.lock();
+            policy.gate = Arc::new(gate);
+            if let Some(directory) = directory {
+                policy.directory = Arc::new(directory);
+            }
+            policy.only_more = false;
+            tell(&policy, &self.shards());
+        }
+        if preload_changed {
+            self.tenants_changed();
+        }
+    }
+
+    /// With operators, takes over the tokens that the configuration gives; whether they are others than before.
+    fn preload(&self, tokens: Vec<(String, String)>) -> bool {
+        let Some(tenants) = &self.tenants else {
+            return false;
+        };
+        let preloaded = self.preloaded.lock();
+        let mut preloaded = preloaded.unwrap_or_else(PoisonError::into_inner);
+        if *preloaded == tokens {
+            return false;
+        }
+        for (key, token) in &tokens {
+            if let Err(error) = tenants.preload(key, token, unix_s()) {
+                let text = format!("Account [{key}] has validation issues: {error}");
+                self.log.warn(format_args!("{text}"));
+            }
+        }
+        for (key, _) in &*preloaded {
+            if !tokens.iter().any(|(kept, _)| kept == key) {
+                self.log.info(format_args!(
+                    "Reloaded: deleting account [removed]: {key:?}"
+                ));
+                tenants.unload(key);
+            }
+        }
+        *preloaded = tokens;
+        true
     }
 
     /// The policy as it is now.
@@ -194,15 +305,19 @@ impl Desk {
             nonce: host::random_bytes().map_err(no_random)?,
         };
         let head = &self.letterhead;
+        let terms = head.terms().clone();
         let server = ServerFacts {
             name: &head.name,
             host: &head.host,
             version: PROTOCOL_VERSION,
             cluster: "",
-            tags: &head.tags,
+            tags: &terms.tags,
         };
         let now_ms = unix_ms();
-        let times = (now_ms / 1000, now_ms.saturating_add(head.timeout_ms) / 1000);
+        let times = (
+            now_ms / 1000,
+            now_ms.saturating_add(terms.timeout_ms) / 1000,
+        );
         Ok(callout::question(
             need, presented, &server, &head.keys, &random, times,
         ))
@@ -304,10 +419,13 @@ impl Desk {
     }
 
     fn tell_shards(&self, policy: &Policy) {
-        let shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
-        for shard in &*shards {
+        for shard in &*self.shards() {
             shard.send(Command::Policy(policy.clone()));
         }
+    }
+
+    fn shards(&self) -> MutexGuard<'_, Vec<Address>> {
+        self.shards.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Policy> {

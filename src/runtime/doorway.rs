@@ -1,4 +1,4 @@
-//! How many connections each address has, where that is bounded (`max_connections_per_address`).
+//! How many connections each address has, which may be bounded (`max_connections_per_address`).
 //!
 //! One table for all shards, touched when a connection is accepted and when it is closed.
 
@@ -30,24 +30,26 @@ impl Doorway {
         }
     }
 
-    /// Counts a connection in. `None` where nobody counts; an error when there are too many.
-    pub fn enter(&self, address: IpAddr) -> Result<Option<Pass>, TooMany> {
-        if self.per_address_max == 0 {
-            return Ok(None);
-        }
+    /// From now on, so many; 0 for any number. Who is there may stay.
+    pub fn set_max(&mut self, per_address_max: usize) {
+        self.per_address_max = per_address_max;
+    }
+
+    /// Counts a connection in, whether there is a bound or not: one may come later.
+    pub fn enter(&self, address: IpAddr) -> Result<Pass, TooMany> {
         let mut connections = self
             .connections
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let count = connections.entry(address).or_default();
-        if *count >= self.per_address_max {
+        if self.per_address_max > 0 && *count >= self.per_address_max {
             return Err(TooMany);
         }
         *count += 1;
-        Ok(Some(Pass {
+        Ok(Pass {
             address,
             connections: Arc::clone(&self.connections),
-        }))
+        })
     }
 }
 
@@ -91,13 +93,15 @@ mod tests {
     }
 
     #[test]
-    fn nobody_counts_without_a_limit() {
-        let doorway = Doorway::new(0);
-        assert!(
-            doorway
-                .enter([1, 1, 1, 1].into())
-                .expect("any number")
-                .is_none()
-        );
+    fn those_who_came_without_a_limit_count_when_there_is_one() {
+        let mut doorway = Doorway::new(0);
+        let enter = |doorway: &Doorway| doorway.enter([1, 1, 1, 1].into());
+        let all: Vec<_> = (0..3)
+            .map(|_| enter(&doorway).expect("any number"))
+            .collect();
+        doorway.set_max(3);
+        assert_eq!(enter(&doorway).expect_err("it is full"), TooMany);
+        drop(all);
+        enter(&doorway).expect("there is room");
     }
 }

@@ -8,21 +8,30 @@ use crate::proto::info::{ServerIdentity, TlsOffer};
 /// the listener has one.
 pub fn of(config: &Config, keys: &ServerKeys) -> ServerIdentity {
     let id = keys.identity.public().to_string();
-    let (host, port) = advertised(config);
-    ServerIdentity {
+    let mut identity = ServerIdentity {
         name: config.server_name.clone().unwrap_or_else(|| id.clone()),
         id,
-        host: host.to_owned(),
-        port: port.unwrap_or(0),
+        host: String::new(),
+        port: 0,
         auth_required: false,
-        tls: config.tls.as_ref().map(|tls| TlsOffer {
-            required: !config.allow_non_tls,
-            verify: tls.verify || tls.verify_and_map,
-        }),
+        tls: None,
         xkey: Some(keys.curve.public().to_string()),
         jetstream: (config.jetstream.enabled)
             .then(|| config.jetstream.domain.clone().unwrap_or_default()),
-    }
+    };
+    follow(&mut identity, config, 0);
+    identity
+}
+
+/// What of it a new configuration may change. The port is that of the listener where none is advertised.
+pub fn follow(identity: &mut ServerIdentity, config: &Config, listening: u16) {
+    let (host, port) = advertised(config);
+    host.clone_into(&mut identity.host);
+    identity.port = port.unwrap_or(listening);
+    identity.tls = config.tls.as_ref().map(|tls| TlsOffer {
+        required: !config.allow_non_tls,
+        verify: tls.verify || tls.verify_and_map,
+    });
 }
 
 /// Host and port that clients are told; the port is that of the listener where none is given.

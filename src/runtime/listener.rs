@@ -60,6 +60,12 @@ impl Listener {
         })
     }
 
+    /// Keeps to other limits from now on.
+    pub fn set_limits(&mut self, limits: &Limits) {
+        self.max_connections = limits.max_connections;
+        self.doorway.set_max(limits.max_connections_per_address);
+    }
+
     /// Where it listens.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
@@ -89,7 +95,7 @@ impl Listener {
             client_id,
             peer,
             refused,
-            pass: pass.ok().flatten(),
+            pass: pass.ok(),
             internal: None,
         };
         (shard, arrival)

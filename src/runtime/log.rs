@@ -17,21 +17,25 @@
 //!
 //! Must not know who logs, or what the text means.
 
+mod rotation;
+mod syslog;
+
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, IsTerminal, Write as _};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::config::Config;
+use crate::config::{Config, LogFormat};
+use rotation::Rotation;
+use syslog::Syslog;
 
 /// How long a line waits for a reader that has just stopped reading.
 pub const STALL_WAIT: Duration = Duration::from_millis(10);
@@ -53,15 +57,21 @@ pub enum Level {
     Trace,
 }
 
-/// A handle to the log; clones write to the same place.
+/// A handle to the log; clones write to the same place, and follow it when it changes.
 #[derive(Clone, Debug)]
 pub struct Log {
-    debug: bool,
-    trace: bool,
-    sink: Arc<Sink>,
+    shared: Arc<Shared>,
 }
 
-/// The log file could not be opened.
+/// What a reload replaces. Levels and place change one after the other, which a line more or less does not mind.
+#[derive(Debug)]
+struct Shared {
+    debug: AtomicBool,
+    trace: AtomicBool,
+    sink: RwLock<Arc<Sink>>,
+}
+
+/// The log could not be opened.
 #[derive(Debug)]
 pub struct LogFileError {
     pub path: PathBuf,
@@ -85,49 +95,98 @@ impl fmt::Display for LogFileError {
     }
 }
 
+/// A place for lines that is open and not in use yet.
+#[derive(Debug)]
+pub struct Prepared(Sink);
+
 impl Log {
-    /// Opens `log_file`, appending, created with mode 0640; or stderr, with coloured labels if that is a terminal.
+    /// Opens what the configuration names: a file, appending, created with mode 0640; a system log; or stderr, with
+    /// coloured labels if that is a terminal.
     pub fn open(config: &Config) -> Result<Log, LogFileError> {
-        let (output, coloured) = match &config.log_file {
-            Some(path) => (open_log_file(path.clone())?, false),
-            None => {
-                let stderr = io::stderr();
-                let output = stderr.as_fd().try_clone_to_owned();
-                (
-                    output.map_err(|source| LogFileError {
-                        path: "/dev/stderr".into(),
-                        source,
-                    })?,
-                    stderr.is_terminal(),
-                )
-            }
+        let Prepared(sink) = Self::prepare(config)?;
+        let log = Log {
+            shared: Arc::new(Shared {
+                debug: AtomicBool::new(config.debug),
+                trace: AtomicBool::new(config.trace),
+                sink: RwLock::new(Arc::new(sink)),
+            }),
         };
-        Ok(Log::new(config, output, coloured))
+        log.rotate_if_long();
+        Ok(log)
     }
 
-    fn new(config: &Config, output: OwnedFd, coloured: bool) -> Log {
-        let output = File::from(output);
-        let can_stall = !output.metadata().is_ok_and(|metadata| metadata.is_file());
-        let time = match (config.log_time, config.log_time_utc) {
-            (false, _) => LineTime::None,
-            (true, true) => LineTime::Utc,
-            (true, false) => LineTime::Local,
+    /// Opens what the configuration names, for [`Log::replace`].
+    pub fn prepare(config: &Config) -> Result<Prepared, LogFileError> {
+        let options = &config.log;
+        if let Some(path) = &options.file {
+            let rotation = Rotation::new(path.clone(), options);
+            let file = rotation.open().map_err(|source| LogFileError {
+                path: path.clone(),
+                source,
+            })?;
+            return Ok(Prepared(Sink::new(config, file, false, Some(rotation))));
+        }
+        if let Some(syslog) = Syslog::of(options) {
+            let path = syslog.shown();
+            let syslog = syslog.connect();
+            let syslog = syslog.map_err(|source| LogFileError { path, source })?;
+            let nowhere = io::stderr().as_fd().try_clone_to_owned();
+            let nowhere = nowhere.map_err(stderr_error)?;
+            let mut sink = Sink::new(config, nowhere.into(), false, None);
+            sink.syslog = Some(Mutex::new(syslog));
+            return Ok(Prepared(sink));
+        }
+        let stderr = io::stderr();
+        let output = stderr.as_fd().try_clone_to_owned().map_err(stderr_error)?;
+        let coloured = stderr.is_terminal() && options.format == LogFormat::Text;
+        Ok(Prepared(Sink::new(config, output.into(), coloured, None)))
+    }
+
+    /// Goes on at another place, or with other levels.
+    pub fn replace(&self, config: &Config, prepared: Prepared) {
+        self.set_levels(config.debug, config.trace);
+        let mut sink = self
+            .shared
+            .sink
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *sink = Arc::new(prepared.0);
+        drop(sink);
+        self.rotate_if_long();
+    }
+
+    /// Goes on with other levels.
+    pub fn set_levels(&self, debug: bool, trace: bool) {
+        self.shared.debug.store(debug, Relaxed);
+        self.shared.trace.store(trace, Relaxed);
+    }
+
+    /// Opens the file anew, which somebody may have moved away; false when there is none.
+    ///
+    /// # Errors
+    /// It cannot be opened. Lines go where they went.
+    pub fn reopen(&self) -> Result<bool, LogFileError> {
+        let sink = self.sink();
+        let Some(rotation) = &sink.rotation else {
+            return Ok(false);
         };
-        let sink = Sink {
-            output,
-            can_stall,
-            coloured,
-            process_id: std::process::id(),
-            time,
-            turn: Mutex::new(()),
-            stalled: AtomicBool::new(false),
-            cut_short: AtomicBool::new(false),
-            lost_lines: AtomicU64::new(0),
-        };
-        Log {
-            debug: config.debug,
-            trace: config.trace,
-            sink: Arc::new(sink),
+        let reopened = rotation.reopen(&sink.output);
+        reopened.map(|()| true).map_err(|source| LogFileError {
+            path: rotation.path().to_owned(),
+            source,
+        })
+    }
+
+    fn sink(&self) -> Arc<Sink> {
+        let sink = self.shared.sink.read();
+        Arc::clone(&sink.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A file that was longer than it may be before anything was written.
+    fn rotate_if_long(&self) {
+        let sink = self.sink();
+        if sink.rotation.as_ref().is_some_and(Rotation::is_due) {
+            self.info(format_args!("Rotating logfile..."));
         }
     }
 
@@ -136,56 +195,63 @@ impl Log {
     pub fn enabled(&self, level: Level) -> bool {
         match level {
             Level::Info | Level::Warn | Level::Error | Level::Fatal => true,
-            Level::Debug => self.debug,
-            Level::Trace => self.trace,
+            Level::Debug => self.shared.debug.load(Relaxed),
+            Level::Trace => self.shared.trace.load(Relaxed),
         }
     }
 
     pub fn info(&self, text: fmt::Arguments<'_>) {
-        self.sink.log(Level::Info, text);
+        self.sink().log(Level::Info, text);
     }
 
     pub fn warn(&self, text: fmt::Arguments<'_>) {
-        self.sink.log(Level::Warn, text);
+        self.sink().log(Level::Warn, text);
     }
 
     pub fn error(&self, text: fmt::Arguments<'_>) {
-        self.sink.log(Level::Error, text);
+        self.sink().log(Level::Error, text);
     }
 
     /// Writes the line; ending the process is up to the caller.
     pub fn fatal(&self, text: fmt::Arguments<'_>) {
-        self.sink.log(Level::Fatal, text);
+        self.sink().log(Level::Fatal, text);
     }
 
     #[inline]
     pub fn debug(&self, text: fmt::Arguments<'_>) {
-        if self.debug {
-            self.sink.log(Level::Debug, text);
+        if self.enabled(Level::Debug) {
+            self.sink().log(Level::Debug, text);
         }
     }
 
     #[inline]
     pub fn trace(&self, text: fmt::Arguments<'_>) {
-        if self.trace {
-            self.sink.log(Level::Trace, text);
+        if self.enabled(Level::Trace) {
+            self.sink().log(Level::Trace, text);
         }
     }
 }
 
-fn open_log_file(path: PathBuf) -> Result<OwnedFd, LogFileError> {
-    match OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o640)
-        .open(&path)
-    {
-        Ok(file) => Ok(file.into()),
-        Err(source) => Err(LogFileError { path, source }),
+fn stderr_error(source: io::Error) -> LogFileError {
+    LogFileError {
+        path: "/dev/stderr".into(),
+        source,
     }
 }
 
 impl Level {
+    /// What it is called in JSON.
+    fn name(self) -> &'static str {
+        match self {
+            Level::Info => "info",
+            Level::Warn => "warn",
+            Level::Error => "error",
+            Level::Fatal => "fatal",
+            Level::Debug => "debug",
+            Level::Trace => "trace",
+        }
+    }
+
     fn label(self, coloured: bool) -> &'static str {
         match (self, coloured) {
             (Level::Info, false) => "[INF] ",
@@ -219,8 +285,13 @@ struct Sink {
     /// Not a regular file: a write may wait for a reader.
     can_stall: bool,
     coloured: bool,
+    format: LogFormat,
     process_id: u32,
     time: LineTime,
+    /// Of a file: when it is put aside.
+    rotation: Option<Rotation>,
+    /// Lines go here instead.
+    syslog: Option<Mutex<Syslog>>,
     /// Held from `poll` to the last `write` of a line, where `can_stall`.
     turn: Mutex<()>,
     /// The reader was away when last looked at.
@@ -232,6 +303,29 @@ struct Sink {
 }
 
 impl Sink {
+    fn new(config: &Config, output: File, coloured: bool, rotation: Option<Rotation>) -> Sink {
+        let can_stall = !output.metadata().is_ok_and(|metadata| metadata.is_file());
+        let time = match (config.log.time, config.log.time_utc) {
+            (false, _) => LineTime::None,
+            (true, true) => LineTime::Utc,
+            (true, false) => LineTime::Local,
+        };
+        Sink {
+            output,
+            can_stall,
+            coloured,
+            format: config.log.format,
+            process_id: std::process::id(),
+            time,
+            rotation,
+            syslog: None,
+            turn: Mutex::new(()),
+            stalled: AtomicBool::new(false),
+            cut_short: AtomicBool::new(false),
+            lost_lines: AtomicU64::new(0),
+        }
+    }
+
     #[cold]
     fn log(&self, level: Level, text: fmt::Arguments<'_>) {
         let since_epoch = SystemTime::now()
@@ -264,13 +358,29 @@ impl Sink {
             0 => 0,
             _ => self.lost_lines.swap(0, Relaxed),
         };
-        if lost_before > 0 {
+        if lost_before > 0 && self.syslog.is_none() {
             lines.append(
                 self,
                 Level::Warn,
                 since_epoch,
                 format_args!("{lost_before} log lines before this one were lost"),
             );
+        }
+        if let Some(syslog) = &self.syslog {
+            // A line of its own for each, and the time is the system log's.
+            let mut syslog = syslog.lock().unwrap_or_else(PoisonError::into_inner);
+            if lost_before > 0 {
+                lines.append_text(format_args!(
+                    "{lost_before} log lines before this one were lost"
+                ));
+                let _ = syslog.send(Level::Warn, since_epoch, &lines.bytes);
+                lines.bytes.clear();
+            }
+            lines.append_text(text);
+            if syslog.send(level, since_epoch, &lines.bytes).is_err() {
+                self.lost_lines.fetch_add(lost_before + 1, Relaxed);
+            }
+            return;
         }
         lines.append(self, level, since_epoch, text);
 
@@ -283,6 +393,13 @@ impl Sink {
         if written < lines.bytes.len() {
             self.lost_lines.fetch_add(lost_before + 1, Relaxed);
             self.cut_short.store(written > 0, Relaxed);
+        }
+        if let Some(rotation) = &self.rotation {
+            rotation.wrote(written, &self.output, |level, text| {
+                let mut lines = Lines::new();
+                lines.append(self, level, since_epoch, text);
+                self.write_bytes(&lines.bytes, STALL_WAIT)
+            });
         }
         if lines.bytes.capacity() > LINE_BUFFER_BYTES {
             lines.bytes.truncate(0);
@@ -378,6 +495,10 @@ impl Lines {
         since_epoch: Duration,
         text: fmt::Arguments<'_>,
     ) {
+        if sink.format == LogFormat::Json {
+            self.append_json(sink, level, since_epoch, text);
+            return;
+        }
         // Writing to a `Vec` does not fail, and what a failing `Display` has written so far is logged.
         let _ = write!(self.bytes, "[{}] ", sink.process_id);
         if sink.time != LineTime::None {
@@ -385,8 +506,38 @@ impl Lines {
         }
         self.bytes
             .extend_from_slice(level.label(sink.coloured).as_bytes());
-        let _ = OneLine(&mut self.bytes).write_fmt(text);
+        self.append_text(text);
         self.bytes.push(b'\n');
+    }
+
+    fn append_text(&mut self, text: fmt::Arguments<'_>) {
+        let _ = OneLine(&mut self.bytes).write_fmt(text);
+    }
+
+    /// `{"time":…,"level":…,"pid":…,"message":…}`
+    fn append_json(
+        &mut self,
+        sink: &Sink,
+        level: Level,
+        since_epoch: Duration,
+        text: fmt::Arguments<'_>,
+    ) {
+        self.bytes.push(b'{');
+        if sink.time != LineTime::None {
+            let zone = match sink.time {
+                LineTime::Local => TimeZone::system(),
+                LineTime::None | LineTime::Utc => TimeZone::UTC,
+            };
+            let time = rfc3339(since_epoch, &zone);
+            let _ = write!(self.bytes, "\"time\":\"{time}\",");
+        }
+        let (level, pid) = (level.name(), sink.process_id);
+        let _ = write!(
+            self.bytes,
+            "\"level\":\"{level}\",\"pid\":{pid},\"message\":"
+        );
+        let _ = serde_json::to_writer(&mut self.bytes, &text.to_string());
+        self.bytes.extend_from_slice(b"}\n");
     }
 
     fn append_time(&mut self, time: LineTime, since_epoch: Duration) {
@@ -402,6 +553,21 @@ impl Lines {
         }
         self.bytes.extend_from_slice(&self.second_text);
         let _ = write!(self.bytes, "{:06} ", since_epoch.subsec_micros());
+    }
+}
+
+/// `2006-01-02T15:04:05.000000+01:00`, and `Z` for UTC.
+fn rfc3339(since_epoch: Duration, zone: &TimeZone) -> String {
+    let timestamp = i64::try_from(since_epoch.as_secs())
+        .ok()
+        .and_then(|seconds| Timestamp::new(seconds, since_epoch.subsec_nanos() as i32).ok());
+    let timestamp = timestamp.unwrap_or(Timestamp::UNIX_EPOCH);
+    match *zone == TimeZone::UTC {
+        true => timestamp.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),
+        false => timestamp
+            .to_zoned(zone.clone())
+            .strftime("%Y-%m-%dT%H:%M:%S%.6f%:z")
+            .to_string(),
     }
 }
 
@@ -454,8 +620,10 @@ impl fmt::Write for OneLine<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::LogOptions;
     use std::fs;
     use std::io::Read;
+    use std::os::fd::OwnedFd;
     use std::os::unix::fs::PermissionsExt;
     use std::sync::atomic::AtomicUsize;
 
@@ -475,8 +643,11 @@ mod tests {
 
         fn config(&self) -> Config {
             Config {
-                log_file: Some(self.0.clone()),
-                log_time: false,
+                log: LogOptions {
+                    file: Some(self.0.clone()),
+                    time: false,
+                    ..LogOptions::default()
+                },
                 ..Config::default()
             }
         }
@@ -492,6 +663,13 @@ mod tests {
         }
     }
 
+    fn to_pipe(config: &Config, writer: io::PipeWriter) -> Log {
+        let log = Log::open(&Config::default()).unwrap();
+        let output = File::from(OwnedFd::from(writer));
+        log.replace(config, Prepared(Sink::new(config, output, false, None)));
+        log
+    }
+
     fn without_process_id(text: &str) -> String {
         text.replace(&format!("[{}] ", std::process::id()), "")
     }
@@ -500,17 +678,9 @@ mod tests {
     fn line_form() {
         #[track_caller]
         fn check(level: Level, coloured: bool, time: LineTime, text: &str, expected: &str) {
-            let sink = Sink {
-                output: File::options().write(true).open("/dev/null").unwrap(),
-                can_stall: false,
-                coloured,
-                process_id: 42,
-                time,
-                turn: Mutex::new(()),
-                stalled: AtomicBool::new(false),
-                cut_short: AtomicBool::new(false),
-                lost_lines: AtomicU64::new(0),
-            };
+            let output = File::options().write(true).open("/dev/null").unwrap();
+            let mut sink = Sink::new(&Config::default(), output, coloured, None);
+            (sink.process_id, sink.time) = (42, time);
             let mut lines = Lines::new();
             let since_epoch = Duration::new(1_136_214_245, 1_234_000);
             lines.append(&sink, level, since_epoch, format_args!("{text}"));
@@ -631,7 +801,10 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_opened() {
         let config = Config {
-            log_file: Some("/dev/null/x".into()),
+            log: LogOptions {
+                file: Some("/dev/null/x".into()),
+                ..LogOptions::default()
+            },
             ..Config::default()
         };
         let error = Log::open(&config).unwrap_err();
@@ -681,38 +854,43 @@ mod tests {
     #[test]
     fn a_full_disk_costs_lines_and_nothing_else() {
         let log = Log::open(&Config {
-            log_file: Some("/dev/full".into()),
+            log: LogOptions {
+                file: Some("/dev/full".into()),
+                ..LogOptions::default()
+            },
             ..Config::default()
         })
         .unwrap();
         for _ in 0..3 {
             log.info(format_args!("lost"));
         }
-        assert_eq!(log.sink.lost_lines.load(Relaxed), 3);
+        assert_eq!(log.sink().lost_lines.load(Relaxed), 3);
     }
 
     #[test]
     fn a_reader_that_is_gone_costs_lines_and_nothing_else() {
         let (reader, writer) = io::pipe().unwrap();
-        let log = Log::new(&Config::default(), writer.into(), false);
+        let log = to_pipe(&Config::default(), writer);
         drop(reader);
         log.fatal(format_args!("lost"));
-        assert_eq!(log.sink.lost_lines.load(Relaxed), 1);
+        assert_eq!(log.sink().lost_lines.load(Relaxed), 1);
     }
 
     #[test]
     fn a_reader_that_sleeps_loses_lines_and_is_told() {
         let (mut reader, writer) = io::pipe().unwrap();
-        let log = Log::new(
+        let log = to_pipe(
             &Config {
-                log_time: false,
+                log: LogOptions {
+                    time: false,
+                    ..LogOptions::default()
+                },
                 ..Config::default()
             },
-            writer.into(),
-            false,
+            writer,
         );
         let mut kept = 0;
-        while log.sink.lost_lines.load(Relaxed) == 0 {
+        while log.sink().lost_lines.load(Relaxed) == 0 {
             log.info(format_args!("line {kept:0100}"));
             kept += 1;
         }
@@ -737,13 +915,15 @@ mod tests {
     #[test]
     fn a_line_that_does_not_fit_is_cut_and_the_next_starts_afresh() {
         let (mut reader, writer) = io::pipe().unwrap();
-        let log = Log::new(
+        let log = to_pipe(
             &Config {
-                log_time: false,
+                log: LogOptions {
+                    time: false,
+                    ..LogOptions::default()
+                },
                 ..Config::default()
             },
-            writer.into(),
-            false,
+            writer,
         );
         log.info(format_args!("{}", "x".repeat(4 * 1024 * 1024)));
         let mut bytes = vec![0; 4 * 1024 * 1024];

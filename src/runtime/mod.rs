@@ -23,11 +23,14 @@ pub mod log;
 mod meter;
 mod monitor;
 mod pid_file;
+mod ports_file;
 mod registrar;
+mod reload;
 mod resolver;
 mod responders;
 mod ring;
 mod securing;
+pub mod signalling;
 mod signals;
 mod stapling;
 mod storage;
@@ -37,17 +40,21 @@ mod tls;
 mod turn;
 mod usage;
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender};
 use glommio::{LocalExecutorBuilder, Placement};
 
 use crate::auth::callout::ServerKeys;
 use crate::base::ids::ShardId;
-use crate::config::{Config, HandshakeFirst, MonitorOptions};
+use crate::config::{Config, HandshakeFirst, MonitorOptions, Port};
 use crate::control::view::{MonitorView, ServerFacts, TlsView};
+use crate::proto::info::ServerIdentity;
 use crate::shard::{Settings, Shard};
 use callouts::Callouts;
 use clock::Clock;
@@ -83,13 +90,16 @@ impl fmt::Display for StartError {
     }
 }
 
+/// Reads the configuration again: what it says now, with warnings, or what is wrong with it.
+pub type Reread = Box<dyn Fn() -> Result<(Config, Vec<String>), String>>;
+
 /// Runs the server until a signal ends it.
 ///
 /// # Errors
 /// When it cannot start; the log has been told.
-pub fn run(config: &Config, log: &Log) -> Result<(), StartError> {
+pub fn run(config: &Config, reread: Reread, log: &Log) -> Result<(), StartError> {
     abort_on_panic(log.clone());
-    let result = start(config, log).and_then(|server| server.serve());
+    let result = start(config, reread, log).and_then(|server| server.serve());
     if let Err(StartError(text)) = &result {
         log.fatal(format_args!("{text}"));
     }
@@ -102,6 +112,15 @@ struct Server {
     reports: Receiver<Report>,
     log: Log,
     config: Config,
+    reread: Reread,
+    /// What INFO says, and where the listener listens.
+    identity: ServerIdentity,
+    listening: SocketAddr,
+    desk: Arc<Desk>,
+    /// For threads that are started later.
+    report: Sender<Report>,
+    /// What monitoring says.
+    facts: ServerFacts,
     connections: Links,
     helpers: Pool,
     /// None without TLS.
@@ -111,7 +130,7 @@ struct Server {
     running: usize,
 }
 
-fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
+fn start(config: &Config, reread: Reread, log: &Log) -> Result<Server, StartError> {
     let cpus = config.cpus.clone().unwrap_or_else(host::usable_cpus);
     let shards = config.shards.unwrap_or(cpus.len());
     if shards > crate::config::SHARDS_MAX {
@@ -220,12 +239,29 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
         seat.spawn(cpu)?;
         log.info(format_args!("Shard {own} on core {cpu}"));
     }
+    // What was found is kept, whatever a new configuration leaves open.
+    let mut running = config.clone();
+    if let Some(port) = NonZeroU16::new(address.port()) {
+        running.port = Port::Fixed(port);
+    }
+    let facts = ServerFacts {
+        jetstream: storage
+            .as_ref()
+            .map(|storage| storage.view(&config.jetstream)),
+        ..server_facts(config, &settings, &clock, cpus.len())
+    };
     let mut server = Server {
         shards: addresses,
         reports,
         system_client: None,
         log: log.clone(),
-        config: config.clone(),
+        config: running,
+        reread,
+        identity: settings.identity,
+        listening: address,
+        desk: Arc::clone(&desk),
+        report: report.clone(),
+        facts: facts.clone(),
         connections,
         helpers,
         tls: None,
@@ -252,12 +288,7 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
         desk,
         clock,
         log: log.clone(),
-        server: ServerFacts {
-            jetstream: storage
-                .as_ref()
-                .map(|storage| storage.view(&config.jetstream)),
-            ..server_facts(config, settings, &clock, cpus.len())
-        },
+        server: facts,
         seed: random()?,
     };
     let started = SystemClient::start(seat);
@@ -284,6 +315,9 @@ fn start(config: &Config, log: &Log) -> Result<Server, StartError> {
                 "Clients that are not using \"TLS Handshake First\" option will fail to connect"
             ));
         }
+    }
+    if let Some(directory) = &config.ports_file_dir {
+        server.write_ports_file(directory);
     }
     log.info(format_args!("Server is ready"));
     Ok(server)
@@ -354,7 +388,7 @@ impl Server {
     }
 
     /// Obeys signals until one of them ends the server.
-    fn serve(self) -> Result<(), StartError> {
+    fn serve(mut self) -> Result<(), StartError> {
         let mut lame_duck: Option<LameDuck> = None;
         loop {
             let report = match &lame_duck {
@@ -369,17 +403,10 @@ impl Server {
                         // It will end by itself.
                         signals::SIGTERM if lame_duck.is_some() => {}
                         signals::SIGHUP => {
-                            if let Some(tls) = &self.tls {
-                                tls.reload();
-                            } else if let Err(error) = self.reload() {
-                                self.log.error(format_args!(
-                                    "Failed to reload server configuration: {error}"
-                                ));
-                            }
+                            // What is wrong is in the log.
+                            let _ = self.reload();
                         }
-                        signals::SIGUSR1 => self
-                            .log
-                            .info(format_args!("File log re-open ignored, not a file logger")),
+                        signals::SIGUSR1 => self.reopen_log(),
                         signals::SIGUSR2 if lame_duck.is_none() => {
                             lame_duck = Some(self.enter_lame_duck());
                         }
@@ -406,11 +433,6 @@ impl Server {
         }
         self.stop();
         Ok(())
-    }
-
-    /// Reads the configuration again.
-    fn reload(&self) -> Result<(), String> {
-        Err("can only reload config when a file is provided using -c or --config".to_owned())
     }
 
     fn enter_lame_duck(&self) -> LameDuck {
@@ -452,6 +474,9 @@ impl Server {
                 }
             }
         }
+        if let Some(directory) = &self.config.ports_file_dir {
+            ports_file::remove(directory, &self.log);
+        }
         // What they were at concerns connections that are gone.
         self.helpers.stop(HELPERS_STOP_TIME);
         self.log.info(format_args!("Server Exiting.."));
@@ -465,39 +490,49 @@ fn server_keys() -> std::io::Result<ServerKeys> {
 }
 
 /// What monitoring says of the server; the accounts are filled in later.
-fn server_facts(config: &Config, settings: Settings, clock: &Clock, cores: usize) -> ServerFacts {
-    ServerFacts {
-        identity: settings.identity,
-        limits: settings.limits,
+fn server_facts(config: &Config, settings: &Settings, clock: &Clock, cores: usize) -> ServerFacts {
+    let mut facts = ServerFacts {
+        identity: settings.identity.clone(),
+        limits: settings.limits.clone(),
         started: clock.started(),
         config_loaded: clock.started(),
-        config_digest: config
-            .file
-            .as_ref()
-            .map(|file| file.digest.clone())
-            .unwrap_or_default(),
+        config_digest: String::new(),
         system_account: Arc::default(),
         accounts: Vec::new(),
-        tags: config.server_tags.clone(),
-        metadata: config.server_metadata.clone(),
+        tags: Vec::new(),
+        metadata: BTreeMap::new(),
         cores,
         shards: settings.shards,
-        tls: config.tls.as_ref().map(|tls| TlsView {
-            required: !config.allow_non_tls,
-            verify: tls.verify,
-            timeout_s: tls.timeout_ms as f64 / 1000.0,
-            not_after: None,
-        }),
+        tls: None,
         connect_urls: Vec::new(),
         jetstream: None,
-        trusted_proxies: (!config.auth.proxies.is_empty()).then(|| config.auth.proxies.clone()),
+        trusted_proxies: None,
         monitor: MonitorView {
             host: config.monitor.host.as_ref().unwrap_or(&config.host).clone(),
             http_port: MonitorOptions::number(config.monitor.http),
             https_port: MonitorOptions::number(config.monitor.https),
             base_path: config.monitor.base_path.clone(),
         },
-    }
+    };
+    follow(&mut facts, config);
+    facts
+}
+
+/// What of it the configuration says.
+fn follow(facts: &mut ServerFacts, config: &Config) {
+    let digest = config.file.as_ref().map(|file| file.digest.clone());
+    facts.limits = config.limits.clone();
+    facts.config_digest = digest.unwrap_or_default();
+    facts.tags = config.server_tags.clone();
+    facts.metadata = config.server_metadata.clone();
+    facts.tls = config.tls.as_ref().map(|tls| TlsView {
+        required: !config.allow_non_tls,
+        verify: tls.verify,
+        timeout_s: tls.timeout_ms as f64 / 1000.0,
+        not_after: None,
+    });
+    let proxies = &config.auth.proxies;
+    facts.trusted_proxies = (!proxies.is_empty()).then(|| proxies.clone());
 }
 
 /// Whether somebody's password or token stands in the configuration as it is.

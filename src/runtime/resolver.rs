@@ -147,6 +147,17 @@ impl Resolver {
         }
     }
 
+    /// Drops a token that only the configuration gave; whether it was such a one.
+    pub fn drop_preloaded(&self, key: &str) -> bool {
+        match self {
+            Self::Memory(tokens) => {
+                let mut tokens = tokens.lock().unwrap_or_else(PoisonError::into_inner);
+                tokens.remove(key).is_some()
+            }
+            Self::Url(_) | Self::Directory(_) => false,
+        }
+    }
+
     /// Keeps a token that has come, where anything is kept.
     ///
     /// # Errors

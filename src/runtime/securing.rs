@@ -132,6 +132,28 @@ impl Turns {
         self.news(now, id, OpeningNews::Handshake);
     }
 
+    /// New connections begin like this from now on. Whose certificate is no longer among those that are let in
+    /// must go.
+    pub(super) fn set_tls(&mut self, now: Millis, tls: Option<Arc<Tls>>) {
+        let pinned = |tls: &Option<Arc<Tls>>| tls.as_ref().map(|tls| tls.pinned.clone());
+        let before = pinned(&self.secure.tls);
+        let after = pinned(&tls);
+        self.secure.tls = tls;
+        let Some(after) = after.filter(|after| before.as_ref() != Some(after)) else {
+            return;
+        };
+        for id in self.conns.ids() {
+            let Some(Stage::Open(connection)) = self.stream(id).map(|stream| &stream.stage) else {
+                continue;
+            };
+            if !handshake::is_pinned(connection, &after) {
+                let reason = CloseReason::TlsHandshakeFailure;
+                let event = Event::CloseNow { conn: id, reason };
+                self.shard.handle(now, event, &mut self.fx);
+            }
+        }
+    }
+
     fn news(&mut self, now: Millis, conn: ConnId, news: OpeningNews) {
         let event = Event::Opening { conn, news };
         self.shard.handle(now, event, &mut self.fx);

@@ -46,7 +46,6 @@ struct Stapled {
 /// What TLS is now, and how to make it anew.
 #[derive(Debug)]
 pub struct Keeper {
-    config: Config,
     log: Log,
     tls: Arc<Tls>,
     /// The same, for who is no shard.
@@ -88,7 +87,6 @@ impl Keeper {
             certificates.push(Some(wanted.fetch(known, log)?));
         }
         let mut keeper = Self {
-            config: config.clone(),
             log: log.clone(),
             current: Arc::new(Mutex::new(Arc::clone(&tls))),
             tls,
@@ -114,32 +112,58 @@ impl Keeper {
         *current = self.tls();
     }
 
+    /// Goes on where another one was: who is no shard finds there what TLS is.
+    pub fn take_over(&mut self, current: CurrentTls) {
+        self.current = current;
+        self.publish();
+    }
+
     /// Starts the thread, which ends when the watch is dropped.
     ///
     /// # Errors
     /// It cannot be started.
     pub fn start(mut self, shards: Vec<Address>, reports: Sender<Report>) -> io::Result<Watch> {
-        // More than one need not wait: who comes first does it for all.
-        let (reload, orders) = crossbeam_channel::bounded(1);
+        let (orders, received) = crossbeam_channel::unbounded();
+        let retired = Arc::new(Mutex::new(false));
+        let is_retired = Arc::clone(&retired);
+        let current = self.current();
         std::thread::Builder::new()
             .name("tls".to_owned())
             .spawn(move || {
                 self.tell_found();
-                if self.run(&orders, &shards).is_err() {
+                if self.run(&received, &shards, &is_retired).is_err() {
                     // The main thread waits for all shards to end.
                     let _ = reports.send(Report::Revoked);
                 }
             })?;
-        Ok(Watch { reload })
+        Ok(Watch {
+            orders,
+            retired,
+            current,
+        })
     }
 
-    fn run(&mut self, orders: &Receiver<()>, shards: &[Address]) -> Result<(), Revoked> {
+    fn run(
+        &mut self,
+        orders: &Receiver<Order>,
+        shards: &[Address],
+        retired: &Mutex<bool>,
+    ) -> Result<(), Revoked> {
         loop {
             match orders.recv_timeout(self.pause(UnixTime::now())) {
-                Ok(()) => self.reload(shards),
+                Ok((config, answer)) => {
+                    let loaded = Self::load_after(&config, &self.log, &self.certificates);
+                    // Who has asked may have stopped waiting.
+                    let _ = answer.send(loaded);
+                }
                 Err(RecvTimeoutError::Timeout) => {
                     if self.renew(UnixTime::now())? {
                         self.staple();
+                        // Held while they are told: what comes after it must come later to them.
+                        let retired = retired.lock().unwrap_or_else(PoisonError::into_inner);
+                        if *retired {
+                            return Ok(());
+                        }
                         self.send(shards);
                     }
                 }
@@ -159,24 +183,6 @@ impl Keeper {
             .min()
             .map_or(LOOK_TIME, Duration::from_secs)
             .min(LOOK_TIME)
-    }
-
-    /// Reads the files again. Connections that are there keep what they have.
-    fn reload(&mut self, shards: &[Address]) {
-        match Self::load_after(&self.config, &self.log, &self.certificates) {
-            Ok(Some(keeper)) => {
-                let current = self.current();
-                *self = Self { current, ..keeper };
-                self.send(shards);
-                self.tell_found();
-                self.log.info(format_args!("Reloaded: tls = enabled"));
-                self.log.info(format_args!("Reloaded server configuration"));
-            }
-            Ok(None) => {}
-            Err(error) => self.log.error(format_args!(
-                "Failed to reload server configuration: {error}"
-            )),
-        }
     }
 
     /// Fetches what is due; whether something has changed.
@@ -219,17 +225,35 @@ impl Keeper {
     }
 }
 
-/// Where the thread takes orders.
+/// A configuration to read the files of, and where what came of it goes.
+type Order = (Box<Config>, Sender<Result<Option<Keeper>, String>>);
+
+/// The thread, seen from the main one.
 #[derive(Debug)]
 pub struct Watch {
-    reload: Sender<()>,
+    orders: Sender<Order>,
+    /// Another one has taken over.
+    retired: Arc<Mutex<bool>>,
+    current: CurrentTls,
 }
 
 impl Watch {
-    /// The files are to be read again. Does not wait for it.
-    pub fn reload(&self) {
-        // One that is waiting already will do.
-        let _ = self.reload.try_send(());
+    /// Has the files of another configuration read. This thread goes on.
+    ///
+    /// # Errors
+    /// A file is wrong, or there is no staple where there must be one.
+    pub fn load(&self, config: &Config) -> Result<Option<Keeper>, String> {
+        let (sender, answer) = crossbeam_channel::bounded(1);
+        let order = (Box::new(config.clone()), sender);
+        let sent = self.orders.send(order).ok();
+        let answer = sent.and_then(|()| answer.recv().ok());
+        answer.unwrap_or_else(|| Err("the server's certificate is revoked".to_owned()))
+    }
+
+    /// Ends it: nothing comes from it after this. The one that takes over is to go on with what is returned.
+    pub fn retire(self) -> CurrentTls {
+        *self.retired.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.current
     }
 }
 

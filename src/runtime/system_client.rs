@@ -51,6 +51,8 @@ const READ_BYTES: usize = 64 * 1024;
 /// From the main thread.
 enum Order {
     LameDuck,
+    /// The server is configured like this now.
+    Configured(Box<ServerFacts>),
     /// Say goodbye, then say so here.
     Stop(Sender<()>),
     /// Answer.
@@ -194,6 +196,11 @@ impl SystemClient {
     /// Has it tell that the server is in lame duck mode.
     pub fn enter_lame_duck(&self) {
         self.order(Order::LameDuck);
+    }
+
+    /// Tells it what a new configuration says of the server. The accounts in it are filled in from the desk.
+    pub fn configured(&self, server: ServerFacts) {
+        self.order(Order::Configured(Box::new(server)));
     }
 
     /// Has it tell that the server stops, and waits until it has; while the shards still serve.
@@ -369,6 +376,10 @@ impl Turns {
         if Arc::ptr_eq(&directory, &self.directory) {
             return;
         }
+        self.take_over(directory);
+    }
+
+    fn take_over(&mut self, directory: Arc<Directory>) {
         if directory.system != self.directory.system {
             self.connection = None;
         }
@@ -486,6 +497,8 @@ impl Turns {
             .as_mut()
             .and_then(|c| c.wire.poll_incoming())
         {
+            // What comes after a reload is answered after it.
+            self.take_orders();
             match incoming {
                 Incoming::Message {
                     subject,
@@ -558,6 +571,13 @@ impl Turns {
             let now = self.hall.clock.now();
             match order {
                 Order::LameDuck => self.control.lame_duck(now),
+                Order::Configured(server) => {
+                    self.server = ServerFacts {
+                        accounts: std::mem::take(&mut self.server.accounts),
+                        ..*server
+                    };
+                    self.take_over(self.desk.policy().directory);
+                }
                 Order::Stop(done) => {
                     self.control.shutdown(now);
                     self.publish();

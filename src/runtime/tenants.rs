@@ -268,6 +268,26 @@ impl Tenants {
         Ok(true)
     }
 
+    /// Takes over a token that the configuration gives now.
+    ///
+    /// # Errors
+    /// Why it is not taken.
+    pub fn preload(&self, key: &str, token: &str, now_unix_s: u64) -> Result<(), String> {
+        match &self.resolver {
+            Resolver::Memory(_) => self.update(key, token, now_unix_s).map(drop),
+            Resolver::Url(_) | Resolver::Directory(_) => {
+                self.resolver.preload(key, token, now_unix_s)
+            }
+        }
+    }
+
+    /// The configuration gives no token of this account any more. What is kept elsewhere stays.
+    pub fn unload(&self, key: &str) {
+        if self.resolver.drop_preloaded(key) {
+            self.forget(key);
+        }
+    }
+
     /// Forgets an account; whether it was known.
     pub fn forget(&self, key: &str) -> bool {
         let mut accounts = self.lock();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::Seat;
 use super::clock::Clock;
-use super::commands::{Arrival, Command, Mailbox, Report};
+use super::commands::{Arrival, Command, Mailbox, Reload, Report};
 use super::conns::{Closing, Conns, Receive};
 use super::desk::Desk;
 use super::disk::Disk;
@@ -556,6 +556,7 @@ impl Turns {
                 Command::Policy(policy) => {
                     self.shard.handle(now, Event::Policy(policy), &mut self.fx);
                 }
+                Command::Reloaded(reload) => self.reload(now, *reload),
                 Command::StopAccepting => self.stop_accepting(),
                 Command::LameDuck => {
                     self.shard.handle(now, Event::LameDuck, &mut self.fx);
@@ -610,6 +611,24 @@ impl Turns {
                 }
             }
         }
+    }
+
+    fn reload(&mut self, now: Millis, reload: Reload) {
+        let Reload {
+            reloaded,
+            tls,
+            done,
+        } = reload;
+        if let Some(tls) = tls {
+            self.set_tls(now, tls);
+        }
+        if let Some(listener) = &mut self.listener {
+            listener.set_limits(&reloaded.limits);
+        }
+        let event = Event::Reloaded(Box::new(reloaded));
+        self.shard.handle(now, event, &mut self.fx);
+        // Who waits for it may have stopped waiting.
+        let _ = done.send(());
     }
 
     fn stop_accepting(&mut self) {

@@ -310,12 +310,17 @@ impl Session {
         self.awaits_auth = false;
         self.auth_at = 0;
         self.account = admission.account;
+        self.allow(admission);
+        Ok(())
+    }
+
+    /// What it may do is what this admission says.
+    pub fn allow(&mut self, admission: Arc<Admission>) {
         self.permissions_id = admission.permissions.as_ref().map_or(0, |p| p.id());
         let responses = admission.permissions.as_ref().and_then(|p| p.responses());
         self.may_reply = responses.is_some();
         self.replies = responses.map(|rules| Box::new(Replies::new(rules)));
         self.admission = Some(admission);
-        Ok(())
     }
 
     /// It is being sent a request with this reply subject.

@@ -11,7 +11,7 @@ use super::{Effects, Level, Shard};
 use crate::auth::accounts::{Account, Directory};
 use crate::auth::admission::{Admission, Credential, Outcome, Presented, Refused};
 use crate::auth::definition::AccountLimits;
-use crate::auth::gate::Gate;
+use crate::auth::gate::{Gate, Standing};
 use crate::base::ids::{AccountId, ConnId};
 use crate::config::Limits;
 use crate::proto::quote::quote;
@@ -40,7 +40,7 @@ impl Policy {
 }
 
 /// How much a connection may send and subscribe to.
-struct Bounds {
+pub(super) struct Bounds {
     payload_bytes: usize,
     /// 0 for any number.
     subscriptions: usize,
@@ -48,7 +48,7 @@ struct Bounds {
 
 impl Bounds {
     /// The least of what the server, the account and the user's own limits allow.
-    fn new(server: &Limits, account: &AccountLimits, admission: &Admission) -> Self {
+    pub(super) fn new(server: &Limits, account: &AccountLimits, admission: &Admission) -> Self {
         let least = |a: usize, b: Option<u64>, c: Option<u64>| {
             [b, c]
                 .into_iter()
@@ -74,7 +74,7 @@ impl Bounds {
         }
     }
 
-    fn apply(&self, session: &mut Session) {
+    pub(super) fn apply(&self, session: &mut Session) {
         session.bounds.payload_bytes = self.payload_bytes;
         session.max_subscriptions = self.subscriptions;
     }
@@ -157,7 +157,7 @@ impl Shard {
         session.deciding = false;
         let backlog = session.backlog.take();
         match outcome {
-            Outcome::Admitted(admission) => self.admit(conn, admission, fx),
+            Outcome::Admitted(admission) => self.admit_still(conn, admission, fx),
             Outcome::Refused(refused, why) => self.turn_away(conn, refused, &why, fx),
             Outcome::NeedsAccount(key) => {
                 let why = format!("account {key} could not be fetched");
@@ -170,6 +170,24 @@ impl Shard {
         }
         self.hold_local(conn, false, fx);
         self.go_on(conn, &backlog.unwrap_or_default(), fx);
+    }
+
+    /// Lets in who was decided upon elsewhere, if the policy of now does: it may be newer than the decision.
+    fn admit_still(&mut self, conn: ConnId, mut admission: Box<Admission>, fx: &mut Effects) {
+        let Policy {
+            gate, directory, ..
+        } = &self.settings.policy;
+        match gate.still_admits(&**directory, &admission, self.unix_s()) {
+            Ok(Standing::Same) => self.admit(conn, admission, fx),
+            Ok(Standing::Changed(permissions)) => {
+                admission.permissions = permissions;
+                self.admit(conn, admission, fx);
+            }
+            Err(refused) => {
+                let why = "what it presented does not count any more";
+                self.turn_away(conn, refused, why, fx);
+            }
+        }
     }
 
     fn apply_decision(
@@ -266,7 +284,7 @@ impl Shard {
             self.log(conn.index, Level::Debug, why, fx);
         }
         let reason = match refused {
-            Refused::Credentials | Refused::Revoked | Refused::Expired => {
+            Refused::Credentials | Refused::Moved | Refused::Revoked | Refused::Expired => {
                 CloseReason::AuthenticationFailure
             }
             Refused::ProxyNotTrusted => CloseReason::ProxyNotTrusted,
@@ -314,6 +332,9 @@ impl Shard {
             return;
         }
         let now = self.unix_s();
+        let Policy {
+            gate, directory, ..
+        } = self.settings.policy.clone();
         for index in 0..self.sessions.len() {
             let session = &self.sessions[index];
             if !session.live || session.closing || session.internal {
@@ -324,14 +345,18 @@ impl Shard {
                 self.sessions[index].mapped = self.is_mapped(session.account);
                 continue;
             };
-            let Policy {
-                gate, directory, ..
-            } = &self.settings.policy;
-            match gate.still_admits(&**directory, &admission, now) {
-                Ok(()) => {
+            match gate.still_admits(&*directory, &admission, now) {
+                Ok(standing) => {
+                    if let Standing::Changed(permissions) = standing {
+                        self.change_permissions(conn, &admission, permissions, fx);
+                    }
                     if let Some(account) = directory.get(admission.account).cloned() {
                         self.bound(conn, &account, &admission, fx);
                     }
+                }
+                Err(Refused::Moved) => self.close(conn, CloseReason::ClientClosed, None, fx),
+                Err(Refused::Credentials) => {
+                    self.authorization_violation(conn, "", fx);
                 }
                 Err(refused) => {
                     let (reason, text) = match refused {
@@ -344,6 +369,7 @@ impl Shard {
                             "User Authentication Revoked",
                         ),
                         Refused::Credentials
+                        | Refused::Moved
                         | Refused::ProxyNotTrusted
                         | Refused::ProxyRequired => (
                             CloseReason::AuthenticationFailure,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::admission::Policy;
 use super::facts::Notice;
 use super::mesh::Batch;
+use super::reload::Reloaded;
 use crate::auth::admission::{Outcome, Presented, TlsFacts};
 use crate::base::ids::{AccountId, ConnId, ShardId, ShardSet};
 use crate::session::CloseReason;
@@ -54,6 +55,8 @@ pub enum Event<'a> {
     },
     /// Who may connect, and the accounts, have changed.
     Policy(Policy),
+    /// The configuration was read again.
+    Reloaded(Box<Reloaded>),
     /// Bytes were received.
     Received {
         /// From whom.

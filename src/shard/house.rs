@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use super::{Effects, Event, Policy, Settings, Shard};
+use super::{Effects, Event, Policy, Reloaded, Settings, Shard};
 use crate::auth::accounts::{Directory, Imports, SYSTEM_NAME};
 use crate::auth::admission::Presented;
 use crate::auth::definition::{
@@ -200,6 +200,25 @@ impl House {
             fx: (0..plan.shards).map(|_| Effects::default()).collect(),
             now: 1,
         }
+    }
+
+    /// Has all shards follow a new configuration; the first of them has so many connections too many.
+    pub(super) fn reload(&mut self, plan: &Plan, trace: bool, surplus: usize) {
+        let policy = plan.policy(Some(&self.directory));
+        self.directory = Arc::clone(&policy.directory);
+        for shard in 0..self.shards.len() {
+            let reloaded = Reloaded {
+                limits: plan.limits.clone(),
+                policy: policy.clone(),
+                identity: self.shards[shard].settings.identity.clone(),
+                debug: false,
+                trace,
+                storage: None,
+                surplus: if shard == 0 { surplus } else { 0 },
+            };
+            self.tell(shard, Event::Reloaded(Box::new(reloaded)));
+        }
+        self.settle();
     }
 
     /// Replaces who may connect and the accounts.

@@ -22,6 +22,7 @@ mod lifecycle;
 mod mesh;
 mod permit;
 mod publish;
+mod reload;
 mod service;
 mod shown;
 mod streams;
@@ -32,6 +33,7 @@ mod trace;
 pub use admission::Policy;
 pub use event::{Close, Effects, Event, Level, Opening, OpeningNews};
 pub use mesh::Batch;
+pub use reload::{Reloaded, StorageLimits};
 
 use std::sync::Arc;
 
@@ -207,6 +209,7 @@ impl Shard {
             }
             Event::Decided { conn, outcome } => self.decided(conn, outcome, fx),
             Event::Policy(policy) => self.set_policy(policy, fx),
+            Event::Reloaded(reloaded) => self.reload(*reloaded, fx),
             Event::Opening { conn, news } => self.opening(conn, news, fx),
             Event::Secured { conn, facts } => self.secured(conn, facts, fx),
             Event::HungUp { conn, reason } | Event::CloseNow { conn, reason } => {
@@ -384,5 +387,7 @@ mod admission_tests;
 mod house;
 #[cfg(test)]
 mod latency_tests;
+#[cfg(test)]
+mod reload_tests;
 #[cfg(test)]
 mod trace_tests;

@@ -117,6 +117,24 @@ impl Server {
         self.child.id()
     }
 
+    /// Writes another configuration file in place of the one that it was started with.
+    #[allow(dead_code, reason = "not every test changes it")]
+    pub fn rewrite(&self, text: &str) {
+        let path = self.config.as_ref().expect("it was started with one");
+        // Whole, whenever it is read.
+        let unfinished = unused_path();
+        fs::write(&unfinished, text).expect("the temporary directory is writable");
+        fs::rename(&unfinished, path).expect("the temporary directory is writable");
+    }
+
+    /// The log line, at or after position `from`, that satisfies `matches`; waits for it.
+    #[allow(dead_code, reason = "not every test asks for one")]
+    pub fn log_line(&mut self, from: usize, matches: impl Fn(&str) -> bool) -> Option<String> {
+        self.wait_for_log(from, &matches);
+        let mut lines = self.log.iter().skip(from);
+        lines.find(|line| matches(line)).cloned()
+    }
+
     /// Number of log lines seen so far.
     pub fn log_position(&mut self) -> usize {
         self.log.extend(self.incoming_log.try_iter());

@@ -145,7 +145,11 @@ fn gate(definition: &AuthDefinition) -> Gate {
 fn answer(gate: &Gate, accounts: &dyn Accounts, presented: &Presented) -> String {
     match gate.decide(accounts, presented, NOW) {
         Outcome::Admitted(a) => {
-            assert_eq!(gate.still_admits(accounts, &a, NOW), Ok(()), "{a:?}");
+            assert_eq!(
+                gate.still_admits(accounts, &a, NOW).map(drop),
+                Ok(()),
+                "{a:?}"
+            );
             format!("{} {}", a.account_name, a.label.unwrap_or_default())
         }
         Outcome::Refused(refused, _) => format!("{refused:?}"),
@@ -600,31 +604,45 @@ fn permissions_are_made_once_and_changes_show() {
     let (one, two) = (admit(&before), admit(&before));
     let permissions = |a: &Admission| a.permissions.clone().expect("it has some");
     assert!(Arc::ptr_eq(&permissions(&one), &permissions(&two)));
-    let now = |definition: &AuthDefinition| gate(definition).still_admits(&configured(), &one, NOW);
-    assert_eq!(now(&definition), Ok(()));
+    let now = |definition: &AuthDefinition| {
+        let standing = gate(definition).still_admits(&configured(), &one, NOW);
+        standing.map(|standing| matches!(standing, Standing::Changed(_)))
+    };
+    assert_eq!(now(&definition), Ok(false));
+    let mut freed = definition.clone();
+    freed.users[0].permissions = None;
+    assert_eq!(now(&freed), Ok(true));
     assert_eq!(
-        before.still_admits(&accounts(&["$G"]), &one, NOW),
-        Err(Refused::Credentials)
+        before.still_admits(&accounts(&["$G"]), &one, NOW).map(drop),
+        Err(Refused::Moved)
     );
-    for change in [
-        |d: &mut AuthDefinition| d.users[0].pass = secret("q"),
-        |d: &mut AuthDefinition| d.users[0].account = Some("B".into()),
-        |d: &mut AuthDefinition| d.users[0].name = Some("v".into()),
-        |d: &mut AuthDefinition| d.users.clear(),
-    ] {
+    type Change = fn(&mut AuthDefinition);
+    let changes: [(Change, Refused); 5] = [
+        (|d| d.users[0].pass = secret("q"), Refused::Credentials),
+        (
+            |d| d.users[0].connection_types = Some([ConnectionType::Websocket].into()),
+            Refused::Credentials,
+        ),
+        (|d| d.users[0].account = Some("B".into()), Refused::Moved),
+        (|d| d.users[0].name = Some("v".into()), Refused::Moved),
+        (|d| d.users.clear(), Refused::Moved),
+    ];
+    for (change, refused) in changes {
         let mut changed = definition.clone();
         change(&mut changed);
-        assert_eq!(now(&changed), Err(Refused::Credentials), "{changed:?}");
+        assert_eq!(now(&changed), Err(refused), "{changed:?}");
     }
     let Outcome::Admitted(open) = Gate::default().decide(&configured(), &nobody(), NOW) else {
         panic!("it is open");
     };
     assert_eq!(
-        Gate::default().still_admits(&configured(), &open, NOW),
+        Gate::default()
+            .still_admits(&configured(), &open, NOW)
+            .map(drop),
         Ok(())
     );
     assert_eq!(
-        before.still_admits(&configured(), &open, NOW),
+        before.still_admits(&configured(), &open, NOW).map(drop),
         Err(Refused::Credentials)
     );
     definition.users[0].account = Some("nowhere".into());

@@ -1,11 +1,11 @@
 //! Users, tokens and nkeys that stand in the configuration.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::{Refusal, check_signature, credential, permissions};
+use super::{Refusal, Standing, check_signature, credential, permissions};
 use crate::auth::accounts::GLOBAL_NAME;
-use crate::auth::admission::{Credential, Presented, Refused};
+use crate::auth::admission::{Admission, Credential, Presented, Refused};
 use crate::auth::certificate::{DistinguishedName, Identity};
 use crate::auth::definition::{AuthDefinition, ConnectionType, Secret, UserDefinition};
 use crate::auth::nkey::{KeyKind, PublicKey};
@@ -175,20 +175,43 @@ impl Users {
         !self.by_nkey.is_empty()
     }
 
-    /// All that may let somebody in.
-    pub fn credentials(&self) -> HashSet<Credential> {
-        let users = self.by_nkey.values().chain(self.by_name.values());
-        let mut credentials: HashSet<Credential> = users.map(|known| known.credential).collect();
-        if self.token.is_some() {
-            credentials.insert(self.token_credential);
+    /// Whether something that is nobody's in particular lets in: the token, the single user, or nothing at all.
+    fn lets_in(&self, credential: Credential) -> bool {
+        (self.token.is_some() && credential == self.token_credential)
+            || (self.single.is_some() && credential == self.single_credential)
+            || (self.is_open() && credential == Credential::default())
+    }
+
+    /// What somebody who was let in may do now. Whoever is no longer there, or is in another account, goes without
+    /// a word, as with nats-server; a secret that has changed is a violation.
+    pub fn stands(&self, admission: &Admission) -> Result<Standing, Refused> {
+        let label = admission.label.as_deref().unwrap_or_default();
+        let known = match label.split_once(':') {
+            Some(("nkey", key)) => self.by_nkey.get(key),
+            Some(("user", name)) => self.by_name.get(name),
+            Some(_) | None => None,
+        };
+        match known {
+            Some(known) if known.credential == admission.credential => {
+                let types = known.connection_types.as_ref();
+                // Other listeners have their own say, when there are any.
+                if types.is_some_and(|types| !types.contains(&ConnectionType::Standard)) {
+                    return Err(Refused::Credentials);
+                }
+                let rules = |permissions: &Option<Arc<Permissions>>| {
+                    permissions.as_ref().map(|p| p.rules().clone())
+                };
+                match rules(&known.permissions) == rules(&admission.permissions) {
+                    true => Ok(Standing::Same),
+                    false => Ok(Standing::Changed(known.permissions.clone())),
+                }
+            }
+            Some(known) if *known.account == *admission.account_name => Err(Refused::Credentials),
+            Some(_) => Err(Refused::Moved),
+            None if self.lets_in(admission.credential) => Ok(Standing::Same),
+            None if label.contains(':') => Err(Refused::Moved),
+            None => Err(Refused::Credentials),
         }
-        if self.single.is_some() {
-            credentials.insert(self.single_credential);
-        }
-        if self.is_open() {
-            credentials.insert(Credential::default());
-        }
-        credentials
     }
 
     /// Whether [`Users::identify`] takes no longer than a few comparisons.

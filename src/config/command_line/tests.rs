@@ -163,7 +163,10 @@ fn accepted() {
         check(
             line,
             Config {
-                log_file: Some("x.log".into()),
+                log: LogOptions {
+                    file: Some("x.log".into()),
+                    ..LogOptions::default()
+                },
                 ..default()
             },
         );
@@ -229,7 +232,10 @@ fn accepted() {
         check(
             line,
             Config {
-                log_time: false,
+                log: LogOptions {
+                    time: false,
+                    ..LogOptions::default()
+                },
                 ..default()
             },
         );
@@ -238,7 +244,10 @@ fn accepted() {
     check(
         "--logtime_utc",
         Config {
-            log_time_utc: true,
+            log: LogOptions {
+                time_utc: true,
+                ..LogOptions::default()
+            },
             ..default()
         },
     );
@@ -359,7 +368,7 @@ fn flags_override_the_file() {
     let file = of_file.file.clone().unwrap();
     assert_eq!(file.path, Path::new("a.conf"));
     assert_eq!((of_file.port, of_file.host.as_str()), (fixed(5), "file"));
-    assert!(of_file.debug && !of_file.log_time);
+    assert!(of_file.debug && !of_file.log.time);
     assert_eq!(of_file.limits.auth_timeout_ms, 6_000);
 
     let same = |line: &str, change: &dyn Fn(&mut Config)| {
@@ -373,7 +382,7 @@ fn flags_override_the_file() {
         config.host = "flag".to_owned()
     });
     same("-c a.conf -D=false -T", &|config| {
-        (config.debug, config.log_time) = (false, true);
+        (config.debug, config.log.time) = (false, true);
     });
     same("-c a.conf -VV", &|config| {
         (config.trace, config.trace_verbose) = (true, true);
@@ -637,7 +646,10 @@ fn values_that_are_not_utf8() {
         })
     );
     let expected = Config {
-        log_file: Some(PathBuf::from(bad.clone())),
+        log: LogOptions {
+            file: Some(PathBuf::from(bad.clone())),
+            ..LogOptions::default()
+        },
         ..Config::default()
     };
     assert_eq!(two("-l"), started(expected));

@@ -73,11 +73,7 @@ const TOP: &[Key] = &[
     key_of(&["leaf", "leafnodes"], Form::Map(LEAF_NODES)),
     key_of(&["websocket", "ws"], Form::Map(WEBSOCKET)),
     key_of(&["mqtt"], Form::Map(MQTT)),
-    key_of(&["logfile_size_limit", "log_size_limit"], Form::Integer),
-    key_of(&["syslog"], Form::Bool),
-    key_of(&["remote_syslog"], Form::Text),
     key_of(&["trace_headers"], Form::Bool),
-    key_of(&["ports_file_dir"], Form::Text),
     key_of(&["prof_port", "prof_block_rate"], Form::Integer),
     key_of(&["proxy_protocol"], Form::Bool),
     key_of(&["feature_flags"], Form::BoolMap),
@@ -86,8 +82,6 @@ const TOP: &[Key] = &[
 
 /// Of parts that are not there, but without an effect of their own.
 const WITHOUT_EFFECT: &[Key] = &[
-    // Only of the log file's size.
-    key_of(&["logfile_max_num", "log_max_num"], Form::Integer),
     // Only of `ocsp_peer`.
     key_of(
         &["ocsp_cache"],

@@ -21,7 +21,9 @@ use std::path::Path;
 use self::reader::Reader;
 pub use self::tls::help_tls;
 use super::conf::{self, Entry, Map, Node, Place, Surroundings, Value};
-use super::{Config, ConfigFile, MonitorOptions, OcspMode, OcspOptions, Port};
+use super::{
+    Config, ConfigFile, LogFormat, MonitorOptions, OcspMode, OcspOptions, Port, RemoteSyslog,
+};
 use crate::auth::definition::Secret;
 
 /// What a configuration file says.
@@ -180,6 +182,9 @@ impl Top<'_> {
             "pidfile" | "pid_file" => {
                 config.pid_file = reader.text_given(key, node).map(Into::into);
             }
+            "ports_file_dir" => {
+                config.ports_file_dir = reader.text_given(key, node).map(Into::into);
+            }
             // The cache of subjects has a fixed size here and takes no memory that could be saved.
             "disable_sublist_cache" | "no_sublist_cache" => {
                 reader.boolean(key, node);
@@ -305,11 +310,34 @@ impl Top<'_> {
                     (config.trace, config.trace_verbose) = (on, on);
                 }
             }
-            "logtime" => set_some(&mut config.log_time, reader.boolean(key, node)),
-            "logtime_utc" => set_some(&mut config.log_time_utc, reader.boolean(key, node)),
+            "logtime" => set_some(&mut config.log.time, reader.boolean(key, node)),
+            "logtime_utc" => set_some(&mut config.log.time_utc, reader.boolean(key, node)),
             "logfile" | "log_file" => {
-                config.log_file = reader.text_given(key, node).map(Into::into);
+                config.log.file = reader.text_given(key, node).map(Into::into);
             }
+            "logfile_size_limit" | "log_size_limit" => {
+                let bytes = reader.integer(key, node);
+                let bytes = bytes.map(|bytes| u64::try_from(bytes).unwrap_or(0));
+                set_some(&mut config.log.file_size_limit, bytes);
+            }
+            "logfile_max_num" | "log_max_num" => {
+                let files = reader.integer(key, node);
+                let files = files.map(|files| usize::try_from(files).unwrap_or(0));
+                set_some(&mut config.log.files_max, files);
+            }
+            "syslog" => set_some(&mut config.log.syslog, reader.boolean(key, node)),
+            "remote_syslog" => {
+                let given = reader.text_given(key, node);
+                match given.as_deref().map(RemoteSyslog::parse).transpose() {
+                    Ok(address) => config.log.remote_syslog = address,
+                    Err(text) => reader.error(&node.place, text),
+                }
+            }
+            "log_format" => match reader.text(key, node).map(LogFormat::parse) {
+                None => {}
+                Some(Ok(format)) => config.log.format = format,
+                Some(Err(text)) => reader.error(&node.place, text),
+            },
             _ => return false,
         }
         true

@@ -580,19 +580,20 @@ fn every_key() {
         ),
         (
             "logfile_size_limit: 0",
-            "log_size_limit: 1",
-            "not supported yet: log_size_limit",
+            "log_size_limit: x",
+            "log_size_limit: expected an integer",
         ),
         (
             "logfile_max_num: 3",
             "log_max_num: x",
             "log_max_num: expected an integer",
         ),
-        ("syslog: off", "syslog: on", "not supported yet: syslog"),
+        ("syslog: off", "syslog: 1", "syslog: expected a boolean"),
+        ("log_format: json", "log_format: xml", "log_format must be"),
         (
             "remote_syslog: \"\"",
             "remote_syslog: x",
-            "not supported yet: remote_syslog",
+            "expected udp://host:port",
         ),
         (
             "trace_headers: off",
@@ -601,8 +602,8 @@ fn every_key() {
         ),
         (
             "ports_file_dir: \"\"",
-            "ports_file_dir: x",
-            "not supported yet: ports_file_dir",
+            "ports_file_dir: 1",
+            "ports_file_dir: expected a string",
         ),
         (
             "prof_port: 0",
@@ -738,8 +739,8 @@ fn server() {
     assert_eq!(config.server_tags, ["a", "b"]);
     assert_eq!(config.server_metadata["k"], "v");
     assert_eq!(config.pid_file.as_deref(), Some(Path::new("p")));
-    assert_eq!(config.log_file.as_deref(), Some(Path::new("l")));
-    assert!(config.trace && config.trace_verbose && !config.log_time && config.log_time_utc);
+    assert_eq!(config.log.file.as_deref(), Some(Path::new("l")));
+    assert!(config.trace && config.trace_verbose && !config.log.time && config.log.time_utc);
     let ocsp = config.ocsp.unwrap();
     assert_eq!(
         (ocsp.mode, ocsp.urls),

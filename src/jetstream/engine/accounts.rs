@@ -215,6 +215,26 @@ impl Accounts {
 }
 
 impl Engine {
+    /// What the server may take in bytes is another from now on; `None` for what it was.
+    pub fn set_limits(&mut self, max_memory: Option<u64>, max_storage: Option<u64>) {
+        let options = &mut self.options;
+        options.max_memory = max_memory.unwrap_or(options.max_memory);
+        options.max_storage = max_storage.unwrap_or(options.max_storage);
+    }
+
+    /// What streams and consumers may ask for is another from now on; 0 for any or the default.
+    pub fn set_asset_limits(
+        &mut self,
+        max_duplicate_window_ns: i64,
+        max_ack_pending: i64,
+        max_request_batch: i64,
+    ) {
+        let options = &mut self.options;
+        options.max_duplicate_window = max_duplicate_window_ns;
+        options.max_ack_pending = max_ack_pending;
+        options.max_request_batch = max_request_batch;
+    }
+
     /// Tells other shards what this one's accounts use, if that has changed.
     pub(super) fn tell_usage<H: Host>(&mut self, host: &mut H) {
         let others: SmallVec<[ShardId; 8]> = self.others(host).collect();

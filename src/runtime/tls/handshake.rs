@@ -202,7 +202,8 @@ fn alert(connection: &mut Connection, incoming: &mut [u8], outgoing: &mut Vec<u8
     }
 }
 
-fn is_pinned(connection: &UnbufferedServerConnection, pinned: &BTreeSet<String>) -> bool {
+/// Whether the client's certificate is among those that are let in; all are if there are none.
+pub fn is_pinned(connection: &UnbufferedServerConnection, pinned: &BTreeSet<String>) -> bool {
     if pinned.is_empty() {
         return true;
     }

@@ -419,7 +419,7 @@ fn scoped_users_say_nothing_themselves() {
     let changed = |keys: Value| {
         let account = account_token(ACCOUNT, json!({"signing_keys": keys}));
         let names = resolved(&gate, &[(ACCOUNT, &account)]);
-        gate.still_admits(&names, &admission, NOW)
+        gate.still_admits(&names, &admission, NOW).map(drop)
     };
     let other = json!({"kind": "user_scope", "key": SCOPED, "role": "r", "template": {"subs": 4}});
     for keys in [json!([]), json!([SCOPED]), json!([other])] {
@@ -479,12 +479,12 @@ fn default_permissions_limits_and_ends() {
         "Expired"
     );
     assert_eq!(
-        gate.still_admits(&names, &plain, NOW + 50),
+        gate.still_admits(&names, &plain, NOW + 50).map(drop),
         Err(Refused::Expired)
     );
     let now = |more: Value| {
         let names = resolved(&gate, &[(ACCOUNT, &account_token(ACCOUNT, more))]);
-        gate.still_admits(&names, &plain, NOW)
+        gate.still_admits(&names, &plain, NOW).map(drop)
     };
     assert_eq!(now(json!({})), Ok(()));
     assert_eq!(
@@ -493,7 +493,8 @@ fn default_permissions_limits_and_ends() {
     );
     assert_eq!(now(json!({"revocations": {"*": ISSUED - 1}})), Ok(()));
     assert_eq!(
-        gate.still_admits(&resolved(&gate, &[]), &plain, NOW),
+        gate.still_admits(&resolved(&gate, &[]), &plain, NOW)
+            .map(drop),
         Err(Refused::Expired)
     );
 }
