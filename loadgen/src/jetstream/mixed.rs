@@ -106,6 +106,8 @@ pub fn run(args: &MixedArgs, settings: &Settings) -> Result<Outcome> {
     let mut outcome = driven.outcome;
     outcome.set_latencies(books.latencies);
     outcome.add_metric("streams and consumers made and deleted", changes as f64, "");
+    // Nobody has answered the server on the other connection meanwhile, which may be an hour.
+    let mut api = Api::open(&settings.target)?;
     let work = api.stream("MIXED_WORK")?;
     if work.messages > IN_FLIGHT {
         outcome
