@@ -123,7 +123,7 @@ impl Client {
 
     /// Waits for the end; what came before it.
     #[track_caller]
-    fn is_cut_off(mut self) -> String {
+    fn cut_off(mut self) -> String {
         let until = Instant::now() + PATIENCE;
         while self.read() {
             assert!(Instant::now() < until, "not closed: {:?}", self.heard);
@@ -157,8 +157,8 @@ fn who_is_cut_off() {
         let changed = b_with("q");
         reload(&mut server, &users(&[&changed, &c])).unwrap();
         // As with nats-server: without a word for one that is no longer there.
-        assert_eq!(a.is_cut_off(), "");
-        assert_eq!(b.is_cut_off(), "-ERR 'Authorization Violation'\r\n");
+        assert_eq!(a.cut_off(), "");
+        assert_eq!(b.cut_off(), "-ERR 'Authorization Violation'\r\n");
         kept.is_undisturbed();
         stranger.say("CONNECT {\"user\":\"a\",\"pass\":\"p\"}\r\n");
         stranger.hears("-ERR 'Authorization Violation'");
@@ -169,17 +169,17 @@ fn who_is_cut_off() {
         };
         let d = user("d", "");
         reload(&mut server, &accounts(&c, &d)).unwrap();
-        assert_eq!(kept.is_cut_off(), "");
+        assert_eq!(kept.cut_off(), "");
         let [one, mut other] = ["c", "d"].map(|name| Client::connect(&server, name));
         reload(&mut server, &accounts("", &format!("{c}, {d}"))).unwrap();
-        assert_eq!(one.is_cut_off(), "");
+        assert_eq!(one.cut_off(), "");
         other.is_undisturbed();
         // And out of any.
         reload(&mut server, "").unwrap();
-        assert_eq!(other.is_cut_off(), "");
+        assert_eq!(other.cut_off(), "");
         let open = Client::connect(&server, "");
         reload(&mut server, &users(&[&c])).unwrap();
-        assert_eq!(open.is_cut_off(), "-ERR 'Authorization Violation'\r\n");
+        assert_eq!(open.cut_off(), "-ERR 'Authorization Violation'\r\n");
     }
 }
 
@@ -253,8 +253,8 @@ fn limits() {
         let mut two = clients.remove(0);
         two.hears("\"max_payload\":500,");
         two.say(&format!("SUB {} 1\r\n", "x".repeat(400)));
-        assert!(two.is_cut_off().contains("maximum control line exceeded"));
-        assert_eq!(one.is_cut_off(), "\r\n");
+        assert!(two.cut_off().contains("maximum control line exceeded"));
+        assert_eq!(one.cut_off(), "\r\n");
 
         // Four are left, and two have to go.
         let from = server.log_position();
@@ -459,7 +459,7 @@ fn under_load() {
             if let Some(guest) = guest
                 && round % 3 == 2
             {
-                guest.is_cut_off();
+                guest.cut_off();
             }
         }
         stop.store(true, Ordering::Relaxed);

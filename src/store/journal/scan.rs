@@ -208,7 +208,9 @@ mod tests {
     fn a_frame_in_a_wrong_place_costs_what_it_has_overwritten() {
         // Number, where and how long it should have been, and where it was put, in the order of writing.
         type Written = (u64, usize, usize, usize);
-        let cases: [(&[Written], &[u64], &[(usize, usize)]); 5] = [
+        /// What was written, and then the frames and the bad ranges that are found.
+        type Case<'a> = (&'a [Written], &'a [u64], &'a [(usize, usize)]);
+        let cases: [Case<'_>; 5] = [
             (&[(1, 0, 1, 0), (2, 1, 2, 1), (3, 3, 1, 3)], &[1, 2, 3], &[]),
             // Behind its place, and the next one is then written over its end.
             (
