@@ -9,6 +9,8 @@ use super::run::{Delivered, Pull, Question, Run, What};
 
 /// Questions about a stream's life that can be looked through.
 const ASKED_MAX: usize = 60;
+/// Which token of the subject of an acknowledgement is the message's sequence.
+const ACKED_SEQUENCE: usize = 5;
 
 impl Run {
     /// A client does something.
@@ -409,6 +411,9 @@ impl Run {
         } = delivered;
         let known = &mut self.model.streams[stream].consumers[consumer];
         known.maybe.insert(id, self.step);
+        let seq = delivered.reply.split('.').nth(ACKED_SEQUENCE);
+        let seq = seq.and_then(|seq| seq.parse().ok());
+        known.said.insert(seq.expect("it names one"), self.step);
         let reply = match confirmed {
             true => self.question(client, What::Confirm(stream, consumer, id)),
             false => String::new(),
