@@ -75,6 +75,10 @@ pub struct Options {
     pub info_queue: usize,
     /// A pull request may ask for at most so many messages; 0 for any.
     pub max_request_batch: i64,
+    /// Bytes on their way to a shard's disks above which who publishes to its streams is held back.
+    pub unflushed_high_bytes: usize,
+    /// Bytes below which he goes on.
+    pub unflushed_low_bytes: usize,
 }
 
 /// A stream that lives here.
@@ -696,8 +700,17 @@ impl Engine {
         self.directory.all()
     }
 
-    /// Bytes that have arrived and are not on the disk.
-    pub fn unflushed_bytes(&self) -> usize {
+    /// Whether too much has arrived that is not on the disks.
+    pub fn has_fallen_behind(&self) -> bool {
+        self.unflushed_bytes() > self.options.unflushed_high_bytes
+    }
+
+    /// Whether little has.
+    pub fn has_caught_up(&self) -> bool {
+        self.unflushed_bytes() < self.options.unflushed_low_bytes
+    }
+
+    fn unflushed_bytes(&self) -> usize {
         let stores = self.shelves.iter();
         stores.map(|shelf| shelf.store.backlog_bytes()).sum()
     }

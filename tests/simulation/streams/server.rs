@@ -123,6 +123,8 @@ fn engine_options(scenario: &Scenario) -> engine::Options {
         max_fast_batches: 1000,
         request_queue: 10_000,
         info_queue: 10_000,
+        unflushed_high_bytes: scenario.unflushed_high_bytes,
+        unflushed_low_bytes: scenario.unflushed_high_bytes / 2,
         max_request_batch: 0,
     }
 }
