@@ -38,7 +38,8 @@ impl Run {
             67..69 => self.delete_message(client, stream),
             69..73 => self.get(client, stream),
             73..76 => self.ask_around(client),
-            76..89 => self.make_consumer(client, stream, consumer),
+            76..77 => self.begin_restore(client),
+            77..89 => self.make_consumer(client, stream, consumer),
             89..91 => self.about_consumer(client, stream, consumer, "DELETE"),
             91..94 => self.about_consumer(client, stream, consumer, "INFO"),
             94..95 => self.about_consumers(client, stream),
@@ -255,6 +256,13 @@ impl Run {
             _ => "INFO",
         };
         self.request(client, call, "", What::Any);
+    }
+
+    /// Begins to bring a stream back, and brings nothing: it must never be there, crash or not.
+    fn begin_restore(&mut self, client: usize) {
+        self.counts.restores += 1;
+        let body = "{\"config\":{\"name\":\"R\",\"subjects\":[\"r.>\"],\"storage\":\"file\"}}";
+        self.request(client, "STREAM.RESTORE.R", body, What::Any);
     }
 
     pub fn consumer_config(&self, stream: usize, consumer: usize) -> String {

@@ -42,6 +42,7 @@ pub struct Counts {
     pub lost_unacked: u64,
     pub kept_unacked: u64,
     pub drained: u64,
+    pub restores: u64,
     pub stalls: u64,
 }
 
@@ -144,6 +145,7 @@ pub fn totals(outcome: &Outcome) -> Vec<(&'static str, u64)> {
         lost_unacked,
         kept_unacked,
         drained,
+        restores,
         stalls,
     } = outcome.counts;
     vec![
@@ -166,6 +168,7 @@ pub fn totals(outcome: &Outcome) -> Vec<(&'static str, u64)> {
         ("unacknowledged messages lost by crashes", lost_unacked),
         ("unacknowledged messages kept over crashes", kept_unacked),
         ("messages left to drained consumers", drained),
+        ("restores begun and given up", restores),
         ("publishers held back", stalls),
         ("completions of the disk", outcome.seen.disk_completions),
         ("batches between shards", outcome.seen.batches),
