@@ -48,6 +48,8 @@ pub enum Command {
     Decided(ConnId, Outcome),
     /// Who may connect, and the accounts, have changed.
     Policy(Policy),
+    /// Accept connections: all shards are ready for them.
+    Accept,
     /// Close the listening socket.
     StopAccepting,
     /// Tell clients that the server is in lame duck mode.

@@ -126,7 +126,7 @@ impl Turns {
             rearm: VecDeque::new(),
             lingering: Default::default(),
             blocked: ShardSet::default(),
-            accepting: listener.is_some(),
+            accepting: false,
             accept_at: None,
             listener,
             idle: Idle::default(),
@@ -142,9 +142,6 @@ impl Turns {
         self.ring.watch(self.mailbox.event_fd());
         if !self.open_streams() {
             return;
-        }
-        if let Some(listener) = &self.listener {
-            self.ring.accept(listener.fd());
         }
         self.mailbox.report(Report::Ready);
         loop {
@@ -177,7 +174,8 @@ impl Turns {
         self.shard.streams_are_stored() && !self.disks.iter().any(Disk::is_busy)
     }
 
-    /// Brings back what the stores hold, before anybody may connect; whether that has worked.
+    /// Brings back what the stores hold, and hears what those of other shards do, before anybody may
+    /// connect; whether that has worked.
     fn open_streams(&mut self) -> bool {
         let now = self.now();
         self.shard.begin_streams(now, &mut self.fx);
@@ -517,6 +515,7 @@ impl Turns {
                 Command::Policy(policy) => {
                     self.shard.handle(now, Event::Policy(policy), &mut self.fx);
                 }
+                Command::Accept => self.accept(),
                 Command::StopAccepting => self.stop_accepting(),
                 Command::LameDuck => {
                     self.shard.handle(now, Event::LameDuck, &mut self.fx);
@@ -568,6 +567,13 @@ impl Turns {
                     }
                 }
             }
+        }
+    }
+
+    fn accept(&mut self) {
+        if let Some(listener) = &self.listener {
+            self.ring.accept(listener.fd());
+            self.accepting = true;
         }
     }
 

@@ -610,7 +610,7 @@ impl Shard {
         }
     }
 
-    /// Whether streams are there, or there is no JetStream.
+    /// Whether streams are there and those of other shards are known, or there is no JetStream.
     pub fn streams_are_ready(&self) -> bool {
         self.engine().is_none_or(Engine::is_ready)
     }

@@ -120,6 +120,8 @@ pub struct Engine {
     options: Options,
     shelves: Vec<Shelf>,
     is_recovered: bool,
+    /// Other shards that have told of all their streams.
+    peers_recovered: usize,
     assets: Vec<Option<Box<Hosted>>>,
     /// Counts streams that have come here.
     lives: u32,
@@ -166,6 +168,7 @@ impl Engine {
             options,
             shelves: stores.into_iter().map(shelf).collect(),
             is_recovered: false,
+            peers_recovered: 0,
             assets: Vec::new(),
             lives: 0,
             names: HashMap::new(),
@@ -194,9 +197,10 @@ impl Engine {
         }
     }
 
-    /// Whether its streams are there.
+    /// Whether its streams are there, and those of all other shards are known: before, requests would
+    /// be told that there is no such stream, or make it twice.
     pub fn is_ready(&self) -> bool {
-        self.is_recovered
+        self.is_recovered && self.peers_recovered + 1 >= self.options.shards
     }
 
     /// Messages have arrived at sinks, in this order. What is for the same stream or consumer is handed
@@ -389,6 +393,9 @@ impl Engine {
         if !self.is_recovered && self.shelves.iter().all(|shelf| shelf.store.is_ready()) {
             self.recover(now, host);
             self.is_recovered = true;
+            for shard in self.others(host) {
+                host.order(shard, Order::Recovered);
+            }
         }
     }
 
@@ -616,6 +623,7 @@ impl Engine {
                 let streams = Vec::new();
                 self.order(from, Order::Answered { question, streams }, now, host);
             }
+            Order::Recovered => self.peers_recovered += 1,
             Order::Batches(atomic, fast) => self.batches.heard(from, (atomic, fast)),
             Order::Answered { question, streams } => self.answered(question, streams, host),
         }
@@ -678,7 +686,7 @@ impl Engine {
             hosted.is_some_and(|hosted| hosted.asset.waits_for_read())
         };
         let things = [
-            (!self.is_recovered, "streams are not there yet"),
+            (!self.is_ready(), "streams are not there yet"),
             (
                 self.shelves.iter().any(|shelf| !shelf.held.is_empty()),
                 "answers wait for the disk",
