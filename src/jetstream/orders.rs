@@ -138,6 +138,8 @@ pub enum Order {
         /// What there is.
         streams: Vec<(Box<str>, Vec<u8>)>,
     },
+    /// To all: what lives on a shard was told before this, and nothing that is on its disks is missing.
+    Recovered,
     /// To all: how many batches have begun on a shard and not ended, atomic ones and fast ones.
     Batches(usize, usize),
 }
@@ -160,6 +162,7 @@ impl Order {
             | Self::Gone { .. }
             | Self::Usage { .. }
             | Self::AskUsage { .. }
+            | Self::Recovered
             | Self::Batches(..) => 0,
             Self::Describe { names, .. } | Self::Drop { names, .. } => names.len() * 32,
             Self::Answered { streams, .. } => streams.iter().map(|(_, json)| json.len() + 32).sum(),

@@ -61,6 +61,8 @@ pub enum Command {
     Policy(Policy),
     /// The configuration was read again.
     Reloaded(Box<Reload>),
+    /// Accept connections: all shards are ready for them.
+    Accept,
     /// Close the listening socket.
     StopAccepting,
     /// Tell clients that the server is in lame duck mode.

@@ -229,7 +229,6 @@ fn start(config: &Config, reread: Reread, log: &Log) -> Result<Server, StartErro
             helpers: helpers.helpers(),
             desk: Arc::clone(&desk),
             log: log.clone(),
-            // The first shard accepts for all.
             listener: listener.take(),
             clock,
             notices: channels.notices(),
@@ -267,7 +266,7 @@ fn start(config: &Config, reread: Reread, log: &Log) -> Result<Server, StartErro
         tls: None,
         running: shards,
     };
-    server.await_ready()?;
+    server.await_ready(&report)?;
     let callouts = Callouts::start(
         &desk,
         server.shards[0].clone(),
@@ -298,6 +297,8 @@ fn start(config: &Config, reread: Reread, log: &Log) -> Result<Server, StartErro
         let started = door.serve(client.inquirer(), log.clone());
         started.map_err(|e| StartError(format!("cannot serve the monitor port: {e}")))?;
     }
+    // The first shard accepts for all, and not before all are ready.
+    server.shards[0].send(Command::Accept);
     let host = &config.host;
     log.info(format_args!(
         "Listening for client connections on {host}:{}",
@@ -368,21 +369,23 @@ impl Seat {
 }
 
 impl Server {
-    fn await_ready(&self) -> Result<(), StartError> {
-        for _ in 0..self.running {
+    fn await_ready(&self, report: &Sender<Report>) -> Result<(), StartError> {
+        let mut waiting = self.running;
+        let mut later = Vec::new();
+        while waiting > 0 {
             match self.reports.recv() {
                 Ok(Report::Failed(text)) => {
                     return Err(StartError(text));
                 }
-                Ok(
-                    Report::Ready
-                    | Report::Stopped
-                    | Report::Signal(_)
-                    | Report::Reload(_)
-                    | Report::Revoked,
-                ) => {}
+                Ok(Report::Ready) => waiting -= 1,
+                Ok(signal @ Report::Signal(_)) => later.push(signal),
+                Ok(Report::Stopped | Report::Reload(_) | Report::Revoked) => {}
                 Err(_) => return Err(StartError("the shards have ended".into())),
             }
+        }
+        for signal in later {
+            // They come to the receiver that this has.
+            let _ = report.send(signal);
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use super::commands::Address;
 use super::disk::Disk;
 use super::host;
 use crate::auth::definition::Secret;
+use crate::base::limits::{UNFLUSHED_HIGH_WATER_BYTES, UNFLUSHED_LOW_WATER_BYTES};
 use crate::config::{Cipher, Config, JetStreamOptions, Sync};
 use crate::control::view::JetStreamView;
 use crate::jetstream::engine::{Engine, Options};
@@ -151,6 +152,8 @@ impl Storage {
                 info_queue: queue(options.info_queue),
                 max_fast_batches: batches.unwrap_or(FAST_BATCHES_MAX),
                 max_request_batch: options.limits.max_request_batch,
+                unflushed_high_bytes: UNFLUSHED_HIGH_WATER_BYTES,
+                unflushed_low_bytes: UNFLUSHED_LOW_WATER_BYTES,
             },
             store,
         }))

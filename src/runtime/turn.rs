@@ -130,7 +130,7 @@ impl Turns {
             rearm: VecDeque::new(),
             lingering: Default::default(),
             blocked: ShardSet::default(),
-            accepting: listener.is_some(),
+            accepting: false,
             accept_at: None,
             listener,
             idle: Idle::default(),
@@ -147,9 +147,6 @@ impl Turns {
         self.ring.watch(self.mailbox.event_fd());
         if !self.open_streams() {
             return;
-        }
-        if let Some(listener) = &self.listener {
-            self.ring.accept(listener.fd());
         }
         self.mailbox.report(Report::Ready);
         loop {
@@ -182,7 +179,8 @@ impl Turns {
         self.shard.streams_are_stored() && !self.disks.iter().any(Disk::is_busy)
     }
 
-    /// Brings back what the stores hold, before anybody may connect; whether that has worked.
+    /// Brings back what the stores hold, and hears what those of other shards do, before anybody may
+    /// connect; whether that has worked.
     fn open_streams(&mut self) -> bool {
         let now = self.now();
         self.shard.begin_streams(now, &mut self.fx);
@@ -557,6 +555,7 @@ impl Turns {
                     self.shard.handle(now, Event::Policy(policy), &mut self.fx);
                 }
                 Command::Reloaded(reload) => self.reload(now, *reload),
+                Command::Accept => self.accept(),
                 Command::StopAccepting => self.stop_accepting(),
                 Command::LameDuck => {
                     self.shard.handle(now, Event::LameDuck, &mut self.fx);
@@ -629,6 +628,13 @@ impl Turns {
         self.shard.handle(now, event, &mut self.fx);
         // Who waits for it may have stopped waiting.
         let _ = done.send(());
+    }
+
+    fn accept(&mut self) {
+        if let Some(listener) = &self.listener {
+            self.ring.accept(listener.fd());
+            self.accepting = true;
+        }
     }
 
     fn stop_accepting(&mut self) {

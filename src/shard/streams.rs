@@ -18,7 +18,6 @@ use crate::auth::accounts::{Directory, StreamImport};
 use crate::auth::definition::{JetStreamAccess, JetStreamLimits};
 use crate::base::deadlines::Millis;
 use crate::base::ids::{AccountId, ConnId, ShardId};
-use crate::base::limits::{UNFLUSHED_HIGH_WATER_BYTES, UNFLUSHED_LOW_WATER_BYTES};
 use crate::jetstream::api::check_stream::Limits;
 use crate::jetstream::api::responses::AccountLimits;
 use crate::jetstream::engine::{AccountFacts, Arrival, Engine, Host, Sink};
@@ -287,8 +286,7 @@ impl Shard {
 
     /// Too much waits for the disk: who has fed it waits too.
     fn hold_for_disk(&mut self, places: &[Place], fx: &mut Effects) {
-        let unflushed = self.engine().map_or(0, Engine::unflushed_bytes);
-        if unflushed <= UNFLUSHED_HIGH_WATER_BYTES {
+        if !self.engine().is_some_and(Engine::has_fallen_behind) {
             return;
         }
         for place in places {
@@ -302,10 +300,8 @@ impl Shard {
 
     /// The disk has caught up, or nothing is brought to it any more: they go on.
     fn end_hold_for_disk(&mut self, fx: &mut Effects) {
-        let is_low = |engine: &Engine| {
-            engine.unflushed_bytes() < UNFLUSHED_LOW_WATER_BYTES || engine.is_refusing()
-        };
-        if self.streams.waiting.is_empty() || !self.engine().is_some_and(is_low) {
+        let may_go_on = |engine: &Engine| engine.has_caught_up() || engine.is_refusing();
+        if self.streams.waiting.is_empty() || !self.engine().is_some_and(may_go_on) {
             return;
         }
         let waiting = std::mem::take(&mut self.streams.waiting);
@@ -614,7 +610,7 @@ impl Shard {
         }
     }
 
-    /// Whether streams are there, or there is no JetStream.
+    /// Whether streams are there and those of other shards are known, or there is no JetStream.
     pub fn streams_are_ready(&self) -> bool {
         self.engine().is_none_or(Engine::is_ready)
     }

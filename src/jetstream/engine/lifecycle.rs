@@ -58,6 +58,8 @@ pub(super) struct Leaving {
 struct Meta {
     created: UnixNanos,
     config: StreamConfig,
+    /// Not all of it has come yet.
+    is_restoring: bool,
 }
 
 impl Default for Meta {
@@ -65,6 +67,7 @@ impl Default for Meta {
         Self {
             created: 0,
             config: StreamConfig::unsaid(),
+            is_restoring: false,
         }
     }
 }
@@ -76,16 +79,22 @@ impl Decode for Meta {
         match name {
             "created" => decoder.int64(&mut self.created),
             "config" => decoder.object(&mut self.config),
+            "restoring" => decoder.boolean(&mut self.is_restoring),
             _ => decode::Known::No,
         }
     }
 }
 
 fn meta(created: UnixNanos, config: &StreamConfig) -> Vec<u8> {
+    written(created, config, false)
+}
+
+fn written(created: UnixNanos, config: &StreamConfig, is_restoring: bool) -> Vec<u8> {
     let mut meta = Vec::new();
     let mut object = Object::begin(&mut meta);
     object.integer("created", created);
     config.render(object.key("config"));
+    object.boolean_if_true("restoring", is_restoring);
     object.end();
     meta
 }
@@ -112,6 +121,14 @@ pub fn names(key: &[u8]) -> Option<(&str, &str)> {
 /// What a store is to be told of a stream that is written into it from elsewhere.
 pub fn stored_form(created: UnixNanos, config: &StreamConfig) -> (Vec<u8>, StreamOptions) {
     (meta(created, config), options(config))
+}
+
+/// The same while not all of it is there: should the server end before, it was never there.
+pub(super) fn unfinished_form(
+    created: UnixNanos,
+    config: &StreamConfig,
+) -> (Vec<u8>, StreamOptions) {
+    (written(created, config, true), options(config))
 }
 
 fn options(config: &StreamConfig) -> StreamOptions {
@@ -161,6 +178,9 @@ impl Engine {
             check_stream::creation(name, request, around)
         });
         let (home, config) = match judged? {
+            Creation::New(_) if self.snapshots.is_coming(account, name) => {
+                return Err(Code::StreamNameExist.into());
+            }
             Creation::New(config) => (self.directory.emptiest(self.options.shards), *config),
             Creation::Same => {
                 let located = self.directory.get(account, name);
@@ -629,6 +649,14 @@ impl Engine {
         let (account_name, stream) = (account_name.to_owned(), stream.to_owned());
         let meta: Meta = decode::request(store.meta(number).unwrap_or_default(), false)
             .map_err(|error| format!("{account_name} > {stream}: {}", error.description))?;
+        if meta.is_restoring {
+            self.shelves[shelf].store.delete_stream(number);
+            let text = format!(
+                "JetStream: {account_name} > {stream} was not restored to its end: what had come is deleted"
+            );
+            host.log(false, text);
+            return Ok(());
+        }
         let Some(account) = self.accounts.find(&account_name) else {
             return Err(format!(
                 "there is no account {account_name:?} for {stream:?}"

@@ -80,6 +80,10 @@ pub struct Options {
     pub info_queue: usize,
     /// A pull request may ask for at most so many messages; 0 for any.
     pub max_request_batch: i64,
+    /// Bytes on their way to a shard's disks above which who publishes to its streams is held back.
+    pub unflushed_high_bytes: usize,
+    /// Bytes below which he goes on.
+    pub unflushed_low_bytes: usize,
 }
 
 /// A stream that lives here.
@@ -123,6 +127,8 @@ pub struct Engine {
     is_recovered: bool,
     /// Streams that could not be brought back.
     lost: Vec<Ailing>,
+    /// Other shards that have told of all their streams.
+    peers_recovered: usize,
     assets: Vec<Option<Box<Hosted>>>,
     /// Counts streams that have come here.
     lives: u32,
@@ -170,6 +176,7 @@ impl Engine {
             shelves: stores.into_iter().map(shelf).collect(),
             is_recovered: false,
             lost: Vec::new(),
+            peers_recovered: 0,
             assets: Vec::new(),
             lives: 0,
             names: HashMap::new(),
@@ -198,9 +205,10 @@ impl Engine {
         }
     }
 
-    /// Whether its streams are there.
+    /// Whether its streams are there, and those of all other shards are known: before, requests would
+    /// be told that there is no such stream, or make it twice.
     pub fn is_ready(&self) -> bool {
-        self.is_recovered
+        self.is_recovered && self.peers_recovered + 1 >= self.options.shards
     }
 
     /// Messages have arrived at sinks, in this order. What is for the same stream or consumer is handed
@@ -393,6 +401,9 @@ impl Engine {
         if !self.is_recovered && self.shelves.iter().all(|shelf| shelf.store.is_ready()) {
             self.recover(now, host);
             self.is_recovered = true;
+            for shard in self.others(host) {
+                host.order(shard, Order::Recovered);
+            }
         }
     }
 
@@ -620,6 +631,7 @@ impl Engine {
                 let streams = Vec::new();
                 self.order(from, Order::Answered { question, streams }, now, host);
             }
+            Order::Recovered => self.peers_recovered += 1,
             Order::Batches(atomic, fast) => self.batches.heard(from, (atomic, fast)),
             Order::Answered { question, streams } => self.answered(question, streams, host),
         }
@@ -682,7 +694,7 @@ impl Engine {
             hosted.is_some_and(|hosted| hosted.asset.waits_for_read())
         };
         let things = [
-            (!self.is_recovered, "streams are not there yet"),
+            (!self.is_ready(), "streams are not there yet"),
             (
                 self.shelves.iter().any(|shelf| !shelf.held.is_empty()),
                 "answers wait for the disk",
@@ -704,7 +716,16 @@ impl Engine {
         self.directory.all()
     }
 
-    /// Bytes that have arrived and are not on the disk.
+    /// Whether too much has arrived that is not on the disks.
+    pub fn has_fallen_behind(&self) -> bool {
+        self.unflushed_bytes() > self.options.unflushed_high_bytes
+    }
+
+    /// Whether little has.
+    pub fn has_caught_up(&self) -> bool {
+        self.unflushed_bytes() < self.options.unflushed_low_bytes
+    }
+
     pub fn unflushed_bytes(&self) -> usize {
         let stores = self.shelves.iter();
         stores.map(|shelf| shelf.store.backlog_bytes()).sum()

@@ -1,10 +1,11 @@
 //! Snapshots of streams that live here, on their way to clients, and streams on their way back.
 //!
 //! A stream that is being restored belongs to nobody until all of it is there: it has a place in
-//! a store, but no subjects and no name. Restores live on the shard that decides about streams.
+//! a store, where it is marked as unfinished, and its name is taken, but it has no subjects. Restores
+//! live on the shard that decides about streams.
 
 use super::host::{Arrival, Host};
-use super::lifecycle::{key, stored_form};
+use super::lifecycle::{key, stored_form, unfinished_form};
 use super::way_out::WayOut;
 use super::{Engine, owned};
 use crate::base::deadlines::Millis;
@@ -66,6 +67,12 @@ impl std::fmt::Debug for Snapshots {
 }
 
 impl Snapshots {
+    /// Whether a stream of that name is being restored.
+    pub fn is_coming(&self, account: AccountId, name: &str) -> bool {
+        let mut incoming = self.incoming.iter();
+        incoming.any(|one| one.account == account && one.config.name == name)
+    }
+
     /// When one of them is due.
     pub fn next_deadline(&self) -> Option<Millis> {
         let outgoing = self.outgoing.iter().map(|one| one.sending.deadline());
@@ -246,11 +253,14 @@ impl Engine {
         let request: RestoreRequest = requests::required(arrival.payload, self.options.strict)?;
         let account = arrival.account;
         let config = self.restorable(name, request.config, account)?;
+        if self.snapshots.is_coming(account, name) {
+            return Err(Code::StreamNameExistRestoreFailed.into());
+        }
         if self.snapshots.incoming.len() >= UNDER_WAY_MAX {
             return Err(Code::StreamRestore.with(&["too many restores are under way"]));
         }
         let account_name = self.accounts.name(account).to_owned();
-        let (meta, options) = stored_form(now.unix, &config);
+        let (meta, options) = unfinished_form(now.unix, &config);
         let key = key(&account_name, &config.name);
         let made = self.shelves[0].store.create_stream(&key, &meta, options);
         let number = made.map_err(storage_error)?;
@@ -351,7 +361,7 @@ impl Engine {
         one.request.reply = reply;
         let name = one.config.name.clone();
         let arrival = super::borrowed(&one.request);
-        // Another of that name or with those subjects may have come meanwhile.
+        // Another with those subjects may have come meanwhile.
         let checked = self.restorable(&name, one.config.clone(), one.account);
         let (meta, options) = stored_form(one.created, &one.config);
         let store = &mut self.shelves[0].store;

@@ -110,6 +110,8 @@ fn begin() -> (Engine, World) {
         request_queue: 1,
         info_queue: 2,
         max_request_batch: 0,
+        unflushed_high_bytes: 1000,
+        unflushed_low_bytes: 500,
     };
     let (mut engine, mut world) = (Engine::new(options, Vec::new()), World::default());
     engine.accounts_changed(&mut world);

@@ -9,6 +9,8 @@ use super::run::{Delivered, Pull, Question, Run, What};
 
 /// Questions about a stream's life that can be looked through.
 const ASKED_MAX: usize = 60;
+/// Which token of the subject of an acknowledgement is the message's sequence.
+const ACKED_SEQUENCE: usize = 5;
 
 impl Run {
     /// A client does something.
@@ -36,7 +38,8 @@ impl Run {
             67..69 => self.delete_message(client, stream),
             69..73 => self.get(client, stream),
             73..76 => self.ask_around(client),
-            76..89 => self.make_consumer(client, stream, consumer),
+            76..77 => self.begin_restore(client),
+            77..89 => self.make_consumer(client, stream, consumer),
             89..91 => self.about_consumer(client, stream, consumer, "DELETE"),
             91..94 => self.about_consumer(client, stream, consumer, "INFO"),
             94..95 => self.about_consumers(client, stream),
@@ -255,6 +258,13 @@ impl Run {
         self.request(client, call, "", What::Any);
     }
 
+    /// Begins to bring a stream back, and brings nothing: it must never be there, crash or not.
+    fn begin_restore(&mut self, client: usize) {
+        self.counts.restores += 1;
+        let body = "{\"config\":{\"name\":\"R\",\"subjects\":[\"r.>\"],\"storage\":\"file\"}}";
+        self.request(client, "STREAM.RESTORE.R", body, What::Any);
+    }
+
     pub fn consumer_config(&self, stream: usize, consumer: usize) -> String {
         let ack_wait_ns = self.scenario.ack_wait_ms * 1_000_000;
         let more = match consumer {
@@ -409,6 +419,9 @@ impl Run {
         } = delivered;
         let known = &mut self.model.streams[stream].consumers[consumer];
         known.maybe.insert(id, self.step);
+        let seq = delivered.reply.split('.').nth(ACKED_SEQUENCE);
+        let seq = seq.and_then(|seq| seq.parse().ok());
+        known.said.insert(seq.expect("it names one"), self.step);
         let reply = match confirmed {
             true => self.question(client, What::Confirm(stream, consumer, id)),
             false => String::new(),

@@ -69,6 +69,10 @@ impl Run {
         self.world.clients[auditor].reader = Reader::Fast;
         self.auditor = Some(auditor);
         let there = names(&self.ask("STREAM.NAMES", ""), "streams");
+        assert!(
+            !there.contains("R"),
+            "a stream is there that was never restored"
+        );
         for stream in 0..STREAMS {
             let is_named = there.contains(&format!("S{stream}"));
             if let Err(why) = self.audit_stream(stream, is_named, crashed) {

@@ -12,6 +12,7 @@ mod model;
 mod run;
 mod server;
 
+use skein::base::limits::UNFLUSHED_HIGH_WATER_BYTES;
 use skein::base::prng::Prng;
 
 use super::host::Seen;
@@ -41,6 +42,7 @@ pub struct Counts {
     pub lost_unacked: u64,
     pub kept_unacked: u64,
     pub drained: u64,
+    pub restores: u64,
     pub stalls: u64,
 }
 
@@ -60,6 +62,7 @@ pub struct Scenario {
     pub steps_per_epoch: u32,
     pub ring_batches: usize,
     pub disk_percent: u32,
+    pub unflushed_high_bytes: usize,
     pub checkpoint_bytes: u64,
     pub cache_bytes: usize,
     pub variants: Vec<Variant>,
@@ -91,25 +94,23 @@ impl Scenario {
                 direct: prng.one_in(2),
             }
         };
-        // One in so many has the disk hold publishers back.
-        let floods = prng.one_in(40);
+        // In one of so many the disk holds publishers back.
+        let is_held_back = prng.one_in(10);
         Self {
             shards: one_of(prng, &[1, 2, 3, 3, 4, 4]),
             clients: 2 + prng.below(6) as usize,
             epochs: 2 + prng.below(3) as usize,
             steps_per_epoch: 100 + prng.below(600),
             ring_batches: one_of(prng, &[1, 2, 32, 32]),
-            disk_percent: match floods {
-                true => 1,
-                false => one_of(prng, &[3, 20, 60, 95]),
+            disk_percent: one_of(prng, &[3, 20, 60, 95]),
+            unflushed_high_bytes: match is_held_back {
+                true => 2_000,
+                false => UNFLUSHED_HIGH_WATER_BYTES,
             },
             checkpoint_bytes: one_of(prng, &[1 << 14, 1 << 17, 1 << 20]),
             cache_bytes: one_of(prng, &[1 << 14, 1 << 20]),
             variants: (0..3).map(|_| variant(prng)).collect(),
-            payload_max: match floods {
-                true => 300_000,
-                false => one_of(prng, &[10, 300, 300, 9000]),
-            },
+            payload_max: one_of(prng, &[10, 300, 300, 9000]),
             ack_wait_ms: one_of(prng, &[20, 200, 2000]),
             max_ack_pending: one_of(prng, &[3, 50, 1000]),
             flow_control: prng.one_in(3),
@@ -144,6 +145,7 @@ pub fn totals(outcome: &Outcome) -> Vec<(&'static str, u64)> {
         lost_unacked,
         kept_unacked,
         drained,
+        restores,
         stalls,
     } = outcome.counts;
     vec![
@@ -166,6 +168,7 @@ pub fn totals(outcome: &Outcome) -> Vec<(&'static str, u64)> {
         ("unacknowledged messages lost by crashes", lost_unacked),
         ("unacknowledged messages kept over crashes", kept_unacked),
         ("messages left to drained consumers", drained),
+        ("restores begun and given up", restores),
         ("publishers held back", stalls),
         ("completions of the disk", outcome.seen.disk_completions),
         ("batches between shards", outcome.seen.batches),

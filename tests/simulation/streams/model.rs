@@ -112,6 +112,9 @@ pub struct Consumer {
     pub confirmed: BTreeMap<u64, (u64, usize)>,
     /// What may count as acknowledged, and when that was said last.
     pub maybe: BTreeMap<u64, u64>,
+    /// Sequences that were acknowledged, and when that was said last: where a stream of that name has come
+    /// meanwhile, it may have been said to its message of that sequence.
+    pub said: BTreeMap<u64, u64>,
     /// What was delivered since the drain began.
     pub drained: BTreeSet<u64>,
 }
@@ -124,6 +127,7 @@ impl Consumer {
             *said = at.max(*said);
         }
         self.maybe.retain(|_, at| *at > last_audit);
+        self.said.retain(|_, at| *at > last_audit);
     }
 
     fn knows(&self, id: u64) -> bool {
@@ -531,11 +535,13 @@ impl Model {
         found: &BTreeMap<u64, u64>,
     ) -> Option<u64> {
         let known = &self.streams[number].consumers[consumer];
-        let mut ids = found.values().copied();
-        ids.find(|id| {
-            Self::filter_fits(consumer, &self.messages[id])
-                && !known.knows(*id)
-                && !known.drained.contains(id)
-        })
+        let mut places = found.iter();
+        let left = places.find(|(seq, id)| {
+            Self::filter_fits(consumer, &self.messages[*id])
+                && !known.knows(**id)
+                && !known.said.contains_key(*seq)
+                && !known.drained.contains(*id)
+        });
+        left.map(|(_, &id)| id)
     }
 }

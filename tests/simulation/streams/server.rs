@@ -67,15 +67,14 @@ pub fn open(world: &mut World, scenario: &Scenario, disks: Vec<Disk>) -> Vec<Hos
         host.begin_streams(world.now);
     }
     for _ in 0..TURNS_TO_OPEN_MAX {
-        let mut busy = false;
         for host in &mut hosts {
-            busy |= host.turn(world);
+            host.turn(world);
             if let Some(why) = host.shard.streams_failed() {
                 panic!("a store cannot be opened: {why}");
             }
         }
-        let is_ready = hosts.iter().all(|host| host.shard.streams_are_ready());
-        if is_ready && !busy {
+        // Whatever is still on its way between them, clients may come.
+        if hosts.iter().all(|host| host.shard.streams_are_ready()) {
             return hosts;
         }
     }
@@ -124,5 +123,7 @@ fn engine_options(scenario: &Scenario) -> engine::Options {
         request_queue: 10_000,
         info_queue: 10_000,
         max_request_batch: 0,
+        unflushed_high_bytes: scenario.unflushed_high_bytes,
+        unflushed_low_bytes: scenario.unflushed_high_bytes / 2,
     }
 }
