@@ -76,6 +76,8 @@ pub(crate) struct Cache {
     /// Blocks that may be here for a long record.
     stretched: usize,
     hand: usize,
+    /// Blocks that were looked for last: who looked has yet to see them.
+    pinned: (Slot, u32, u32),
     reading: usize,
     /// Memory of blocks that are here no more, for those that come: by how many pieces it has room for.
     spare: [Vec<AlignedBuffer>; PIECES as usize],
@@ -106,6 +108,7 @@ impl Cache {
             blocks_max: (bytes / CACHE_BLOCK_BYTES).max(64),
             stretched: 0,
             hand: 0,
+            pinned: (0, 0, 0),
             reading: 0,
             spare: Default::default(),
             recent: Cell::new(0),
@@ -144,6 +147,7 @@ impl Cache {
         let mut found = Found::Here;
         let first = (from / CACHE_BLOCK_BYTES) as u32;
         let last = ((to - 1) / CACHE_BLOCK_BYTES) as u32;
+        self.pinned = (source.slot, first, last);
         // A record that is longer than half of the cache needs more of it for now.
         let blocks = (last - first + 1) as usize;
         let is_long = blocks * 2 > self.blocks_max;
@@ -366,12 +370,16 @@ impl Cache {
         self.blocks.len() - 1
     }
 
-    /// One to be given up: not one that is being read.
+    /// One to be given up: not one that is being read, or is to be seen.
     fn victim(&mut self) -> Option<usize> {
+        let (slot, first, last) = self.pinned;
         for _ in 0..2 * self.blocks.len() {
             self.hand = (self.hand + 1) % self.blocks.len();
             let block = &mut self.blocks[self.hand];
             if block.buffer.is_empty() || block.missing != 0 {
+                continue;
+            }
+            if block.name.0 == slot && (first..=last).contains(&block.name.1) {
                 continue;
             }
             if !std::mem::take(&mut block.asked) {
@@ -542,6 +550,91 @@ impl Cache {
                 None => return,
             }
             at = end;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::io::Submission;
+    use super::*;
+    use crate::base::prng::Prng;
+
+    const SEGMENT_BYTES: usize = 8 << 20;
+
+    fn byte_at(offset: usize) -> u8 {
+        (offset as u32).wrapping_mul(0x9E37_79B9).to_be_bytes()[0]
+    }
+
+    /// Does one of the reads that were asked for.
+    fn read_one(cache: &mut Cache, requests: &mut Requests, waiting: &mut Vec<Submission>) -> bool {
+        requests.drain(waiting);
+        let Some(Submission { ticket, work }) = waiting.pop() else {
+            return false;
+        };
+        let (
+            Work::Read {
+                offset, mut buffer, ..
+            },
+            Some(purpose),
+        ) = (work, requests.complete(ticket))
+        else {
+            panic!("only reads are asked for");
+        };
+        let Purpose::Block {
+            slot,
+            generation,
+            block,
+            base,
+        } = purpose
+        else {
+            panic!("{purpose:?}");
+        };
+        for (i, byte) in buffer.iter_mut().enumerate() {
+            *byte = byte_at(offset as usize + i);
+        }
+        let name = (slot, generation, block);
+        let length = buffer.len();
+        cache.arrived(None, name, base, Ok(length), buffer, requests);
+        true
+    }
+
+    #[test]
+    fn what_is_said_to_be_here_can_be_had() {
+        let mut random = Prng::new(5);
+        let source = Source {
+            slot: 0,
+            generation: 1,
+            file: FileId(7),
+            bytes: SEGMENT_BYTES,
+        };
+        let mut cache = Cache::new(0);
+        let mut requests = Requests::default();
+        let mut waiting = Vec::new();
+        let mut from = 0;
+        for step in 0..4000 {
+            let most = [100, 20_000, 200_000, 2_000_000][random.below(4) as usize];
+            let length = 1 + random.below(most) as usize;
+            if random.one_in(8) || from + length > SEGMENT_BYTES {
+                from = random.below((SEGMENT_BYTES - length) as u32) as usize;
+            }
+            let to = from + length;
+            let mut tries = 0;
+            while cache.look(source, (from, to), to, &mut requests) != Found::Here {
+                assert!(
+                    read_one(&mut cache, &mut requests, &mut waiting),
+                    "{step}: it waits for nothing"
+                );
+                tries += 1;
+                assert!(tries < 2000, "{step}: it never comes");
+            }
+            let mut got = Vec::new();
+            cache.copy(0, from, to, &mut got);
+            assert_eq!(got.len(), length, "{step}: from {from}");
+            for (i, &byte) in got.iter().enumerate().step_by(509) {
+                assert_eq!(byte, byte_at(from + i), "{step}: {from} + {i}");
+            }
+            from = to;
         }
     }
 }
