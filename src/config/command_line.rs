@@ -309,12 +309,11 @@ fn definitions() -> Command {
                 "Address that clients are told",
             )
             .value_parser(client_advertise),
-            path_flag("ports_file_dir", "Folder for a file with the ports taken")
-                .value_name("DIR"),
+            path_flag("ports_file_dir", "Folder for a file with the ports taken").value_name("DIR"),
             text_flag(
                 "signal",
                 "COMMAND",
-                "Tell a running server: stop, quit, term, reopen, reload or ldm; with =PID or =PIDFILE",
+                "stop, quit, term, reopen, reload, ldm; =PID|FILE",
             )
             .visible_alias("sl"),
             text_flag("shards", "N", "Cores to run on [default: all usable]").value_parser(shards),
@@ -347,8 +346,12 @@ fn definitions() -> Command {
                 "Size at which a new log file is begun",
             )
             .value_parser(|text: &str| text.parse::<u64>().map_err(|_| "expected a number")),
-            text_flag("log_format", "FORMAT", "Lines as text or json [default: text]")
-                .value_parser(LogFormat::parse),
+            text_flag(
+                "log_format",
+                "FORMAT",
+                "Lines as text or json [default: text]",
+            )
+            .value_parser(LogFormat::parse),
             switch_flag("syslog", "Log to the system log").short('s'),
             text_flag(
                 "remote_syslog",
