@@ -419,7 +419,7 @@ fn read(stream: &str, snapshot: &[u8], messages: &mut impl Messages) -> Held {
 
 fn nats(url: &str, arguments: &[&str], folder: &Path) -> Option<()> {
     let output = Command::new("nats")
-        .args(["-s", url])
+        .args(["-s", url, "--timeout", "60s"])
         .args(arguments)
         .arg(folder)
         .output();

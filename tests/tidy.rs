@@ -1,4 +1,4 @@
-//! Holds the code against the house plan (architecture.md §2 and §4): who may import whom, where
+//! Holds the code against the house plan (`src/ARCHITECTURE.md`, Rooms): who may import whom, where
 //! `unsafe` and the operating system may appear, how files begin and how long they may be.
 //!
 //! It reads the sources as text, line by line, without comments. What it cannot see: names that

@@ -1,4 +1,4 @@
-//! Configurations of streams and consumers, as the API writes them (nats-features §5.2).
+//! Configurations of streams and consumers, as the API writes them.
 //!
 //! Durations are nanoseconds, 0 for none; counts that may be unlimited are -1 then, as in the API.
 

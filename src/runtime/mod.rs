@@ -73,7 +73,7 @@ use stapling::{Keeper, Watch};
 use system_client::{Notices, SystemClient};
 use turn::Turns;
 
-/// Memory that glommio registers for files, of which there are none yet; the least it takes.
+/// Memory that glommio registers for files of its own; it has none, and this is the least it takes.
 const FILE_MEMORY_BYTES: usize = 64 * 1024;
 /// How long connections may take to be closed when the server stops.
 const STOP_TIME: Duration = Duration::from_secs(5);

@@ -12,7 +12,7 @@
 //! # name: what is tested            starts a case
 //! # config: accounts { A { } }      one line of the configuration file; for more lines, again. `$DIR` is a directory of its own.
 //!                                   Without a `jetstream` line in it, JetStream is on
-//! # differs: in what                skein answers otherwise, for now: the case must fail on it
+//! # differs: in what                skein answers otherwise: the case must fail on it
 //! # only: skein                     servers differ on purpose; or `nats-server`
 //! api STREAM.INFO.A {"…":1}         a request to `$JS.API.STREAM.INFO.A`; shows its answer
 //! ask subject body                  a request to any subject; shows its answer

@@ -1,5 +1,5 @@
-//! What JetStream says unasked: events of streams and consumers, and measured acknowledgements
-//! (nats-features §5.8). It does not know who listens; nothing needs to be written if nobody does.
+//! What JetStream says unasked: events of streams and consumers, and measured acknowledgements.
+//! It does not know who listens; nothing needs to be written if nobody does.
 //!
 //! Advisories of consumers and streams are published in their account; [`Advisory::OutOfStorage`]
 //! and [`Advisory::ApiLimitReached`] in the system account.

@@ -1,5 +1,5 @@
-//! Everything that the JetStream API may answer instead of what was asked for (nats-features,
-//! appendix A). It does not know when which applies.
+//! Everything that the JetStream API may answer instead of what was asked for. It does not know when
+//! which applies.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! What clients ask for: the bodies of requests (nats-features §5.1). It does not know how that is
+//! What clients ask for: the bodies of requests. It does not know how that is
 //! answered.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Answers of the API as nats-server writes them (nats-features §5.1, §5.2): names, their order, and
+//! Answers of the API as nats-server writes them: names, their order, and
 //! what is left out. It does not know where the values come from.
 //!
 //! Every function appends to what it is given. Lists take streams and consumers that were written

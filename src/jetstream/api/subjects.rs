@@ -1,4 +1,4 @@
-//! What a subject below `$JS.` asks for (nats-features §5.1, §5.4). It borrows from the subject and
+//! What a subject below `$JS.` asks for. It borrows from the subject and
 //! knows no stream, consumer or account.
 //!
 //! Every publish passes [`Special::of`]: what does not begin with `$JS.` is let go after one

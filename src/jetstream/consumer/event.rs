@@ -1,4 +1,4 @@
-//! What a consumer tells of itself (nats-features §5.8): events without the names that all of them
+//! What a consumer tells of itself: events without the names that all of them
 //! have in common. Made only when somebody listens; how they are written, `api::advisories` knows.
 
 use super::Home;

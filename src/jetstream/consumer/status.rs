@@ -1,5 +1,5 @@
 //! Messages without a message: the status lines that a pulling client or a push consumer's
-//! subscriber is told (nats-features §5.5). Descriptions are part of the protocol.
+//! subscriber is told. Descriptions are part of the protocol.
 
 use super::ack::push_decimal;
 use crate::jetstream::{Outgoing, Outlet, Reached};

@@ -1,4 +1,4 @@
-//! Snapshots of streams as nats-server writes and reads them (nats-features §5.7), and the files of
+//! Snapshots of streams as nats-server writes and reads them, and the files of
 //! its stores, which older snapshots are made of.
 //!
 //! Everything here is bytes in, bytes out. It must not know files, subscriptions or clocks.

@@ -1,5 +1,5 @@
 //! What feeds a mirror, or a stream that sources: a consumer of another stream, made through the
-//! API as any client would, wherever that stream is (nats-features §5.7, ADR-60).
+//! API as any client would, wherever that stream is (ADR-60).
 //!
 //! A [`Feed`] knows the conversation: asking for a consumer, seeing that nothing is missing, answering
 //! flow control, asking again when it has gone quiet. It knows neither the stream that it feeds nor how

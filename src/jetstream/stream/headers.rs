@@ -1,4 +1,4 @@
-//! The headers of a publish that a stream obeys (nats-features §5.3), found in one pass.
+//! The headers of a publish that a stream obeys, found in one pass.
 //!
 //! Keys are compared as they are spelled, and the first of a key counts, as in nats-server. Knows
 //! no stream: values are kept as they came, or read where only one reading exists.

@@ -1,5 +1,5 @@
 //! One stream's rules: what becomes of a message that is published to it, of requests to read or
-//! to remove messages, and what time does to it (nats-features §5.2, §5.3, §5.6, §5.7).
+//! to remove messages, and what time does to it.
 //!
 //! A stream owns neither its messages nor its consumers: for each call it is handed a [`World`]
 //! with the messages, a way out, and the moment. Where something has to be read that is not in

@@ -1,4 +1,4 @@
-//! Requests to read messages: `DIRECT.GET` in its kinds (nats-features §5.6, ADR-31) and
+//! Requests to read messages: `DIRECT.GET` in its kinds (ADR-31) and
 //! `STREAM.MSG.GET`.
 //!
 //! What is asked for in one request is resolved when it comes; the messages are then sent one by
