@@ -98,6 +98,15 @@ pub struct Client {
 }
 
 impl Client {
+    /// It is there, and takes what comes.
+    pub fn reads(&self) -> bool {
+        !self.gone && !self.closed && self.reader != Reader::Never
+    }
+
+    pub fn has_unread(&self) -> bool {
+        !self.input.is_empty() || !self.to_client.is_empty()
+    }
+
     /// A client at random; `no_responders` has been chosen before.
     pub fn new(
         prng: &mut Prng,

@@ -6,14 +6,13 @@
 use std::collections::VecDeque;
 
 use skein::base::ids::{ConnId, ShardId, ShardSet};
-use skein::base::prng::Prng;
 use skein::session::CloseReason;
-use skein::shard::{Batch, Effects, Event, Level, Opening, Shard};
+use skein::shard::{Effects, Event, Level, Opening, Shard};
 
-use super::client::{Client, Mark};
+use super::client::Mark;
 use super::disk::Disk;
-use super::oracle::Oracle;
-use super::trace::{Trace, shown};
+use super::trace::shown;
+use super::world::World;
 
 const RECEIVE_BUFFER_BYTES: u32 = 16 * 1024;
 const BATCHES_PER_TURN: usize = 16;
@@ -50,65 +49,6 @@ struct Conn {
     /// The bytes of the send under way.
     sending: Option<Vec<u8>>,
     closing: Closing,
-}
-
-/// What happened at least once, it is to be hoped.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct Seen {
-    pub put_backs: u64,
-    pub mesh_stalls_ended: u64,
-    pub stalls_timed_out: u64,
-    pub deferred_pongs: u64,
-    pub partial_sends: u64,
-    pub sends_under_way_at_close: u64,
-    pub mid_message_disconnects: u64,
-    pub pending_bytes_max: usize,
-    pub slow_pending: u64,
-    pub slow_deadline: u64,
-    pub stale: u64,
-    pub closed_with_last_words: u64,
-    pub batches: u64,
-    pub shared_payload_batches: u64,
-    pub disk_completions: u64,
-}
-
-/// The ring between two shards.
-pub struct Link {
-    batches: VecDeque<(u64, Batch)>,
-    capacity: usize,
-}
-
-impl Link {
-    pub fn new(capacity: usize) -> Self {
-        Self {
-            batches: VecDeque::new(),
-            capacity,
-        }
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.batches.is_empty()
-    }
-}
-
-/// What the hosts of a run share.
-pub struct World {
-    pub now: u64,
-    pub prng: Prng,
-    pub trace: Trace,
-    pub oracle: Oracle,
-    pub clients: Vec<Client>,
-    /// From each shard to each.
-    pub links: Vec<Vec<Link>>,
-    pub seen: Seen,
-    /// Nothing new begins, and everything under way is to end soon.
-    pub draining: bool,
-    /// Most unsent bytes that one connection may have.
-    pub pending_max: usize,
-    pub write_deadline_ms: u64,
-    pub ping_interval_ms: u64,
-    /// How likely a look at a disk finds something done, in percent.
-    pub disk_percent: u32,
 }
 
 /// One shard with its connections.

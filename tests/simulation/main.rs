@@ -15,6 +15,7 @@ mod scenario;
 mod streams;
 mod trace;
 mod wire;
+mod world;
 
 use std::ops::Range;
 use std::sync::Mutex;

@@ -8,11 +8,12 @@ use skein::shard::{Counters, Settings, Shard};
 
 use super::accounts;
 use super::client::{Answer, Barrier, Client, Mark, Reader};
-use super::host::{Host, Link, Seen, World};
+use super::host::Host;
 use super::oracle::{Counts, Facts, Message, NAMED_PAYLOAD_BYTES, Oracle};
 use super::scenario::Scenario;
 use super::trace::Trace;
 use super::wire::{Delivery, ServerOp, parse};
+use super::world::{Link, Seen, World};
 
 /// What a client has unsent before it writes more.
 const BACKLOG_BYTES: usize = 300 * 1024;
@@ -169,24 +170,18 @@ impl Run {
     }
 
     fn step(&mut self, step: u32) {
-        let one_in = |run: &mut Self, n: u32| n > 0 && run.world.prng.one_in(n);
-        let all_run = self.hosts.iter().all(|host| host.frozen == 0);
-        if all_run && one_in(self, self.scenario.freeze_one_in) {
-            let host = self.world.prng.below(self.hosts.len() as u32) as usize;
-            let most = if self.scenario.floods { 500 } else { 120 };
-            self.hosts[host].frozen = 10 + self.world.prng.below(most);
-        }
-        if one_in(self, self.scenario.leave_one_in) {
+        let most = if self.scenario.floods { 500 } else { 120 };
+        let one_in = self.scenario.freeze_one_in;
+        self.world.freeze(&mut self.hosts, one_in, most);
+        let one_in = self.scenario.leave_one_in;
+        if one_in > 0 && self.world.prng.one_in(one_in) {
             let client = self.any_client();
-            self.leave(client);
+            self.world.leave(client);
             if self.world.prng.one_in(2) {
                 self.connect(false);
             }
         }
-        if one_in(self, self.scenario.time_one_in) {
-            let step = if self.world.prng.one_in(10) { 60 } else { 3 };
-            self.world.now += u64::from(1 + self.world.prng.below(step));
-        }
+        self.world.go_on(self.scenario.time_one_in);
         for _ in 0..2 {
             let client = self.any_client();
             self.act(client);
@@ -263,39 +258,19 @@ impl Run {
                     }
                 }
             }
-            if !busy {
-                // Nothing happens by itself but what time brings.
-                let next = self.hosts.iter().filter_map(Host::next_deadline).min();
-                let step = next.map_or(1, |at| at.saturating_sub(self.world.now));
-                self.world.now += step.clamp(1, 20);
-            } else if self.world.prng.one_in(4) {
-                self.world.now += 1;
-            }
+            self.world.pass_time(&self.hosts, busy);
         }
         panic!("liveness: never at rest: {reason}");
     }
 
     /// What is still to happen.
     fn unrest(&mut self) -> Option<String> {
-        for links in &self.world.links {
-            if links.iter().any(|link| !link.is_empty()) {
-                return Some("a batch is in a ring".into());
-            }
-        }
-        for host in 0..self.hosts.len() {
-            if let Some(what) = self.hosts[host].unrest(&self.world) {
-                return Some(what);
-            }
-            if self.hosts[host].has_batches() {
-                return Some(format!("s{host} has batches waiting"));
-            }
+        if let Some(what) = self.world.unrest(&mut self.hosts) {
+            return Some(what);
         }
         for (number, client) in self.world.clients.iter().enumerate() {
-            if client.gone || client.closed || client.reader == Reader::Never {
+            if !client.reads() {
                 continue;
-            }
-            if !client.input.is_empty() || !client.to_client.is_empty() {
-                return Some(format!("client {number} has not read everything"));
             }
             if let Some(answer) = client.answers_owed.front() {
                 return Some(format!("client {number} is owed {answer:?}"));
@@ -307,7 +282,7 @@ impl Run {
     /// Everybody leaves; nothing must be left of them.
     fn end(mut self) -> Outcome {
         for client in 0..self.world.clients.len() {
-            self.leave(client);
+            self.world.leave(client);
         }
         self.rest();
         let mut counters = Counters::default();
@@ -333,29 +308,6 @@ impl Run {
             counts: self.world.oracle.counts,
             counters,
         }
-    }
-
-    /// A client closes its connection, whatever is under way.
-    fn leave(&mut self, number: usize) {
-        let client = &mut self.world.clients[number];
-        if client.closed || client.gone {
-            return;
-        }
-        client.closed = true;
-        client.gone = true;
-        if self.world.prng.one_in(2) {
-            // Cut off, in the middle of what it was writing.
-            client.reset = self.world.prng.one_in(2);
-            let kept = self.world.prng.below(client.to_server.len() as u32 + 1);
-            client.to_server.truncate(kept as usize);
-            if client.reset {
-                client.to_server.truncate(0);
-            }
-        }
-        self.world.oracle.ended(number);
-        self.world
-            .trace
-            .line(|| format!("client {number} closes its connection"));
     }
 
     fn act(&mut self, number: usize) {
@@ -675,32 +627,7 @@ impl Run {
     }
 
     fn read(&mut self, number: usize) {
-        let client = &mut self.world.clients[number];
-        if client.gone {
-            return;
-        }
-        let draining = self.world.draining;
-        let prng = &mut self.world.prng;
-        let at_most = match client.reader {
-            Reader::Never => 0,
-            _ if draining => usize::MAX,
-            Reader::Fast => usize::MAX,
-            Reader::Slow => prng.below(8000) as usize,
-            Reader::Pausing if client.paused_for > 0 => {
-                client.paused_for -= 1;
-                return;
-            }
-            Reader::Pausing => {
-                if prng.one_in(10) {
-                    client.paused_for = 5 + prng.below(30);
-                }
-                usize::MAX
-            }
-        };
-        if draining && client.reader != Reader::Never {
-            client.capacity = client.capacity.max(512 * 1024);
-        }
-        let ended = client.read(at_most) || client.reader == Reader::Never && client.server_shut;
+        let ended = self.world.read(number);
         self.digest(number);
         if ended {
             self.ended(number);

@@ -57,7 +57,7 @@ impl Run {
                 return serde_json::from_slice(&payload)
                     .unwrap_or_else(|error| panic!("{call} is answered with {error}"));
             }
-            self.pass_time(busy);
+            self.world.pass_time(&self.hosts, busy);
         }
         panic!("liveness: {call} is not answered");
     }

@@ -15,7 +15,7 @@ mod server;
 use skein::base::limits::UNFLUSHED_HIGH_WATER_BYTES;
 use skein::base::prng::Prng;
 
-use super::host::Seen;
+use super::world::Seen;
 use model::{Retention, Variant};
 
 pub use run::run;

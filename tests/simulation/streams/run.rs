@@ -8,9 +8,10 @@ use super::model::{Model, STREAMS};
 use super::{Counts, Outcome, Scenario, server};
 use crate::client::{Client, Reader};
 use crate::disk::Disk;
-use crate::host::{Host, Seen, World};
+use crate::host::Host;
 use crate::oracle::{Facts, Oracle};
 use crate::trace::Trace;
+use crate::world::{Seen, World};
 
 /// What a client has unsent before it writes more.
 const BACKLOG_BYTES: usize = 600 * 1024;
@@ -207,21 +208,15 @@ impl Run {
     }
 
     fn one_step(&mut self) {
-        let one_in = |run: &mut Self, n: u32| n > 0 && run.world.prng.one_in(n);
-        let all_run = self.hosts.iter().all(|host| host.frozen == 0);
-        if all_run && one_in(self, self.scenario.freeze_one_in) {
-            let host = self.world.prng.below(self.hosts.len() as u32) as usize;
-            self.hosts[host].frozen = 10 + self.world.prng.below(120);
-        }
-        if one_in(self, self.scenario.leave_one_in) {
+        let one_in = self.scenario.freeze_one_in;
+        self.world.freeze(&mut self.hosts, one_in, 120);
+        let one_in = self.scenario.leave_one_in;
+        if one_in > 0 && self.world.prng.one_in(one_in) {
             let client = self.any_client();
             self.leave(client);
             self.connect();
         }
-        if one_in(self, self.scenario.time_one_in) {
-            let step = if self.world.prng.one_in(10) { 60 } else { 3 };
-            self.world.now += u64::from(1 + self.world.prng.below(step));
-        }
+        self.world.go_on(self.scenario.time_one_in);
         for _ in 0..2 {
             let client = self.any_client();
             if self.world.clients[client].gone {
@@ -291,20 +286,9 @@ impl Run {
                     }
                 }
             }
-            self.pass_time(busy);
+            self.world.pass_time(&self.hosts, busy);
         }
         panic!("liveness: never at rest: {reason}");
-    }
-
-    pub fn pass_time(&mut self, busy: bool) {
-        if !busy {
-            // Nothing happens by itself but what time brings.
-            let next = self.hosts.iter().filter_map(Host::next_deadline).min();
-            let step = next.map_or(1, |at| at.saturating_sub(self.world.now));
-            self.world.now += step.clamp(1, 20);
-        } else if self.world.prng.one_in(4) {
-            self.world.now += 1;
-        }
     }
 
     /// What is pushed to who does not acknowledge it comes again and again.
@@ -318,25 +302,12 @@ impl Run {
 
     /// What is still to happen.
     fn unrest(&mut self) -> Option<String> {
-        for links in &self.world.links {
-            if links.iter().any(|link| !link.is_empty()) {
-                return Some("a batch is in a ring".into());
-            }
-        }
-        for host in 0..self.hosts.len() {
-            if let Some(what) = self.hosts[host].unrest(&self.world) {
-                return Some(what);
-            }
-            if self.hosts[host].has_batches() {
-                return Some(format!("s{host} has batches waiting"));
-            }
+        if let Some(what) = self.world.unrest(&mut self.hosts) {
+            return Some(what);
         }
         for (number, client) in self.world.clients.iter().enumerate() {
             if client.gone {
                 continue;
-            }
-            if !client.input.is_empty() || !client.to_client.is_empty() {
-                return Some(format!("client {number} has not read everything"));
             }
             if let Some(pull) = self.peers[number].pulls.values().next() {
                 return Some(format!("client {number} waits for messages: {pull:?}"));
@@ -382,25 +353,9 @@ impl Run {
 
     /// A client closes its connection, whatever is under way.
     fn leave(&mut self, number: usize) {
-        let client = &mut self.world.clients[number];
-        if client.closed || client.gone {
-            return;
+        if self.world.leave(number) {
+            self.peers[number] = Peer::default();
         }
-        client.closed = true;
-        client.gone = true;
-        if self.world.prng.one_in(2) {
-            client.reset = self.world.prng.one_in(2);
-            let kept = self.world.prng.below(client.to_server.len() as u32 + 1);
-            client.to_server.truncate(kept as usize);
-            if client.reset {
-                client.to_server.truncate(0);
-            }
-        }
-        self.world.oracle.ended(number);
-        self.peers[number] = Peer::default();
-        self.world
-            .trace
-            .line(|| format!("client {number} closes its connection"));
     }
 
     /// The whole server ends, and begins anew.
@@ -481,31 +436,7 @@ impl Run {
     }
 
     fn read(&mut self, number: usize) {
-        let client = &mut self.world.clients[number];
-        if client.gone {
-            return;
-        }
-        let draining = self.world.draining;
-        let prng = &mut self.world.prng;
-        let at_most = match client.reader {
-            _ if draining => usize::MAX,
-            Reader::Fast => usize::MAX,
-            Reader::Slow | Reader::Never => prng.below(8000) as usize,
-            Reader::Pausing if client.paused_for > 0 => {
-                client.paused_for -= 1;
-                return;
-            }
-            Reader::Pausing => {
-                if prng.one_in(10) {
-                    client.paused_for = 5 + prng.below(30);
-                }
-                usize::MAX
-            }
-        };
-        if draining {
-            client.capacity = client.capacity.max(512 * 1024);
-        }
-        let ended = client.read(at_most);
+        let ended = self.world.read(number);
         self.digest(number);
         assert!(!ended, "client {number} was cut off");
     }

@@ -12,7 +12,8 @@ use skein::store::{self, Store};
 
 use super::Scenario;
 use crate::disk::Disk;
-use crate::host::{Host, Link, World};
+use crate::host::Host;
+use crate::world::{Link, World};
 
 /// Milliseconds from 1970 to the beginning of a run.
 const UNIX_AT_ZERO_MS: u64 = 1_700_000_000_000;
