@@ -6,14 +6,12 @@ use data_encoding::BASE64;
 use serde_json::Value;
 
 /// Fields whose numbers depend on time or on other clients.
-const NUMBERS: [(&str, &str); 7] = [
+const NUMBERS: [(&str, &str); 5] = [
     ("pause_remaining", "DURATION"),
     ("ack_time", "DURATION"),
     ("rtt", "DURATION"),
     ("start_time", "TIME"),
     ("inflight", "COUNT"),
-    ("total", "COUNT_OF_CALLS"),
-    ("errors", "COUNT_OF_CALLS"),
 ];
 
 /// JSON with names for what differs; text that is no JSON stays.
@@ -151,10 +149,7 @@ fn normalise(value: &mut Value, key: &str, parent: &str) {
             *text = token_text(text);
         }
         Value::Number(_) => {
-            let total_of_list = key == "total" && parent != "api";
-            if let Some((_, name)) = NUMBERS.iter().find(|(name, _)| *name == key)
-                && !total_of_list
-            {
+            if let Some((_, name)) = NUMBERS.iter().find(|(name, _)| *name == key) {
                 *value = (*name).into();
             }
             // Since when a source was heard of, in nanoseconds; -1 is never.

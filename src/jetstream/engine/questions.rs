@@ -206,8 +206,9 @@ impl Engine {
             About::Usage => {
                 let mut answer = std::mem::take(&mut self.answer);
                 answer.clear();
-                self.accounts.count_request(arrival.account, false);
+                // Its own request is not among those that it tells of.
                 self.account_info(arrival.account, &mut answer);
+                self.accounts.count_request(arrival.account, false);
                 self.send(arrival.account, arrival.reply, &answer, host);
                 self.audit(&arrival, &answer, self.now, host);
                 self.answer = answer;
