@@ -53,6 +53,8 @@ pub struct Conn {
     pub ended: bool,
     /// A send is under way.
     pub sending: bool,
+    /// A send has failed: the peer takes nothing more.
+    pub is_broken: bool,
     /// How far closing has come.
     pub closing: Closing,
     /// Its place in the count of its address.

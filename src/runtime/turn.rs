@@ -399,6 +399,7 @@ impl Turns {
             let event = Event::Sent { conn: id, bytes: 0 };
             self.shard.handle(now, event, &mut self.fx);
         } else if conn.closing == Closing::No {
+            conn.is_broken = true;
             let reason = CloseReason::WriteError;
             let event = Event::HungUp { conn: id, reason };
             self.shard.handle(now, event, &mut self.fx);
@@ -606,6 +607,13 @@ impl Turns {
                         let reason = CloseReason::ServerShutdown;
                         let event = Event::CloseNow { conn, reason };
                         self.shard.handle(now, event, &mut self.fx);
+                        // Nobody is waited for any more.
+                        if let Some(open) = self.conns.get(conn)
+                            && open.closing == Closing::Lingering
+                        {
+                            open.shut();
+                            self.close_if_idle(now, conn);
+                        }
                     }
                 }
             }
@@ -807,7 +815,7 @@ impl Turns {
                 // From now on there is room for another one.
                 self.links.count_closed();
             }
-            if close.flush {
+            if close.flush && !conn.is_broken {
                 conn.closing = Closing::Flushing;
                 self.lingering.push_back((now + LINGER_MS, close.conn));
             } else {
