@@ -74,7 +74,7 @@ const TOP: &[Key] = &[
     key_of(&["websocket", "ws"], Form::Map(WEBSOCKET)),
     key_of(&["mqtt"], Form::Map(MQTT)),
     key_of(&["trace_headers"], Form::Bool),
-    key_of(&["prof_port", "prof_block_rate"], Form::Integer),
+    key_of(&["prof_port"], Form::Integer),
     key_of(&["proxy_protocol"], Form::Bool),
     key_of(&["feature_flags"], Form::BoolMap),
     key_of(&["default_js_domain"], Form::TextMap),

@@ -189,8 +189,9 @@ impl Top<'_> {
             "disable_sublist_cache" | "no_sublist_cache" => {
                 reader.boolean(key, node);
             }
-            // How often failing to reach another server is logged: there is no other server yet.
-            "connect_error_reports" | "reconnect_error_reports" => {
+            // How often failing to reach another server is logged: there is no other server yet. And what of waiting is
+            // written to a profile: there is no profiler that could be reached.
+            "connect_error_reports" | "reconnect_error_reports" | "prof_block_rate" => {
                 reader.integer(key, node);
             }
             _ => return false,

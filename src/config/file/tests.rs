@@ -611,9 +611,9 @@ fn every_key() {
             "not supported yet: prof_port",
         ),
         (
-            "prof_block_rate: 0",
             "prof_block_rate: 1",
-            "not supported yet: prof_block_rate",
+            "prof_block_rate: x",
+            "prof_block_rate: expected an integer",
         ),
         (
             "proxy_protocol: off",
