@@ -18,6 +18,7 @@ use super::shardz::shardz;
 use super::subsz::{self, subsz};
 use super::varz::{Absent, varz};
 use super::view::{House, Merged, ServerFacts};
+use crate::proto::quote::quote;
 use crate::shard::facts::Wanted;
 use query::Query;
 use serde::Serialize;
@@ -369,7 +370,7 @@ fn health(house: &mut dyn House, server: &ServerFacts, query: &Query) -> Result<
     let warning = match (health.error.as_str(), health.errors.len()) {
         ("", 0) => None,
         ("", count) => Some(format!("Healthcheck failed: {count} errors")),
-        (error, _) => Some(format!("Healthcheck failed: {error:?}")),
+        (error, _) => Some(format!("Healthcheck failed: {}", quote(error.as_bytes()))),
     };
     Ok(Reply {
         status,

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::time::{UnixNanos, duration};
 use super::varz::Absent;
+use crate::proto::quote::quote;
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Idz<'a> {
@@ -73,7 +74,7 @@ pub fn profilez(name: &str, duration_ns: i64) -> Profilez {
             let shown = duration(duration_ns.unsigned_abs());
             format!("Duration {sign}{shown} should be between 0s and 15s")
         }
-        name => format!("Profile {name:?} not found"),
+        name => format!("Profile {} not found", quote(name.as_bytes())),
     };
     Profilez { profile: (), error }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::json::is_default;
 use super::jsz::{Surveyed, survey};
 use super::view::{House, Merged, ServerFacts};
+use crate::proto::quote::quote;
 use crate::shard::facts::{Ail, Ailing, Only, Survey, Wanted};
 
 /// What a health check asks about.
@@ -149,15 +150,18 @@ fn of_streams(
     if account.is_empty() {
         return (errors, 503);
     }
+    let quoted = [account, stream, consumer].map(|name| quote(name.as_bytes()));
+    let [quoted_account, quoted_stream, quoted_consumer] = quoted;
     if ailing.is_empty() && streams.is_empty() && !has_account() {
         missing.kind = "ACCOUNT";
-        missing.error = format!("JetStream account {account:?} not found");
+        missing.error = format!("JetStream account {quoted_account} not found");
         return (vec![missing], 404);
     }
     if !stream.is_empty() && ailing.is_empty() && streams.is_empty() {
         missing.kind = "STREAM";
         missing.stream = stream.clone();
-        missing.error = format!("JetStream stream {stream:?} not found on account {account:?}");
+        missing.error =
+            format!("JetStream stream {quoted_stream} not found on account {quoted_account}");
         return (vec![missing], 404);
     }
     let has_consumer = streams.iter().any(|s| !s.consumers_list.is_empty());
@@ -166,7 +170,7 @@ fn of_streams(
         missing.stream = stream.clone();
         missing.consumer = consumer.clone();
         missing.error = format!(
-            "JetStream consumer {consumer:?} not found for stream {stream:?} on account {account:?}"
+            "JetStream consumer {quoted_consumer} not found for stream {quoted_stream} on account {quoted_account}"
         );
         return (vec![missing], 404);
     }

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use super::json::is_default;
 use super::time::UnixNanos;
 use super::view::{House, JetStreamView, Merged, ServerFacts};
+use crate::proto::quote::quote;
 use crate::shard::facts::{
     AccountUsage, Ailing, JetStreamFacts, StreamFacts, Survey, Tally, Wanted,
 };
@@ -330,11 +331,14 @@ pub fn account_jsz(
         return Err("jetstream not enabled".to_owned());
     }
     if server.account(account).is_none() {
-        return Err(format!("account {account:?} not found"));
+        return Err(format!("account {} not found", quote(account.as_bytes())));
     }
     let merged = Merged::ask(house, &with_accounts());
     let Some(usage) = merged.jetstream_accounts.get(account) else {
-        return Err(format!("account {account:?} not jetstream enabled"));
+        return Err(format!(
+            "account {} not jetstream enabled",
+            quote(account.as_bytes())
+        ));
     };
     let mut details = Vec::new();
     // As in nats-server, consumers do not bring their streams along here.
