@@ -5,6 +5,8 @@
 
 mod exposition;
 
+use std::collections::HashSet;
+
 use super::shardz::by_number;
 use super::view::{House, Merged, ServerFacts, Usage};
 use crate::base::histogram::Histogram;
@@ -182,6 +184,10 @@ pub fn metrics(house: &mut dyn House, server: &ServerFacts, is_open: bool) -> St
     for facts in shards {
         merged.add(facts);
     }
+    // What is not there any more has counts, which its connections have left behind.
+    let views = server.accounts.iter();
+    let known: HashSet<&str> = views.map(|view| &*view.definition.name).collect();
+    merged.accounts.retain(|name, _| known.contains(&**name));
     of_accounts(&merged, &mut text);
     if server.jetstream.is_some() {
         of_jetstream(&merged, &mut text);

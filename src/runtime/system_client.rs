@@ -4,6 +4,7 @@
 //! It waits for its socket, for notices of the shards and for orders of the main thread, and may
 //! take its time with all of them: nobody waits for it but who has asked it something.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -325,7 +326,8 @@ impl Turns {
             // Nobody can ask anything.
             let _ = ready.send(());
         }
-        tell_accounts(&mut server, &directory, &desk);
+        let started = server.started;
+        tell_accounts(&mut server, &directory, &desk, started);
         Self {
             control: Control::new(Arc::new(server.clone()), seed, clock.now()),
             hall: Hall {
@@ -384,8 +386,8 @@ impl Turns {
             self.connection = None;
         }
         self.directory = directory;
-        self.server.config_loaded = self.hall.clock.now();
-        tell_accounts(&mut self.server, &self.directory, &self.desk);
+        let now = self.hall.clock.now();
+        tell_accounts(&mut self.server, &self.directory, &self.desk, now);
         self.control.set_server(Arc::new(self.server.clone()));
     }
 
@@ -574,6 +576,7 @@ impl Turns {
                 Order::Configured(server) => {
                     self.server = ServerFacts {
                         accounts: std::mem::take(&mut self.server.accounts),
+                        config_loaded: now,
                         ..*server
                     };
                     self.take_over(self.desk.policy().directory);
@@ -670,28 +673,37 @@ impl Turns {
     }
 }
 
-/// Fills in the accounts.
-fn tell_accounts(server: &mut ServerFacts, directory: &Directory, desk: &Desk) {
+/// Fills in the accounts. Those that are as they were keep the time at which they came to be so.
+fn tell_accounts(server: &mut ServerFacts, directory: &Directory, desk: &Desk, now: UnixNanos) {
+    let before: HashMap<String, AccountView> = std::mem::take(&mut server.accounts)
+        .into_iter()
+        .map(|view| (view.definition.name.clone(), view))
+        .collect();
     let system = directory.system.and_then(|id| directory.get(id));
     server.system_account = system.map(|a| Arc::clone(&a.name)).unwrap_or_default();
     server.accounts = directory
         .accounts()
         .iter()
-        .map(|account| {
+        .filter_map(|account| {
             let definition = Arc::clone(&account.definition);
             let claims = definition.claims.as_ref().map(|claims| &claims.common);
             let tenants = desk.tenants();
             let token = tenants.and_then(|tenants| tenants.token(&account.name));
-            AccountView {
+            if account.gone && token.is_none() {
+                return None;
+            }
+            let is_same = |before: &&AccountView| before.definition == definition;
+            let before = before.get(&*account.name).filter(is_same);
+            Some(AccountView {
                 // What has a token but no claims that hold has ended.
                 expired: token.is_some() && claims.is_none(),
                 jwt: token.unwrap_or_default(),
-                updated: server.config_loaded,
+                updated: before.map_or(now, |before| before.updated),
                 name_tag: claims.map(|c| c.name.clone()).unwrap_or_default(),
                 issuer_key: claims.map(|c| c.issuer.clone()).unwrap_or_default(),
                 tags: claims.map(|c| c.tags.clone()).unwrap_or_default(),
                 definition,
-            }
+            })
         })
         .collect();
 }
