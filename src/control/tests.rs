@@ -131,6 +131,7 @@ pub(super) fn server() -> Arc<ServerFacts> {
             jetstream: None,
         },
         limits: Limits::DEFAULT,
+        auth_required: true,
         started: START,
         config_loaded: START,
         config_digest: String::new(),

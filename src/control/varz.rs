@@ -144,7 +144,7 @@ pub fn varz<'a>(
         go: "",
         host: &server.identity.host,
         port: server.identity.port,
-        auth_required: server.identity.auth_required,
+        auth_required: server.auth_required,
         tls_required: server.tls.is_some_and(|tls| tls.required),
         tls_verify: server.tls.is_some_and(|tls| tls.verify),
         connect_urls: &server.connect_urls,

@@ -64,6 +64,8 @@ pub struct Usage {
 pub struct ServerFacts {
     pub identity: ServerIdentity,
     pub limits: Limits,
+    /// Whether somebody is let in only by a decision. INFO says less where there is a `no_auth_user`.
+    pub auth_required: bool,
     /// The moment at which the shards' clock was 1.
     pub started: UnixNanos,
     pub config_loaded: UnixNanos,

@@ -497,6 +497,7 @@ fn server_facts(config: &Config, settings: &Settings, clock: &Clock, cores: usiz
     let mut facts = ServerFacts {
         identity: settings.identity.clone(),
         limits: settings.limits.clone(),
+        auth_required: settings.policy.gate.is_required(),
         started: clock.started(),
         config_loaded: clock.started(),
         config_digest: String::new(),

@@ -163,7 +163,13 @@ impl Server {
         self.rewrite_files(&before, &changes);
         self.identity.auth_required = self.desk.policy().gate.is_asked_for();
         self.facts.identity = self.identity.clone();
+        self.facts.auth_required = self.desk.policy().gate.is_required();
         follow(&mut self.facts, &self.config);
+        if let Some(not_after) = not_after
+            && let Some(shown) = &mut self.facts.tls
+        {
+            shown.not_after = not_after;
+        }
         if let Some(shown) = &mut self.facts.jetstream {
             let limits = storage_limits(&self.config);
             shown.max_memory_bytes = limits.memory.unwrap_or(shown.max_memory_bytes);
