@@ -258,9 +258,10 @@ fn start(config: &Config, reread: Reread, log: &Log) -> Result<Server, StartErro
         reread,
         identity: settings.identity,
         listening: address,
+        monitoring: door.as_ref().map(Door::listening),
         desk: Arc::clone(&desk),
         report: report.clone(),
-        facts: facts.clone(),
+        facts,
         connections,
         helpers,
         tls: None,
@@ -277,6 +278,9 @@ fn start(config: &Config, reread: Reread, log: &Log) -> Result<Server, StartErro
         callouts.map_err(|e| StartError(format!("cannot ask authorization services: {e}")))?;
     desk.use_callouts(callouts);
     if let Some(keeper) = keeper {
+        if let Some(shown) = &mut server.facts.tls {
+            shown.not_after = keeper.not_after();
+        }
         let watch = keeper.start(server.shards.clone(), report.clone());
         server.tls = Some(watch.map_err(|e| StartError(format!("cannot keep up TLS: {e}")))?);
     }
@@ -287,7 +291,7 @@ fn start(config: &Config, reread: Reread, log: &Log) -> Result<Server, StartErro
         desk,
         clock,
         log: log.clone(),
-        server: facts,
+        server: server.facts.clone(),
         seed: random()?,
     };
     let started = SystemClient::start(seat);
@@ -533,7 +537,8 @@ fn follow(facts: &mut ServerFacts, config: &Config) {
         required: !config.allow_non_tls,
         verify: tls.verify,
         timeout_s: tls.timeout_ms as f64 / 1000.0,
-        not_after: None,
+        // It is the files that say so, and not the configuration.
+        not_after: facts.tls.and_then(|tls| tls.not_after),
     });
     let proxies = &config.auth.proxies;
     facts.trusted_proxies = (!proxies.is_empty()).then(|| proxies.clone());

@@ -151,6 +151,10 @@ impl Server {
                 "Closed {closed} connections to fall within max_connections"
             ));
         }
+        // The files may be others now, whatever their names are.
+        let not_after = tls
+            .as_ref()
+            .map(|keeper| keeper.as_ref().and_then(Keeper::not_after));
         if let Some(Some(keeper)) = tls {
             match keeper.start(self.shards.clone(), self.report.clone()) {
                 Ok(watch) => self.tls = Some(watch),

@@ -107,6 +107,15 @@ impl Keeper {
         Arc::clone(&self.current)
     }
 
+    /// When the first certificate ends.
+    pub fn not_after(&self) -> Option<time::UnixNanos> {
+        let first = self.tls.chains().next().and_then(<[_]>::first)?;
+        let end = Duration::from_secs(ocsp::not_after(first)?.as_secs());
+        // A certificate without an end says 9999, which is further away than can be told.
+        let nanos = u64::try_from(end.as_nanos()).unwrap_or(u64::MAX);
+        Some(time::UnixNanos(nanos))
+    }
+
     fn publish(&self) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         *current = self.tls();
