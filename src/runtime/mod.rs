@@ -67,6 +67,7 @@ use links::Links;
 use listener::Listener;
 use log::Log;
 use monitor::Door;
+use ports_file::Listening;
 use ring::NetRing;
 use securing::Secure;
 use stapling::{Keeper, Watch};
@@ -116,6 +117,8 @@ struct Server {
     /// What INFO says, and where the listener listens.
     identity: ServerIdentity,
     listening: SocketAddr,
+    /// Where monitoring listens.
+    monitoring: Option<Listening>,
     desk: Arc<Desk>,
     /// For threads that are started later.
     report: Sender<Report>,

@@ -29,6 +29,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::log::Log;
+use super::ports_file::Listening;
 use super::system_client::{Inquirer, Question};
 use super::tls::Tls;
 use crate::config::{Config, MonitorOptions};
@@ -61,6 +62,7 @@ pub type CurrentTls = Arc<Mutex<Arc<Tls>>>;
 /// A socket that is listened on, before anybody is answered.
 pub struct Door {
     listener: TcpListener,
+    listening: Listening,
     tls: Option<CurrentTls>,
     base_path: BasePath,
 }
@@ -89,7 +91,10 @@ impl Door {
         let host = host.as_ref().unwrap_or(&config.host);
         let listener = listen(host, port.bind_number())
             .map_err(|error| format!("can't listen to the monitor port: {error}"))?;
-        let port = listener.local_addr().map_or(0, |address| address.port());
+        let address = listener
+            .local_addr()
+            .map_err(|error| format!("can't listen to the monitor port: {error}"))?;
+        let port = address.port();
         let shown = match host.contains(':') {
             true => format!("[{host}]"),
             false => host.clone(),
@@ -99,9 +104,18 @@ impl Door {
         ));
         Ok(Some(Self {
             listener,
+            listening: Listening {
+                scheme: protocol,
+                address,
+            },
             tls,
             base_path: BasePath::new(base_path),
         }))
+    }
+
+    /// Where it is.
+    pub fn listening(&self) -> Listening {
+        self.listening
     }
 
     /// Starts the thread, which ends with the process.

@@ -225,8 +225,15 @@ impl Server {
     }
 
     pub(super) fn write_ports_file(&self, directory: &Path) {
-        let tls = self.config.tls.is_some();
-        ports_file::write(directory, self.listening, tls, &self.log);
+        let clients = ports_file::Listening {
+            scheme: if self.config.tls.is_some() {
+                "tls"
+            } else {
+                "nats"
+            },
+            address: self.listening,
+        };
+        ports_file::write(directory, clients, self.monitoring, &self.log);
     }
 
     /// Somebody has moved the log file away.

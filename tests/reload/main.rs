@@ -704,7 +704,7 @@ fn signals_by_pid_file() {
     let at = |name: &str| directory.path().join(name);
     let text = |size: usize, pid: &str| {
         format!(
-            "max_payload: {size}\npid_file: {:?}\nports_file_dir: {:?}\n",
+            "max_payload: {size}\nhttp: \"127.0.0.1:-1\"\npid_file: {:?}\nports_file_dir: {:?}\n",
             at(pid),
             directory.path()
         )
@@ -724,6 +724,8 @@ fn signals_by_pid_file() {
     let ports_text = fs::read_to_string(at(&ports)).unwrap();
     let value: Value = serde_json::from_str(&ports_text).unwrap();
     assert_eq!(value["nats"][0], format!("nats://{}", server.address()));
+    let monitoring = value["monitoring"][0].as_str().unwrap().to_owned();
+    assert!(monitoring.starts_with("http://127.0.0.1:"), "{monitoring}");
 
     server.rewrite(&text(2000, "two.pid"));
     let from = server.log_position();
