@@ -32,6 +32,7 @@ mod ring;
 mod securing;
 pub mod signalling;
 mod signals;
+mod sockets;
 mod stapling;
 mod storage;
 mod system_client;

@@ -9,8 +9,12 @@ mod patient;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{TcpListener, ToSocketAddrs};
+use std::net::TcpListener;
+use std::os::fd::AsRawFd;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -30,6 +34,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::log::Log;
 use super::ports_file::Listening;
+use super::sockets::{self, unmapped};
 use super::system_client::{Inquirer, Question};
 use super::tls::Tls;
 use crate::config::{Config, MonitorOptions};
@@ -89,11 +94,10 @@ impl Door {
             (None, None) => return Ok(None),
         };
         let host = host.as_ref().unwrap_or(&config.host);
-        let listener = listen(host, port.bind_number())
-            .map_err(|error| format!("can't listen to the monitor port: {error}"))?;
-        let address = listener
-            .local_addr()
-            .map_err(|error| format!("can't listen to the monitor port: {error}"))?;
+        let cannot = |error| format!("can't listen to the monitor port: {error}");
+        let listener = sockets::listen(host, port.bind_number()).map_err(cannot)?;
+        listener.set_nonblocking(true).map_err(cannot)?;
+        let address = listener.local_addr().map_err(cannot)?;
         let port = address.port();
         let shown = match host.contains(':') {
             true => format!("[{host}]"),
@@ -144,13 +148,6 @@ impl Door {
             .spawn(move || runtime.block_on(accept(listener, port, log)))?;
         Ok(())
     }
-}
-
-fn listen(host: &str, port: u16) -> io::Result<TcpListener> {
-    let addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
-    let listener = TcpListener::bind(&addresses[..])?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
 }
 
 /// What all connections share.
