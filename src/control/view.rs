@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::claims::Registry;
-use super::time::UnixNanos;
+use super::time::{UnixNanos, UnixSeconds};
 use crate::auth::definition::AccountDefinition;
 use crate::base::deadlines::Millis;
 use crate::config::{AssetLimits, Limits};
@@ -121,7 +121,7 @@ pub struct TlsView {
     pub verify: bool,
     pub timeout_s: f64,
     /// When the server's certificate ends.
-    pub not_after: Option<UnixNanos>,
+    pub not_after: Option<UnixSeconds>,
 }
 
 /// One account.

@@ -108,12 +108,9 @@ impl Keeper {
     }
 
     /// When the first certificate ends.
-    pub fn not_after(&self) -> Option<time::UnixNanos> {
+    pub fn not_after(&self) -> Option<time::UnixSeconds> {
         let first = self.tls.chains().next().and_then(<[_]>::first)?;
-        let end = Duration::from_secs(ocsp::not_after(first)?.as_secs());
-        // A certificate without an end says 9999, which is further away than can be told.
-        let nanos = u64::try_from(end.as_nanos()).unwrap_or(u64::MAX);
-        Some(time::UnixNanos(nanos))
+        Some(time::UnixSeconds(ocsp::not_after(first)?.as_secs()))
     }
 
     fn publish(&self) {
