@@ -72,7 +72,7 @@ const PATHS: &[(&str, Endpoint, &str)] = &[
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
     Endpoint(Endpoint),
-    /// To the same with a slash behind it.
+    /// To the same with a slash behind it, or written as it is meant.
     Redirect(String),
     /// A file of the page, by its name below `/page/`.
     File(String),
@@ -102,8 +102,19 @@ impl BasePath {
         Self(path)
     }
 
-    /// Where a path leads.
+    /// Where a path leads, as it stands in a request.
     pub fn route(&self, path: &str) -> Route {
+        let clean = cleaned(path);
+        if clean != path {
+            return Route::Redirect(clean);
+        }
+        match unescaped(&clean) {
+            Some(path) => self.route_plain(&path),
+            None => Route::NotFound,
+        }
+    }
+
+    fn route_plain(&self, path: &str) -> Route {
         let Some(below) = path.strip_prefix(&self.0) else {
             return Route::NotFound;
         };
@@ -119,6 +130,43 @@ impl BasePath {
             Route::Endpoint(*endpoint)
         })
     }
+}
+
+/// A path with `.`, `..` and doubled slashes resolved, as Go's servers have it before they look where it leads.
+fn cleaned(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    let mut clean = String::with_capacity(path.len() + 1);
+    for part in &parts {
+        clean.push('/');
+        clean.push_str(part);
+    }
+    // One behind it is kept. What ends with dots has none.
+    if parts.is_empty() || path.ends_with('/') {
+        clean.push('/');
+    }
+    clean
+}
+
+/// A path without escapes. A slash that was one is none: it separates nothing.
+fn unescaped(path: &str) -> Option<String> {
+    if !path.contains('%') {
+        return Some(path.to_owned());
+    }
+    let parts = path.split('/').map(|part| {
+        let bytes = query::decoded_escapes(part, false)?;
+        String::from_utf8(bytes)
+            .ok()
+            .filter(|part| !part.contains('/'))
+    });
+    let parts: Option<Vec<String>> = parts.collect();
+    Some(parts?.join("/"))
 }
 
 /// What is asked.
@@ -407,8 +455,25 @@ mod tests {
             check(base, "/debug/vars", at(Endpoint::Expvarz));
             check(base, "/page/page.js", Route::File("page.js".into()));
             check(base, "/varz/", Route::NotFound);
-            check(base, "", Route::NotFound);
-            check(base, "varz", Route::NotFound);
+            check(base, "/%76arz", at(Endpoint::Varz));
+            check(base, "/debug%2fvars", Route::NotFound);
+            check(base, "/%2e/varz", Route::NotFound);
+            check(base, "/%zz", Route::NotFound);
+            check(base, "/%ff", Route::NotFound);
+            for (path, to) in [
+                ("", "/"),
+                ("varz", "/varz"),
+                ("//varz", "/varz"),
+                ("///", "/"),
+                ("/./varz", "/varz"),
+                ("/foo/../varz", "/varz"),
+                ("/../..//foo/./bar/", "/foo/bar/"),
+                ("/page/../varz", "/varz"),
+                ("/varz/.", "/varz"),
+                ("//elsewhere.example//varz", "/elsewhere.example/varz"),
+            ] {
+                check(base, path, Route::Redirect(to.into()));
+            }
         }
         for base in ["mon", "/mon", "/mon/", "//mon//", "/x/../mon/."] {
             check(base, "/mon/", at(Endpoint::Root));

@@ -21,7 +21,7 @@ use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
     ACCEPT, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
-    HeaderValue, LOCATION, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    HOST, HeaderValue, LOCATION, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -235,9 +235,16 @@ impl Port {
     /// Whatever the method is, as in nats-server; a body is not read.
     async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let uri = request.uri();
+        if request.version() == Version::HTTP_11 && !request.headers().contains_key(HOST) {
+            return response(Reply::text(
+                400,
+                "400 Bad Request: missing required Host header",
+            ));
+        }
+        let query = uri.query().unwrap_or_default();
         match self.base_path.route(uri.path()) {
             Route::NotFound => response(Reply::not_found()),
-            Route::Redirect(to) => redirect(&to),
+            Route::Redirect(to) => redirect(&to, query),
             Route::File(name) => match page::file(&name) {
                 Some(file) => of_page(file),
                 None => response(Reply::not_found()),
@@ -334,11 +341,45 @@ fn of_page(file: page::File) -> Response<Full<Bytes>> {
     response
 }
 
-fn redirect(to: &str) -> Response<Full<Bytes>> {
+fn redirect(to: &str, query: &str) -> Response<Full<Bytes>> {
     let mut reply = response(Reply::text(307, ""));
+    let mark = if query.is_empty() { "" } else { "?" };
     // A path that was asked for has no characters that a header may not have.
-    if let Ok(to) = HeaderValue::from_str(to) {
+    if let Ok(to) = HeaderValue::from_str(&format!("{to}{mark}{query}")) {
         reply.headers_mut().insert(LOCATION, to);
     }
     reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel may take no more than a slow reader takes within the time that it has.
+    #[test]
+    fn sockets_take_little() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build();
+        runtime.unwrap().block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let _peer = std::net::TcpStream::connect(address).unwrap();
+            let (socket, _) = listener.accept().await.unwrap();
+            prepare(&socket);
+            let mut bytes: libc::c_int = 0;
+            let mut size = size_of::<libc::c_int>() as libc::socklen_t;
+            // SAFETY: the value and its size live through the call.
+            let result = unsafe {
+                libc::getsockopt(
+                    socket.as_raw_fd(),
+                    libc::SOL_SOCKET,
+                    libc::SO_SNDBUF,
+                    (&raw mut bytes).cast(),
+                    &raw mut size,
+                )
+            };
+            assert_eq!((result, bytes), (0, 2 * SEND_BUFFER_BYTES));
+        });
+    }
 }

@@ -112,13 +112,17 @@ fn decoded<T: Default>(
     value.ok_or_else(|| error("value out of range"))
 }
 
-/// Text with `+` for a space and `%` before two digits of a byte; `None` where these digits are none.
 fn unescaped(text: &str) -> Option<Vec<u8>> {
+    decoded_escapes(text, true)
+}
+
+/// Text with, perhaps, `+` for a space, and `%` before two digits of a byte; `None` where these digits are none.
+pub fn decoded_escapes(text: &str, plus_is_space: bool) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
         bytes.push(match byte {
-            b'+' => b' ',
+            b'+' if plus_is_space => b' ',
             b'%' => {
                 let mut digit = || char::from(rest.next()?).to_digit(16);
                 let (high, low) = (digit()?, digit()?);
