@@ -10,14 +10,14 @@ use super::Control;
 use super::accounts::{account_statz, accountz};
 use super::connz::{self, State, connz};
 use super::general::{Expvarz, Gatewayz, Leafz, Routez};
-use super::health::{HealthOptions, healthz};
+use super::health::{Health, HealthOptions, at_once, healthz};
 use super::json::{compact, pretty};
 use super::jsz::{self, jsz};
 use super::metrics;
 use super::shardz::shardz;
 use super::subsz::{self, subsz};
 use super::varz::{Absent, varz};
-use super::view::{House, Merged, ServerFacts};
+use super::view::{House, Merged, silence};
 use crate::proto::quote::quote;
 use crate::shard::facts::Wanted;
 use query::Query;
@@ -238,22 +238,38 @@ impl Control {
     /// Answers a request.
     pub fn handle_http(&mut self, house: &mut dyn House, request: &HttpRequest<'_>) -> Reply {
         let query = Query::parse(request.query);
-        match self.answer_http(house, request, &query) {
+        house.take_silent();
+        let mut reply = match self.answer_http(house, request, &query) {
             Err(text) => Reply::text(400, text),
-            Ok(reply) => match query.get("callback") {
-                // nats-server 2.15 knows it no more. Nothing but a name is sent back.
-                name if is_function_name(name) && reply.content_type == JSON => {
-                    reply.called_back(name)
-                }
-                _ => reply,
-            },
+            Ok(reply) => called_back(reply, &query),
+        };
+        let is_sum = matches!(
+            request.endpoint,
+            Endpoint::Varz | Endpoint::AccountStatz | Endpoint::Metrics
+        );
+        match silence(&house.take_silent()) {
+            None => {}
+            // Counters that go back would be taken for those of another server.
+            Some(text) if is_sum && reply.status == 200 => {
+                reply = Reply::text(503, format!("{text}\n"));
+            }
+            Some(text) => {
+                let warning = format!("Monitoring told of some shards only: {text}");
+                reply.warning.get_or_insert(warning);
+            }
         }
+        reply
     }
 
     fn count_http(&mut self, endpoint: Endpoint) {
+        self.count_answered(endpoint, 1);
+    }
+
+    /// Counts requests that were answered by somebody who knew the answer already.
+    pub fn count_answered(&mut self, endpoint: Endpoint, times: u64) {
         let path = PATHS.iter().find(|(_, known, _)| *known == endpoint);
-        if let Some((_, _, name)) = path.filter(|(_, _, name)| !name.is_empty()) {
-            *self.http_requests.entry((*name).to_owned()).or_default() += 1;
+        if let Some((_, _, name)) = path.filter(|(_, _, name)| !name.is_empty() && times > 0) {
+            *self.http_requests.entry((*name).to_owned()).or_default() += times;
         }
     }
 
@@ -345,7 +361,10 @@ impl Control {
                 };
                 ok(&jsz(house, server, &options)?)
             }
-            Endpoint::Healthz => health(house, server, query),
+            Endpoint::Healthz => {
+                let options = health_options(query)?;
+                Ok(health_reply(healthz(house, server, &options)))
+            }
             Endpoint::Ipqueuesz => {
                 query.flag("all")?;
                 // Nothing here works through queues of that kind.
@@ -398,21 +417,43 @@ fn connz_options(query: &Query) -> Result<connz::Options, String> {
     })
 }
 
-fn health(house: &mut dyn House, server: &ServerFacts, query: &Query) -> Result<Reply, String> {
+fn called_back(reply: Reply, query: &Query) -> Reply {
+    match query.get("callback") {
+        // nats-server 2.15 knows it no more. Nothing but a name is sent back.
+        name if is_function_name(name) && reply.content_type == JSON => reply.called_back(name),
+        _ => reply,
+    }
+}
+
+/// The answer of [`Endpoint::Healthz`], if it is known without asking anybody.
+pub fn health_at_once(query: &str, takes_clients: bool) -> Option<Reply> {
+    let query = Query::parse(query);
+    match health_options(&query) {
+        Err(text) => Some(Reply::text(400, text)),
+        Ok(options) => {
+            let health = at_once(takes_clients, &options)?;
+            Some(called_back(health_reply(health), &query))
+        }
+    }
+}
+
+fn health_options(query: &Query) -> Result<HealthOptions, String> {
     let old_name = query.flag("js-enabled")?;
     let enabled_only = query.flag("js-enabled-only")? || old_name;
     let server_only = query.flag("js-server-only")?;
     // A server that stands alone has nothing to say of meta groups.
     query.flag("js-meta-only")?;
-    let options = HealthOptions {
+    Ok(HealthOptions {
         enabled_only,
         server_only,
         details: query.flag("details")?,
         account: query.get("account").to_owned(),
         stream: query.get("stream").to_owned(),
         consumer: query.get("consumer").to_owned(),
-    };
-    let mut health = healthz(house, server, &options);
+    })
+}
+
+fn health_reply(mut health: Health) -> Reply {
     // The response has it.
     let status = std::mem::take(&mut health.status_code);
     let warning = match (health.error.as_str(), health.errors.len()) {
@@ -420,11 +461,11 @@ fn health(house: &mut dyn House, server: &ServerFacts, query: &Query) -> Result<
         ("", count) => Some(format!("Healthcheck failed: {count} errors")),
         (error, _) => Some(format!("Healthcheck failed: {}", quote(error.as_bytes()))),
     };
-    Ok(Reply {
+    Reply {
         status,
         warning,
         ..Reply::json(compact(&health))
-    })
+    }
 }
 
 /// Whether it is a name in JavaScript, perhaps of a member: what is sent back in a script must not be one itself.

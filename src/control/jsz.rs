@@ -475,13 +475,18 @@ pub(super) mod tests {
 
     use super::super::view::{Told, Usage};
     use super::*;
+    use std::collections::BTreeSet;
+
     use crate::shard::facts::{Cursor, ShardFacts, StreamsPage};
 
     /// A house with one shard, the accounts A and B, and these pages of streams.
     #[derive(Default)]
     pub struct House {
         pub pages: Vec<StreamsPage>,
+        /// Shards that answer no question.
+        pub silent: BTreeSet<usize>,
         asked: usize,
+        missed: BTreeSet<usize>,
     }
 
     impl super::House for House {
@@ -492,7 +497,12 @@ pub(super) mod tests {
             UnixNanos(1)
         }
 
+        fn take_silent(&mut self) -> BTreeSet<usize> {
+            std::mem::take(&mut self.missed)
+        }
+
         fn facts(&mut self, wanted: &Wanted) -> Vec<ShardFacts> {
+            self.missed.extend(&self.silent);
             let mut facts = ShardFacts::default();
             if let Some(survey) = &wanted.streams {
                 assert_eq!(survey.from.is_empty(), self.asked == 0);
@@ -519,9 +529,7 @@ pub(super) mod tests {
             Told::NoSuchClient
         }
 
-        fn reload(&mut self) -> Result<(), String> {
-            Ok(())
-        }
+        fn reload(&mut self, _: u64) {}
     }
 
     fn account(name: &str) -> AccountUsage {

@@ -90,6 +90,8 @@ pub enum Answer {
     Bare(Vec<u8>),
     /// The server's statistics, which come in an envelope of their own.
     Statsz,
+    /// Whatever comes of reading the configuration again, when it is known.
+    Reload,
     /// The event of an account's connections.
     AccountConnections(String),
 }
@@ -377,7 +379,7 @@ impl Request<'_> {
                     return Ok(Answer::None);
                 }
                 self.no_options("EventFilterOptions")?;
-                Answer::done(self.house.reload())
+                Answer::Reload
             }
             "KICK" | "LDM" if to_one => self.obey(what)?,
             _ => Answer::None,

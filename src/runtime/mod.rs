@@ -67,7 +67,7 @@ use lame_duck::LameDuck;
 use links::Links;
 use listener::Listener;
 use log::Log;
-use monitor::Door;
+use monitor::{CurrentPhase, Door, Phase};
 use ports_file::Listening;
 use ring::NetRing;
 use securing::Secure;
@@ -101,7 +101,12 @@ pub type Reread = Box<dyn Fn() -> Result<(Config, Vec<String>), String>>;
 /// When it cannot start; the log has been told.
 pub fn run(config: &Config, reread: Reread, log: &Log) -> Result<(), StartError> {
     abort_on_panic(log.clone());
-    let result = start(config, reread, log).and_then(|server| server.serve());
+    let result = start(config, reread, log).map(|server| {
+        // Else a signal has ended it already.
+        if let Some(server) = server {
+            server.serve();
+        }
+    });
     if let Err(StartError(text)) = &result {
         log.fatal(format_args!("{text}"));
     }
@@ -120,6 +125,8 @@ struct Server {
     listening: SocketAddr,
     /// Where monitoring listens.
     monitoring: Option<Listening>,
+    /// What everybody may know without asking.
+    phase: CurrentPhase,
     desk: Arc<Desk>,
     /// For threads that are started later.
     report: Sender<Report>,
@@ -134,7 +141,8 @@ struct Server {
     running: usize,
 }
 
-fn start(config: &Config, reread: Reread, log: &Log) -> Result<Server, StartError> {
+/// Starts everything; `None` when a signal has come that ends it again.
+fn start(config: &Config, reread: Reread, log: &Log) -> Result<Option<Server>, StartError> {
     let cpus = config.cpus.clone().unwrap_or_else(host::usable_cpus);
     let shards = config.shards.unwrap_or(cpus.len());
     if shards > crate::config::SHARDS_MAX {
@@ -253,6 +261,13 @@ fn start(config: &Config, reread: Reread, log: &Log) -> Result<Server, StartErro
             .map(|storage| storage.view(&config.jetstream)),
         ..server_facts(config, &settings, &clock, cpus.len())
     };
+    let phase = CurrentPhase::new();
+    let monitoring = door.as_ref().map(Door::listening);
+    if let Some(door) = door {
+        // From now on: whoever waits for the server can ask whether it is there.
+        let started = door.serve(channels.inquirer(), phase.clone(), log.clone());
+        started.map_err(|e| StartError(format!("cannot serve the monitor port: {e}")))?;
+    }
     let mut server = Server {
         shards: addresses,
         reports,
@@ -262,7 +277,8 @@ fn start(config: &Config, reread: Reread, log: &Log) -> Result<Server, StartErro
         reread,
         identity: settings.identity,
         listening: address,
-        monitoring: door.as_ref().map(Door::listening),
+        monitoring,
+        phase,
         desk: Arc::clone(&desk),
         report: report.clone(),
         facts,
@@ -271,7 +287,15 @@ fn start(config: &Config, reread: Reread, log: &Log) -> Result<Server, StartErro
         tls: None,
         running: shards,
     };
-    server.await_ready(&report)?;
+    match await_ready(&server.reports, &report, shards)? {
+        Readiness::Ready => {}
+        Readiness::Ended(signal) => {
+            let name = signals::name(signal);
+            log.info(format_args!("Trapped \"{name}\" signal"));
+            log.info(format_args!("Server Exiting.."));
+            return Ok(None);
+        }
+    }
     let callouts = Callouts::start(
         &desk,
         server.shards[0].clone(),
@@ -301,12 +325,9 @@ fn start(config: &Config, reread: Reread, log: &Log) -> Result<Server, StartErro
     let started = SystemClient::start(seat);
     server.system_client =
         Some(started.map_err(|e| StartError(format!("cannot serve the system account: {e}")))?);
-    if let (Some(door), Some(client)) = (door, &server.system_client) {
-        let started = door.serve(client.inquirer(), log.clone());
-        started.map_err(|e| StartError(format!("cannot serve the monitor port: {e}")))?;
-    }
     // The first shard accepts for all, and not before all are ready.
     server.shards[0].send(Command::Accept);
+    server.phase.set(Phase::Serving);
     let host = &config.host;
     log.info(format_args!(
         "Listening for client connections on {host}:{}",
@@ -329,7 +350,43 @@ fn start(config: &Config, reread: Reread, log: &Log) -> Result<Server, StartErro
         server.write_ports_file(directory);
     }
     log.info(format_args!("Server is ready"));
-    Ok(server)
+    Ok(Some(server))
+}
+
+/// What has come of waiting for the shards.
+#[derive(Debug, PartialEq, Eq)]
+enum Readiness {
+    Ready,
+    /// This signal has ended the server before.
+    Ended(i32),
+}
+
+/// Waits until all shards have read their stores. A signal that ends the server does so at once: nothing was accepted that
+/// could be lost, and reading can take minutes. What else comes is done afterwards.
+fn await_ready(
+    reports: &Receiver<Report>,
+    report: &Sender<Report>,
+    shards: usize,
+) -> Result<Readiness, StartError> {
+    let mut waiting = shards;
+    let mut later = Vec::new();
+    while waiting > 0 {
+        match reports.recv() {
+            Ok(Report::Failed(text)) => return Err(StartError(text)),
+            Ok(Report::Ready) => waiting -= 1,
+            Ok(Report::Signal(signal @ (signals::SIGTERM | signals::SIGINT))) => {
+                return Ok(Readiness::Ended(signal));
+            }
+            Ok(signal @ Report::Signal(_)) => later.push(signal),
+            Ok(Report::Stopped | Report::Reload(_) | Report::Revoked) => {}
+            Err(_) => return Err(StartError("the shards have ended".into())),
+        }
+    }
+    for signal in later {
+        // They come to the receiver that this has.
+        let _ = report.send(signal);
+    }
+    Ok(Readiness::Ready)
 }
 
 /// What one shard's thread starts with.
@@ -377,29 +434,8 @@ impl Seat {
 }
 
 impl Server {
-    fn await_ready(&self, report: &Sender<Report>) -> Result<(), StartError> {
-        let mut waiting = self.running;
-        let mut later = Vec::new();
-        while waiting > 0 {
-            match self.reports.recv() {
-                Ok(Report::Failed(text)) => {
-                    return Err(StartError(text));
-                }
-                Ok(Report::Ready) => waiting -= 1,
-                Ok(signal @ Report::Signal(_)) => later.push(signal),
-                Ok(Report::Stopped | Report::Reload(_) | Report::Revoked) => {}
-                Err(_) => return Err(StartError("the shards have ended".into())),
-            }
-        }
-        for signal in later {
-            // They come to the receiver that this has.
-            let _ = report.send(signal);
-        }
-        Ok(())
-    }
-
     /// Obeys signals until one of them ends the server.
-    fn serve(mut self) -> Result<(), StartError> {
+    fn serve(mut self) {
         let mut lame_duck: Option<LameDuck> = None;
         loop {
             let report = match &lame_duck {
@@ -425,9 +461,11 @@ impl Server {
                         _ => break,
                     }
                 }
-                Some(Report::Reload(answer)) => {
-                    // Who has asked may have stopped waiting.
-                    let _ = answer.send(self.reload());
+                Some(Report::Reload(ticket)) => {
+                    let result = self.reload();
+                    if let Some(system_client) = &self.system_client {
+                        system_client.reloaded(ticket, result);
+                    }
                 }
                 Some(Report::Revoked) => break,
                 Some(Report::Ready | Report::Failed(_) | Report::Stopped) | None => {}
@@ -443,13 +481,13 @@ impl Server {
             }
         }
         self.stop();
-        Ok(())
     }
 
     fn enter_lame_duck(&self) -> LameDuck {
         self.log.info(format_args!(
             "Entering lame duck mode, stop accepting new clients"
         ));
+        self.phase.set(Phase::LameDuck);
         if let Some(system_client) = &self.system_client {
             system_client.enter_lame_duck();
         }
@@ -519,6 +557,7 @@ fn server_facts(config: &Config, settings: &Settings, clock: &Clock, cores: usiz
         connect_urls: Vec::new(),
         jetstream: None,
         trusted_proxies: None,
+        is_lame_duck: false,
         monitor: MonitorView {
             host: config.monitor.host.as_ref().unwrap_or(&config.host).clone(),
             http_port: MonitorOptions::number(config.monitor.http),
@@ -576,4 +615,32 @@ fn abort_on_panic(log: Log) {
         before(info);
         std::process::abort();
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_while_stores_are_read() {
+        let check = |sent: Vec<Report>, expected: Readiness, left: usize| {
+            let (report, reports) = crossbeam_channel::unbounded();
+            for one in sent {
+                report.send(one).unwrap();
+            }
+            assert_eq!(await_ready(&reports, &report, 2).unwrap(), expected);
+            assert_eq!(reports.len(), left);
+        };
+        let [hangup, term, int] =
+            [signals::SIGHUP, signals::SIGTERM, signals::SIGINT].map(Report::Signal);
+        check(vec![Report::Ready, Report::Ready], Readiness::Ready, 0);
+        let between = vec![Report::Ready, hangup, Report::Ready];
+        check(between, Readiness::Ready, 1);
+        check(
+            vec![Report::Ready, term],
+            Readiness::Ended(signals::SIGTERM),
+            0,
+        );
+        check(vec![int], Readiness::Ended(signals::SIGINT), 0);
+    }
 }

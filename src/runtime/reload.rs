@@ -12,17 +12,20 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
-use super::commands::{Command, Reload};
+use super::commands::{Command, Reload, Report};
 use super::desk::Prepared;
 use super::log;
-use super::stapling::Keeper;
-use super::{Server, follow, host, identity, pid_file, ports_file};
+use super::stapling::{Keeper, Loaded};
+use super::{Server, follow, host, identity, pid_file, ports_file, signals};
 use crate::config::Config;
 use crate::config::reload::{Change, Part, changes, settle};
 use crate::shard::{Reloaded, StorageLimits};
 
 /// How long shards may take to be told.
 const SHARDS_TIME: Duration = Duration::from_secs(2);
+
+/// Why nothing is changed any more.
+const STOPPING: &str = "the server is being stopped";
 
 /// What was made of a new configuration.
 struct Next {
@@ -74,7 +77,7 @@ impl Server {
         };
         // Last, because it may wait for somebody else's server.
         let tls = match has(&changes, Part::Tls) {
-            true => Some(self.load_tls(&config)?),
+            true => Some(self.await_tls(&self.load_tls(&config)?)?),
             false => None,
         };
         Ok(Next {
@@ -86,11 +89,53 @@ impl Server {
         })
     }
 
-    fn load_tls(&self, config: &Config) -> Result<Option<Keeper>, String> {
-        match &self.tls {
-            Some(watch) => watch.load(config),
-            None => Keeper::load(config, &self.log),
+    /// Has the files of TLS read, and staples fetched, elsewhere.
+    fn load_tls(&self, config: &Config) -> Result<Receiver<Loaded>, String> {
+        if let Some(watch) = &self.tls {
+            return Ok(watch.load(config));
         }
+        let (sender, loaded) = crossbeam_channel::bounded(1);
+        let (config, log) = (config.clone(), self.log.clone());
+        std::thread::Builder::new()
+            .name("tls-load".to_owned())
+            .spawn(move || {
+                // Who has asked may have stopped waiting.
+                let _ = sender.send(Keeper::load(&config, &log));
+            })
+            .map_err(|error| format!("cannot read the files of TLS: {error}"))?;
+        Ok(loaded)
+    }
+
+    /// Waits for it, but not beyond a signal that ends the server. What else comes meanwhile is done after it.
+    fn await_tls(&self, loaded: &Receiver<Loaded>) -> Loaded {
+        let mut later = Vec::new();
+        let result = loop {
+            crossbeam_channel::select! {
+                recv(loaded) -> loaded => {
+                    let revoked = || Err("the server's certificate is revoked".to_owned());
+                    break loaded.unwrap_or_else(|_| revoked());
+                }
+                recv(self.reports) -> report => {
+                    let Ok(report) = report else {
+                        break Err(STOPPING.to_owned());
+                    };
+                    let ends = match &report {
+                        Report::Signal(signal) => ends_server(*signal),
+                        Report::Revoked => true,
+                        _ => false,
+                    };
+                    later.push(report);
+                    if ends {
+                        break Err(STOPPING.to_owned());
+                    }
+                }
+            }
+        };
+        for report in later {
+            // They come to the receiver that this has.
+            let _ = self.report.send(report);
+        }
+        result
     }
 
     fn adopt(&mut self, next: Next) {
@@ -247,6 +292,14 @@ impl Server {
             Err(error) => self.log.error(format_args!("{error}")),
         }
     }
+}
+
+/// Lame duck included: it is not to wait for somebody else's server either.
+fn ends_server(signal: i32) -> bool {
+    matches!(
+        signal,
+        signals::SIGTERM | signals::SIGINT | signals::SIGUSR2
+    )
 }
 
 /// Waits until all shards have said so: what a client does after the answer comes after the reload.
