@@ -286,7 +286,6 @@ impl Control {
         }
         let server = std::sync::Arc::clone(&self.server);
         let server = &*server;
-        let id = server.identity.id.as_str();
         match endpoint {
             Endpoint::Root => Ok(Reply::text(200, "")),
             Endpoint::Varz => {
@@ -313,32 +312,16 @@ impl Control {
             Endpoint::Routez => {
                 query.flag_or_detail("subs")?;
                 self.count_http(endpoint);
-                ok(&Routez {
-                    server_id: id,
-                    server_name: &server.identity.name,
-                    now: house.now(),
-                    num_routes: 0,
-                    routes: [],
-                })
+                ok(&Routez::alone(server, house.now()))
             }
             Endpoint::Gatewayz => {
                 query.flag_or_detail("subs")?;
                 query.flag("accs")?;
-                ok(&Gatewayz {
-                    server_id: id,
-                    now: house.now(),
-                    outbound_gateways: Absent {},
-                    inbound_gateways: Absent {},
-                })
+                ok(&Gatewayz::alone(server, house.now()))
             }
             Endpoint::Leafz => {
                 query.flag("subs")?;
-                ok(&Leafz {
-                    server_id: id,
-                    now: house.now(),
-                    leafnodes: 0,
-                    leafs: [],
-                })
+                ok(&Leafz::alone(server, house.now()))
             }
             Endpoint::Accountz => ok(&accountz(house, server, query.get("acc"))?),
             Endpoint::AccountStatz => {

@@ -287,13 +287,7 @@ impl Request<'_> {
                         ("subscriptions_detail", Slot::Flag(&mut detail)),
                     ],
                 )?;
-                Answer::data(&Routez {
-                    server_id: id,
-                    server_name: &server.identity.name,
-                    now: self.house.now(),
-                    num_routes: 0,
-                    routes: [],
-                })
+                Answer::data(&Routez::alone(server, self.house.now()))
             }
             "GATEWAYZ" => {
                 let (mut name, mut account) = (String::new(), String::new());
@@ -308,12 +302,7 @@ impl Request<'_> {
                         ("subscriptions_detail", Slot::Flag(&mut detail)),
                     ],
                 )?;
-                Answer::data(&Gatewayz {
-                    server_id: id,
-                    now: self.house.now(),
-                    outbound_gateways: Absent {},
-                    inbound_gateways: Absent {},
-                })
+                Answer::data(&Gatewayz::alone(server, self.house.now()))
             }
             "LEAFZ" => self.leafz()?,
             "ACCOUNTZ" => {
@@ -548,12 +537,7 @@ impl Request<'_> {
                 ("account", Slot::Text(&mut account, "string")),
             ],
         )?;
-        Ok(Answer::data(&Leafz {
-            server_id: &self.server.identity.id,
-            now: self.house.now(),
-            leafnodes: 0,
-            leafs: [],
-        }))
+        Ok(Answer::data(&Leafz::alone(self.server, self.house.now())))
     }
 
     /// Obeys KICK or LDM. One that cannot be read is dropped.
