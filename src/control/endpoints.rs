@@ -13,7 +13,7 @@ use super::general::{Expvarz, Gatewayz, Leafz, Routez};
 use super::health::{Health, HealthOptions, at_once, healthz};
 use super::json::{compact, pretty};
 use super::jsz::{self, jsz};
-use super::metrics;
+use super::metrics::{TextFormat, metrics};
 use super::shardz::shardz;
 use super::subsz::{self, subsz};
 use super::varz::{Absent, varz};
@@ -363,9 +363,9 @@ impl Control {
             }
             Endpoint::Shardz => ok(&shardz(house, server)),
             Endpoint::Metrics => {
-                let is_open = metrics::is_open(request.accepted);
-                let mut reply = Reply::text(200, metrics::metrics(house, server, is_open));
-                reply.content_type = metrics::content_type(is_open);
+                let format = TextFormat::accepted(request.accepted);
+                let mut reply = Reply::text(200, metrics(house, server, format));
+                reply.content_type = format.content_type();
                 Ok(reply)
             }
         }
