@@ -1,6 +1,7 @@
 //! The shell: executors, sockets, clocks, signals, the log. Everything that is not here is plain
 //! calls; everything that touches the world is.
 
+mod authenticator;
 mod buffers;
 mod callouts;
 pub mod claims_fetch;
@@ -8,7 +9,6 @@ pub mod claims_store;
 mod clock;
 mod commands;
 mod conns;
-mod desk;
 mod disk;
 mod doorway;
 mod helpers;
@@ -57,10 +57,10 @@ use crate::config::{Config, HandshakeFirst, MonitorOptions, Port};
 use crate::control::view::{MonitorView, ServerFacts, TlsView};
 use crate::proto::info::ServerIdentity;
 use crate::shard::{Settings, Shard};
+use authenticator::Authenticator;
 use callouts::Callouts;
 use clock::Clock;
 use commands::{Address, Command, Mailbox, Report};
-use desk::Desk;
 use disk::Disk;
 use helpers::{Helpers, Pool};
 use lame_duck::LameDuck;
@@ -85,6 +85,13 @@ const HELPERS_STOP_TIME: Duration = Duration::from_millis(100);
 /// Why the server did not start.
 #[derive(Debug)]
 pub struct StartError(String);
+
+impl StartError {
+    /// What cannot be done, before why it cannot.
+    fn because<E: fmt::Display>(what: &str) -> impl FnOnce(E) -> Self + '_ {
+        move |error| Self(format!("{what}: {error}"))
+    }
+}
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -127,7 +134,7 @@ struct Server {
     monitoring: Option<Listening>,
     /// What everybody may know without asking.
     phase: CurrentPhase,
-    desk: Arc<Desk>,
+    desk: Arc<Authenticator>,
     /// For threads that are started later.
     report: Sender<Report>,
     /// What monitoring says.
@@ -153,26 +160,10 @@ fn start(config: &Config, reread: Reread, log: &Log) -> Result<Option<Server>, S
     }
     let connections = config.limits.max_connections;
     let warning = host::prepare(shards, connections).map_err(|e| StartError(e.to_string()))?;
-    let random = || host::random_u64().map_err(|e| StartError(format!("no random numbers: {e}")));
-    let keys = server_keys().map_err(|e| StartError(format!("no random numbers: {e}")))?;
+    let random = || host::random_u64().map_err(StartError::because("no random numbers"));
+    let keys = server_keys().map_err(StartError::because("no random numbers"))?;
     let mut identity = identity::of(config, &keys);
-    log.info(format_args!("Starting skein"));
-    log.info(format_args!("  Version:  {}", env!("CARGO_PKG_VERSION")));
-    log.info(format_args!(
-        "  NATS:     {}",
-        crate::proto::info::PROTOCOL_VERSION
-    ));
-    log.info(format_args!("  Name:     {}", identity.name));
-    log.info(format_args!("  ID:       {}", identity.id));
-    if let Some(file) = &config.file {
-        let (path, digest) = (file.path.display(), &file.digest);
-        log.info(format_args!("Using configuration file: {path} ({digest})"));
-    }
-    if has_plaintext_secret(config) {
-        log.warn(format_args!(
-            "Plaintext passwords detected, use nkeys or bcrypt"
-        ));
-    }
+    announce(config, &identity, log);
     if let Some(text) = warning {
         log.warn(format_args!("{text}"));
     }
@@ -194,8 +185,8 @@ fn start(config: &Config, reread: Reread, log: &Log) -> Result<Option<Server>, S
     }
     let (report, reports) = crossbeam_channel::unbounded();
     let signals = signals::watch(report.clone());
-    signals.map_err(|e| StartError(format!("cannot watch signals: {e}")))?;
-    let desk = Desk::new(config, &identity, keys, log).map_err(StartError)?;
+    signals.map_err(StartError::because("cannot watch signals"))?;
+    let desk = Authenticator::new(config, &identity, keys, log).map_err(StartError)?;
     let desk = Arc::new(desk);
     identity.auth_required = desk.policy().gate.is_asked_for();
     let clock = Clock::start();
@@ -212,12 +203,12 @@ fn start(config: &Config, reread: Reread, log: &Log) -> Result<Option<Server>, S
     };
 
     let (addresses, mailboxes) = commands::mailboxes(shards, &report)
-        .map_err(|e| StartError(format!("cannot make event descriptors: {e}")))?;
+        .map_err(StartError::because("cannot make event descriptors"))?;
     desk.know(&addresses);
     let helpers = Pool::start(helpers::THREADS, helpers::JOBS_MAX)
-        .map_err(|e| StartError(format!("cannot start helper threads: {e}")))?;
+        .map_err(StartError::because("cannot start helper threads"))?;
     let channels = system_client::Channels::new()
-        .map_err(|e| StartError(format!("cannot make an event descriptor: {e}")))?;
+        .map_err(StartError::because("cannot make an event descriptor"))?;
     let storage = storage::Storage::of(config, &settings.identity.name, shards)
         .map_err(|e| StartError(e.to_string()))?;
     let mut links = links::mesh(shards);
@@ -266,7 +257,7 @@ fn start(config: &Config, reread: Reread, log: &Log) -> Result<Option<Server>, S
     if let Some(door) = door {
         // From now on: whoever waits for the server can ask whether it is there.
         let started = door.serve(channels.inquirer(), phase.clone(), log.clone());
-        started.map_err(|e| StartError(format!("cannot serve the monitor port: {e}")))?;
+        started.map_err(StartError::because("cannot serve the monitor port"))?;
     }
     let mut server = Server {
         shards: addresses,
@@ -296,42 +287,45 @@ fn start(config: &Config, reread: Reread, log: &Log) -> Result<Option<Server>, S
             return Ok(None);
         }
     }
-    let callouts = Callouts::start(
-        &desk,
-        server.shards[0].clone(),
-        server.helpers.helpers(),
-        log,
-    );
-    let callouts =
-        callouts.map_err(|e| StartError(format!("cannot ask authorization services: {e}")))?;
-    desk.use_callouts(callouts);
-    if let Some(keeper) = keeper {
-        if let Some(shown) = &mut server.facts.tls {
-            shown.not_after = keeper.not_after();
-        }
-        let watch = keeper.start(server.shards.clone(), report.clone());
-        server.tls = Some(watch.map_err(|e| StartError(format!("cannot keep up TLS: {e}")))?);
-    }
-    let seat = system_client::Seat {
-        channels,
-        shards: server.shards.clone(),
-        reports: report,
-        desk,
-        clock,
-        log: log.clone(),
-        server: server.facts.clone(),
-        seed: random()?,
-    };
-    let started = SystemClient::start(seat);
-    server.system_client =
-        Some(started.map_err(|e| StartError(format!("cannot serve the system account: {e}")))?);
+    server.start_services(keeper, channels, clock, random()?)?;
     // The first shard accepts for all, and not before all are ready.
     server.shards[0].send(Command::Accept);
     server.phase.set(Phase::Serving);
+    tell_where(config, address.port(), log);
+    if let Some(directory) = &config.ports_file_dir {
+        server.write_ports_file(directory);
+    }
+    log.info(format_args!("Server is ready"));
+    Ok(Some(server))
+}
+
+/// Says who begins, and with what.
+fn announce(config: &Config, identity: &ServerIdentity, log: &Log) {
+    log.info(format_args!("Starting skein"));
+    log.info(format_args!("  Version:  {}", env!("CARGO_PKG_VERSION")));
+    log.info(format_args!(
+        "  NATS:     {}",
+        crate::proto::info::PROTOCOL_VERSION
+    ));
+    log.info(format_args!("  Name:     {}", identity.name));
+    log.info(format_args!("  ID:       {}", identity.id));
+    if let Some(file) = &config.file {
+        let (path, digest) = (file.path.display(), &file.digest);
+        log.info(format_args!("Using configuration file: {path} ({digest})"));
+    }
+    if has_plaintext_secret(config) {
+        log.warn(format_args!(
+            "Plaintext passwords detected, use nkeys or bcrypt"
+        ));
+    }
+}
+
+/// Says where clients may come.
+fn tell_where(config: &Config, port: u16, log: &Log) {
     let host = &config.host;
     log.info(format_args!(
         "Listening for client connections on {host}:{}",
-        address.port()
+        port
     ));
     if let Some(tls) = &config.tls {
         let kind = if config.allow_non_tls {
@@ -346,11 +340,6 @@ fn start(config: &Config, reread: Reread, log: &Log) -> Result<Option<Server>, S
             ));
         }
     }
-    if let Some(directory) = &config.ports_file_dir {
-        server.write_ports_file(directory);
-    }
-    log.info(format_args!("Server is ready"));
-    Ok(Some(server))
 }
 
 /// What has come of waiting for the shards.
@@ -396,7 +385,7 @@ struct Seat {
     mailbox: Mailbox,
     secure: Secure,
     helpers: Helpers,
-    desk: Arc<Desk>,
+    desk: Arc<Authenticator>,
     log: Log,
     listener: Option<Listener>,
     clock: Clock,
@@ -414,9 +403,9 @@ impl Seat {
             .io_memory(FILE_MEMORY_BYTES)
             .spawn(move || self.run());
         // The thread is not joined: it reports when it has ended, and a panic ends the process.
-        executor
-            .map(drop)
-            .map_err(|e| StartError(format!("cannot start a shard on core {cpu}: {e}")))
+        executor.map(drop).map_err(StartError::because(&format!(
+            "cannot start a shard on core {cpu}"
+        )))
     }
 
     async fn run(self) {
@@ -434,6 +423,44 @@ impl Seat {
 }
 
 impl Server {
+    /// Starts what asks shards, once they answer: who asks authorization services, who keeps up TLS, and control.
+    fn start_services(
+        &mut self,
+        keeper: Option<Keeper>,
+        channels: system_client::Channels,
+        clock: Clock,
+        seed: u64,
+    ) -> Result<(), StartError> {
+        let (desk, shards) = (&self.desk, &self.shards);
+        let (shard, helpers) = (shards[0].clone(), self.helpers.helpers());
+        let callouts = Callouts::start(desk, shard, helpers, &self.log)
+            .map_err(StartError::because("cannot ask authorization services"))?;
+        desk.use_callouts(callouts);
+        if let Some(keeper) = keeper {
+            if let Some(shown) = &mut self.facts.tls {
+                shown.not_after = keeper.not_after();
+            }
+            let watch = keeper
+                .start(shards.clone(), self.report.clone())
+                .map_err(StartError::because("cannot keep up TLS"))?;
+            self.tls = Some(watch);
+        }
+        let seat = system_client::Seat {
+            channels,
+            shards: shards.clone(),
+            reports: self.report.clone(),
+            desk: Arc::clone(desk),
+            clock,
+            log: self.log.clone(),
+            server: self.facts.clone(),
+            seed,
+        };
+        let started = SystemClient::start(seat)
+            .map_err(StartError::because("cannot serve the system account"))?;
+        self.system_client = Some(started);
+        Ok(())
+    }
+
     /// Obeys signals until one of them ends the server.
     fn serve(mut self) {
         let mut lame_duck: Option<LameDuck> = None;

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
+use super::authenticator::Prepared;
 use super::commands::{Command, Reload, Report};
-use super::desk::Prepared;
 use super::log;
 use super::stapling::{Keeper, Loaded};
 use super::{Server, follow, host, identity, pid_file, ports_file, signals};

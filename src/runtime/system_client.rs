@@ -18,9 +18,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::authenticator::Authenticator;
 use super::clock::Clock;
 use super::commands::{Address, Arrival, Command, Report, event_fd};
-use super::desk::Desk;
 use super::log::Log;
 use super::registrar::Registrar;
 use super::usage::UsageMeter;
@@ -183,7 +183,7 @@ pub struct Seat {
     pub channels: Channels,
     pub shards: Vec<Address>,
     pub reports: Sender<Report>,
-    pub desk: Arc<Desk>,
+    pub desk: Arc<Authenticator>,
     pub clock: Clock,
     pub log: Log,
     /// The accounts in it are filled in from the desk.
@@ -338,7 +338,7 @@ struct Turns {
     control: Control,
     hall: Hall,
     server: ServerFacts,
-    desk: Arc<Desk>,
+    desk: Arc<Authenticator>,
     directory: Arc<Directory>,
     log: Log,
     notices: Receiver<Notice>,
@@ -734,7 +734,12 @@ impl Turns {
 }
 
 /// Fills in the accounts. Those that are as they were keep the time at which they came to be so.
-fn tell_accounts(server: &mut ServerFacts, directory: &Directory, desk: &Desk, now: UnixNanos) {
+fn tell_accounts(
+    server: &mut ServerFacts,
+    directory: &Directory,
+    desk: &Authenticator,
+    now: UnixNanos,
+) {
     let before: HashMap<String, AccountView> = std::mem::take(&mut server.accounts)
         .into_iter()
         .map(|view| (view.definition.name.clone(), view))
