@@ -50,10 +50,10 @@ const fn counter<T>(name: &'static str, help: &'static str, value: fn(&T) -> u64
 }
 
 /// One of bytes.
-const fn in_bytes<T>(family: Family<T>) -> Family<T> {
+const fn in_bytes<T>(family: &Family<T>) -> Family<T> {
     Family {
         unit: "bytes",
-        ..family
+        ..*family
     }
 }
 
@@ -74,7 +74,7 @@ const OF_SHARD: &[Family<ShardFacts>] = &[
         "Messages that clients have published.",
         |s| s.traffic.in_messages,
     ),
-    in_bytes(counter(
+    in_bytes(&counter(
         "in_bytes",
         "Bytes of the messages that clients have published.",
         |s| s.traffic.in_bytes,
@@ -84,7 +84,7 @@ const OF_SHARD: &[Family<ShardFacts>] = &[
         "Messages that were delivered to clients.",
         |s| s.traffic.out_messages,
     ),
-    in_bytes(counter(
+    in_bytes(&counter(
         "out_bytes",
         "Bytes of the messages that were delivered to clients.",
         |s| s.traffic.out_bytes,
@@ -112,7 +112,7 @@ const OF_SHARD: &[Family<ShardFacts>] = &[
 const OF_STORE: &[Family<(u64, u64, WorkFacts)>] = &[
     gauge("streams", "Streams.", |s| s.0),
     gauge("consumers", "Consumers.", |s| s.1),
-    in_bytes(gauge(
+    in_bytes(&gauge(
         "store_backlog_bytes",
         "Bytes that were accepted and are not durable yet.",
         |s| s.2.backlog_bytes,
@@ -133,7 +133,7 @@ const OF_ACCOUNT: &[Family<AccountFacts>] = &[
         "Messages that an account's clients have published.",
         |a| a.traffic.in_messages,
     ),
-    in_bytes(counter(
+    in_bytes(&counter(
         "in_bytes",
         "Bytes of the messages that an account's clients have published.",
         |a| a.traffic.in_bytes,
@@ -143,7 +143,7 @@ const OF_ACCOUNT: &[Family<AccountFacts>] = &[
         "Messages that were delivered to an account's clients.",
         |a| a.traffic.out_messages,
     ),
-    in_bytes(counter(
+    in_bytes(&counter(
         "out_bytes",
         "Bytes of the messages that were delivered to an account's clients.",
         |a| a.traffic.out_bytes,

@@ -82,14 +82,14 @@ impl Authority {
     ) -> Identity {
         let mut params = Self::params(name, names);
         params.custom_extensions = extensions;
-        self.sign_params(name, params)
+        self.sign_params(name, &params)
     }
 
     /// A certificate that ends when a year begins.
     pub fn sign_until(&self, name: &str, names: &[&str], year: i32) -> Identity {
         let mut params = Self::params(name, names);
         params.not_after = rcgen::date_time_ymd(year, 1, 1);
-        self.sign_params(name, params)
+        self.sign_params(name, &params)
     }
 
     fn params(name: &str, names: &[&str]) -> CertificateParams {
@@ -103,7 +103,7 @@ impl Authority {
         params
     }
 
-    fn sign_params(&self, name: &str, params: CertificateParams) -> Identity {
+    fn sign_params(&self, name: &str, params: &CertificateParams) -> Identity {
         let key = KeyPair::generate().unwrap();
         let cert = params.signed_by(&key, &self.issuer).unwrap();
         Identity {
