@@ -100,6 +100,7 @@ const TABLE: &[Row] = &[
     })),
     row!("Trace", trace; says!(Settings, "trace", |c| c.trace.to_string())),
     row!("Debug", debug; says!(Settings, "debug", |c| c.debug.to_string())),
+    row!("TraceHeaders", limits.trace_headers; says!(Settings, "trace_headers", |c| c.limits.trace_headers.to_string())),
     row!("TraceVerbose", trace_verbose; says!(Settings, "trace_verbose", |c| c.trace_verbose.to_string())),
     row!("Logtime", log.time; says!(Log, "logtime", |c| c.log.time.to_string())),
     row!("LogtimeUTC", log.time_utc; says!(Log, "logtime_utc", |c| c.log.time_utc.to_string())),

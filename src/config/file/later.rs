@@ -73,7 +73,6 @@ const TOP: &[Key] = &[
     key_of(&["leaf", "leafnodes"], Form::Map(LEAF_NODES)),
     key_of(&["websocket", "ws"], Form::Map(WEBSOCKET)),
     key_of(&["mqtt"], Form::Map(MQTT)),
-    key_of(&["trace_headers"], Form::Bool),
     key_of(&["prof_port"], Form::Integer),
     key_of(&["proxy_protocol"], Form::Bool),
     key_of(&["feature_flags"], Form::BoolMap),

@@ -311,6 +311,11 @@ impl Top<'_> {
                     (config.trace, config.trace_verbose) = (on, on);
                 }
             }
+            "trace_headers" => {
+                if let Some(on) = reader.boolean(key, node) {
+                    (config.trace, config.limits.trace_headers) = (on, on);
+                }
+            }
             "logtime" => set_some(&mut config.log.time, reader.boolean(key, node)),
             "logtime_utc" => set_some(&mut config.log.time_utc, reader.boolean(key, node)),
             "logfile" | "log_file" => {
