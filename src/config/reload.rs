@@ -146,7 +146,7 @@ const TABLE: &[Row] = &[
     row!("JetStreamDomain", jetstream.domain; Fixed(|c| shown(c.jetstream.domain.as_ref()))),
     row!("JetStreamKey", jetstream.key; Fixed(|_| "[REDACTED]".to_owned())),
     row!("JetStreamOldKey", jetstream.previous_key; Fixed(|_| "[REDACTED]".to_owned())),
-    row!("JetStreamCipher", jetstream.cipher; Fixed(|c| cipher(c))),
+    row!("JetStreamCipher", jetstream.cipher; Fixed(cipher)),
     row!("JetStreamUniqueTag", jetstream.unique_tag; Fixed(|c| shown(c.jetstream.unique_tag.as_ref()))),
     // Of batches under way, nothing is looked at again.
     row!("JetStreamLimits",

@@ -19,6 +19,7 @@ use super::stapling::{Keeper, Loaded};
 use super::{Server, follow, host, identity, pid_file, ports_file, signals};
 use crate::config::Config;
 use crate::config::reload::{Change, Part, changes, settle};
+use crate::control::time::UnixSeconds;
 use crate::shard::{Reloaded, StorageLimits};
 
 /// How long shards may take to be told.
@@ -158,14 +159,33 @@ impl Server {
         if self.config.limits.max_connections != before.limits.max_connections {
             self.raise_limits();
         }
-        let surplus = self.surplus();
-        let closed: usize = surplus.iter().sum();
         if let Some(watch) = self.tls.take_if(|_| tls.is_some()) {
             let current = watch.retire();
             if let Some(Some(keeper)) = &mut tls {
                 keeper.take_over(current);
             }
         }
+        self.tell_shards(&changes, tls.as_ref(), access);
+        // The files may be others now, whatever their names are.
+        let not_after = tls
+            .as_ref()
+            .map(|keeper| keeper.as_ref().and_then(Keeper::not_after));
+        if let Some(Some(keeper)) = tls {
+            self.keep_up(keeper);
+        }
+        self.rewrite_files(&before, &changes);
+        self.tell_control(not_after);
+        let digest = self.config.file.as_ref().map(|file| &*file.digest);
+        self.log.info(format_args!(
+            "Reloaded server configuration ({})",
+            digest.unwrap_or_default()
+        ));
+    }
+
+    /// Hands all shards all that is new, and waits until they have it.
+    fn tell_shards(&self, changes: &[Change], tls: Option<&Option<Keeper>>, access: Prepared) {
+        let surplus = self.surplus();
+        let closed: usize = surplus.iter().sum();
         let (done, is_done) = crossbeam_channel::bounded(self.shards.len());
         let reload = Reload {
             done,
@@ -175,10 +195,10 @@ impl Server {
                 identity: self.identity.clone(),
                 debug: self.config.debug,
                 trace: self.config.trace,
-                storage: has(&changes, Part::JetStream).then(|| storage_limits(&self.config)),
+                storage: has(changes, Part::JetStream).then(|| storage_limits(&self.config)),
                 surplus: 0,
             },
-            tls: tls.as_ref().map(|tls| tls.as_ref().map(Keeper::tls)),
+            tls: tls.map(|tls| tls.as_ref().map(Keeper::tls)),
         };
         self.desk.adopt(access, |policy, shards| {
             for (shard, surplus) in shards.iter().zip(surplus) {
@@ -196,20 +216,20 @@ impl Server {
                 "Closed {closed} connections to fall within max_connections"
             ));
         }
-        // The files may be others now, whatever their names are.
-        let not_after = tls
-            .as_ref()
-            .map(|keeper| keeper.as_ref().and_then(Keeper::not_after));
-        if let Some(Some(keeper)) = tls {
-            match keeper.start(self.shards.clone(), self.report.clone()) {
-                Ok(watch) => self.tls = Some(watch),
-                Err(error) => {
-                    let text = "cannot keep up TLS";
-                    self.log.error(format_args!("{text}: {error}"));
-                }
+    }
+
+    fn keep_up(&mut self, keeper: Keeper) {
+        match keeper.start(self.shards.clone(), self.report.clone()) {
+            Ok(watch) => self.tls = Some(watch),
+            Err(error) => {
+                let text = "cannot keep up TLS";
+                self.log.error(format_args!("{text}: {error}"));
             }
         }
-        self.rewrite_files(&before, &changes);
+    }
+
+    /// Tells control what monitoring says of the server now; `not_after` is when the certificate ends, where files were read.
+    fn tell_control(&mut self, not_after: Option<Option<UnixSeconds>>) {
         self.identity.auth_required = self.desk.policy().gate.is_asked_for();
         self.facts.identity = self.identity.clone();
         self.facts.auth_required = self.desk.policy().gate.is_required();
@@ -228,11 +248,6 @@ impl Server {
         if let Some(system_client) = &self.system_client {
             system_client.configured(self.facts.clone());
         }
-        let digest = self.config.file.as_ref().map(|file| &*file.digest);
-        self.log.info(format_args!(
-            "Reloaded server configuration ({})",
-            digest.unwrap_or_default()
-        ));
     }
 
     /// More connections need more descriptors.
