@@ -93,6 +93,8 @@ pub struct Account {
     pub definition: Arc<AccountDefinition>,
     /// Where its publishes really go; `None` when there is nothing to look up.
     pub mappings: Option<Mappings>,
+    /// It is defined no more, and keeps its number only.
+    pub gone: bool,
     /// Client connections, on all shards and in all directories that knew it.
     pub connections: Arc<AtomicU64>,
 }
@@ -195,6 +197,10 @@ impl Directory {
                 };
                 directory.add(Arc::new(gone), Some(before))?;
             }
+            for account in &mut directory.accounts {
+                let account = Arc::get_mut(account).expect("it was just made, for nobody else yet");
+                account.gone = true;
+            }
         }
         // The global account comes first: connections are in it, by its number, until they present themselves.
         for name in [GLOBAL_NAME, system] {
@@ -292,6 +298,7 @@ impl Directory {
             id,
             name: Arc::clone(&name),
             mappings: (!mappings.is_empty()).then_some(mappings),
+            gone: false,
             connections,
             definition,
         });

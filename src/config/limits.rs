@@ -25,6 +25,8 @@ pub struct Limits {
     pub no_header_support: bool,
     /// Bytes of a message that a trace shows; 0 is all.
     pub max_traced_bytes: usize,
+    /// Of messages, a trace shows headers only.
+    pub trace_headers: bool,
     /// Closed connections that monitoring remembers.
     pub max_closed_clients: usize,
     /// Time between two PINGs to an idle client.
@@ -54,6 +56,7 @@ impl Limits {
         max_sub_tokens: 0,
         no_header_support: false,
         max_traced_bytes: 0,
+        trace_headers: false,
         max_closed_clients: 10_000,
         ping_interval_ms: 120_000,
         ping_max: 2,

@@ -10,9 +10,9 @@
 use std::fmt::Display;
 
 use super::conf::shown_duration;
-use super::{Config, HandshakeFirst, MonitorOptions, Port};
+use super::{Cipher, Config, HandshakeFirst, JetStreamOptions, MonitorOptions, Port, Sync};
 use crate::auth::accounts::SYSTEM_NAME;
-use crate::auth::definition::{AuthDefinition, UserDefinition};
+use crate::auth::definition::{AuthDefinition, ResolverDefinition, UserDefinition};
 
 /// Which part of the server has to do something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +100,7 @@ const TABLE: &[Row] = &[
     })),
     row!("Trace", trace; says!(Settings, "trace", |c| c.trace.to_string())),
     row!("Debug", debug; says!(Settings, "debug", |c| c.debug.to_string())),
+    row!("TraceHeaders", limits.trace_headers; says!(Settings, "trace_headers", |c| c.limits.trace_headers.to_string())),
     row!("TraceVerbose", trace_verbose; says!(Settings, "trace_verbose", |c| c.trace_verbose.to_string())),
     row!("Logtime", log.time; says!(Log, "logtime", |c| c.log.time.to_string())),
     row!("LogtimeUTC", log.time_utc; says!(Log, "logtime_utc", |c| c.log.time_utc.to_string())),
@@ -137,17 +138,15 @@ const TABLE: &[Row] = &[
     row!("JetStream", jetstream.enabled; Fixed(|c| c.jetstream.enabled.to_string())),
     row!("NoJetStreamStrict", jetstream.strict; Fixed(|c| (!c.jetstream.strict).to_string())),
     row!("JetStreamMaxMemory", jetstream.max_memory_bytes; Asked(|old, new| {
-        let (old, new) = (old.jetstream.max_memory_bytes, new.jetstream.max_memory_bytes);
-        store_limit("max_mem_store", old, new)
+        store_limit("max_mem_store", (old, new), |jetstream| jetstream.max_memory_bytes)
     })),
     row!("JetStreamMaxStore", jetstream.max_storage_bytes; Asked(|old, new| {
-        let (old, new) = (old.jetstream.max_storage_bytes, new.jetstream.max_storage_bytes);
-        store_limit("max_file_store", old, new)
+        store_limit("max_file_store", (old, new), |jetstream| jetstream.max_storage_bytes)
     })),
     row!("JetStreamDomain", jetstream.domain; Fixed(|c| shown(c.jetstream.domain.as_ref()))),
     row!("JetStreamKey", jetstream.key; Fixed(|_| "[REDACTED]".to_owned())),
     row!("JetStreamOldKey", jetstream.previous_key; Fixed(|_| "[REDACTED]".to_owned())),
-    row!("JetStreamCipher", jetstream.cipher; Fixed(|c| format!("{:?}", c.jetstream.cipher))),
+    row!("JetStreamCipher", jetstream.cipher; Fixed(cipher)),
     row!("JetStreamUniqueTag", jetstream.unique_tag; Fixed(|c| shown(c.jetstream.unique_tag.as_ref()))),
     // Of batches under way, nothing is looked at again.
     row!("JetStreamLimits",
@@ -162,7 +161,7 @@ const TABLE: &[Row] = &[
     row!("JetStreamRequestQueueLimit", jetstream.request_queue; Fixed(|c| c.jetstream.request_queue.to_string())),
     row!("JetStreamInfoQueueLimit", jetstream.info_queue; Fixed(|c| c.jetstream.info_queue.to_string())),
     row!("StoreDir", jetstream.store_dir; Asked(store_dir)),
-    row!("SyncInterval", jetstream.sync; Fixed(|c| format!("{:?}", c.jetstream.sync))),
+    row!("SyncInterval", jetstream.sync; Fixed(sync)),
     row!("PidFile", pid_file; says!(PidFile, "pid_file", |c| path(c.pid_file.as_ref()))),
     row!("PortsFileDir", ports_file_dir; says!(PortsFile, "ports_file_dir", |c| path(c.ports_file_dir.as_ref()))),
     // Files are read again whether their names have changed or not: see `changes`.
@@ -176,16 +175,16 @@ const TABLE: &[Row] = &[
     row!("LameDuckDuration", limits.lame_duck_duration_ms; says!(Settings, "lame_duck_duration", |c| duration(c.limits.lame_duck_duration_ms))),
     row!("LameDuckGracePeriod", limits.lame_duck_grace_period_ms; says!(Settings, "lame_duck_grace_period", |c| duration(c.limits.lame_duck_grace_period_ms))),
     row!("TrustedOperators", auth.operators; Fixed(|c| format!("{} operators", c.auth.operators.len()))),
-    row!("TrustedKeys", auth.trusted_keys; Fixed(|c| format!("{:?}", c.auth.trusted_keys))),
+    row!("TrustedKeys", auth.trusted_keys; Fixed(|c| list(&c.auth.trusted_keys))),
     row!("AccountResolver", auth.resolver; Asked(resolver)),
     row!("AccountResolverTLSConfig", resolver_tls; Fixed(|c| has(c.resolver_tls.as_ref()))),
     row!("ResolverPreloads", auth.resolver_preload; says!(Authorization, "Reloaded: accounts")),
-    row!("ResolverPinnedAccounts", auth.pinned_accounts; Fixed(|c| format!("{:?}", c.auth.pinned_accounts))),
+    row!("ResolverPinnedAccounts", auth.pinned_accounts; Fixed(|c| list(&c.auth.pinned_accounts))),
     row!("OCSPConfig", ocsp; says!(Tls, "Reloaded: OCSP")),
     row!("Tags", server_tags; says!(Settings, "Reloaded: tags")),
     row!("Metadata", server_metadata; says!(Settings, "Reloaded: metadata")),
     row!("Proxies", auth.proxies; Asked(proxies)),
-    row!("Shards", shards, cpus; Fixed(|c| format!("{:?}", c.shards))),
+    row!("Shards", shards, cpus; Fixed(shards)),
     row!("LogFormat", log.format; says!(Log, "log_format", |c| format!("{:?}", c.log.format).to_lowercase())),
     row!("MaxConnectionsPerAddress", limits.max_connections_per_address;
         says!(Settings, "max_connections_per_address", |c| c.limits.max_connections_per_address.to_string())),
@@ -320,10 +319,17 @@ fn no_auth_user(old: &Config, new: &Config) -> Verdict {
     }
 }
 
-/// It may grow.
-fn store_limit(name: &str, old: Option<i64>, new: Option<i64>) -> Verdict {
+/// It may grow, and be anything where nothing is stored.
+fn store_limit(
+    name: &str,
+    (old, new): (&Config, &Config),
+    limit: fn(&JetStreamOptions) -> Option<i64>,
+) -> Verdict {
     let refuse = |what: &str| Err(format!("config reload not supported for {what}"));
-    match (old, new) {
+    if !old.jetstream.enabled && !new.jetstream.enabled {
+        return Ok(None);
+    }
+    match (limit(&old.jetstream), limit(&new.jetstream)) {
         (Some(old), Some(new)) if new > old => Ok(Some(Change {
             part: Part::JetStream,
             said: format!("Reloaded: JetStream {name} = {}", friendly_bytes(new)),
@@ -347,11 +353,31 @@ fn store_dir(old: &Config, new: &Config) -> Verdict {
 fn resolver(old: &Config, new: &Config) -> Verdict {
     match (&old.auth.resolver, &new.auth.resolver) {
         (Some(old), Some(new)) => {
-            let (old, new) = (format!("{old:?}"), format!("{new:?}"));
+            let (old, new) = (shown_resolver(old), shown_resolver(new));
             Err(refusal("AccountResolver", &old, &new))
         }
         (_, _) => {
             Err("config reload does not support moving to or from an account resolver".to_owned())
+        }
+    }
+}
+
+/// Where claims are, without what only its owner may know: addresses may have passwords before the host, and tokens
+/// behind it.
+fn shown_resolver(resolver: &ResolverDefinition) -> String {
+    match resolver {
+        ResolverDefinition::Memory => "memory".to_owned(),
+        ResolverDefinition::Url(url) => {
+            let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+            let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+            let host = authority.rsplit('@').next().unwrap_or_default();
+            format!("{scheme}://{host}")
+        }
+        ResolverDefinition::Directory {
+            directory, cache, ..
+        } => {
+            let kind = if *cache { "cache" } else { "full" };
+            format!("{kind} {}", directory.display())
         }
     }
 }
@@ -386,13 +412,57 @@ fn proxies(old: &Config, new: &Config) -> Verdict {
 
 fn callout(config: &Config) -> String {
     match &config.auth.callout {
-        Some(callout) => format!("{callout:?}"),
+        Some(callout) => format!(
+            "issuer {}, account {}, users {}, xkey {}, allowed accounts {}",
+            callout.issuer,
+            callout.account,
+            list(&callout.users),
+            shown(callout.xkey.as_ref()),
+            list(&callout.allowed_accounts),
+        ),
         None => "<nil>".to_owned(),
     }
 }
 
 fn batches(config: &Config) -> String {
-    format!("{:?}", config.jetstream.limits)
+    let limits = &config.jetstream.limits;
+    format!(
+        "max_batch_inflight_per_stream {}, max_batch_inflight_total {}, max_batch_size {}, max_batch_timeout {}",
+        limits.batches_per_stream,
+        limits.batches,
+        limits.batch_messages,
+        shown_duration(limits.batch_timeout_ns),
+    )
+}
+
+fn cipher(config: &Config) -> String {
+    let name = match config.jetstream.cipher {
+        Cipher::Aes => "aes",
+        Cipher::ChaCha => "chacha",
+    };
+    name.to_owned()
+}
+
+fn sync(config: &Config) -> String {
+    match config.jetstream.sync {
+        Sync::Always => "always".to_owned(),
+        Sync::Every(time) => duration(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+    }
+}
+
+/// How many, and where.
+fn shards(config: &Config) -> String {
+    let cpus = config.cpus.iter().flatten();
+    let on: String = cpus.map(|cpu| format!(" {cpu}")).collect();
+    match on.is_empty() {
+        true => shown(config.shards.as_ref()),
+        false => format!("{} on{on}", shown(config.shards.as_ref())),
+    }
+}
+
+fn list<'a, T: AsRef<str> + 'a>(texts: impl IntoIterator<Item = &'a T>) -> String {
+    let texts: Vec<&str> = texts.into_iter().map(AsRef::as_ref).collect();
+    format!("[{}]", texts.join(" "))
 }
 
 fn has<T>(value: Option<&T>) -> String {

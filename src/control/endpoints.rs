@@ -10,14 +10,15 @@ use super::Control;
 use super::accounts::{account_statz, accountz};
 use super::connz::{self, State, connz};
 use super::general::{Expvarz, Gatewayz, Leafz, Routez};
-use super::health::{HealthOptions, healthz};
+use super::health::{Health, HealthOptions, at_once, healthz};
 use super::json::{compact, pretty};
 use super::jsz::{self, jsz};
-use super::metrics;
+use super::metrics::{TextFormat, metrics};
 use super::shardz::shardz;
 use super::subsz::{self, subsz};
 use super::varz::{Absent, varz};
-use super::view::{House, Merged, ServerFacts};
+use super::view::{House, Merged, silence};
+use crate::proto::quote::quote;
 use crate::shard::facts::Wanted;
 use query::Query;
 use serde::Serialize;
@@ -71,7 +72,7 @@ const PATHS: &[(&str, Endpoint, &str)] = &[
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
     Endpoint(Endpoint),
-    /// To the same with a slash behind it.
+    /// To the same with a slash behind it, or written as it is meant.
     Redirect(String),
     /// A file of the page, by its name below `/page/`.
     File(String),
@@ -101,8 +102,19 @@ impl BasePath {
         Self(path)
     }
 
-    /// Where a path leads.
+    /// Where a path leads, as it stands in a request.
     pub fn route(&self, path: &str) -> Route {
+        let clean = cleaned(path);
+        if clean != path {
+            return Route::Redirect(clean);
+        }
+        match unescaped(&clean) {
+            Some(path) => self.route_plain(&path),
+            None => Route::NotFound,
+        }
+    }
+
+    fn route_plain(&self, path: &str) -> Route {
         let Some(below) = path.strip_prefix(&self.0) else {
             return Route::NotFound;
         };
@@ -118,6 +130,43 @@ impl BasePath {
             Route::Endpoint(*endpoint)
         })
     }
+}
+
+/// A path with `.`, `..` and doubled slashes resolved, as Go's servers have it before they look where it leads.
+fn cleaned(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    let mut clean = String::with_capacity(path.len() + 1);
+    for part in &parts {
+        clean.push('/');
+        clean.push_str(part);
+    }
+    // One behind it is kept. What ends with dots has none.
+    if parts.is_empty() || path.ends_with('/') {
+        clean.push('/');
+    }
+    clean
+}
+
+/// A path without escapes. A slash that was one is none: it separates nothing.
+fn unescaped(path: &str) -> Option<String> {
+    if !path.contains('%') {
+        return Some(path.to_owned());
+    }
+    let parts = path.split('/').map(|part| {
+        let bytes = query::decoded_escapes(part, false)?;
+        String::from_utf8(bytes)
+            .ok()
+            .filter(|part| !part.contains('/'))
+    });
+    let parts: Option<Vec<String>> = parts.collect();
+    Some(parts?.join("/"))
 }
 
 /// What is asked.
@@ -189,22 +238,38 @@ impl Control {
     /// Answers a request.
     pub fn handle_http(&mut self, house: &mut dyn House, request: &HttpRequest<'_>) -> Reply {
         let query = Query::parse(request.query);
-        match self.answer_http(house, request, &query) {
+        house.take_silent();
+        let mut reply = match self.answer_http(house, request, &query) {
             Err(text) => Reply::text(400, text),
-            Ok(reply) => match query.get("callback") {
-                // nats-server 2.15 knows it no more. Nothing but a name is sent back.
-                name if is_function_name(name) && reply.content_type == JSON => {
-                    reply.called_back(name)
-                }
-                _ => reply,
-            },
+            Ok(reply) => called_back(reply, &query),
+        };
+        let is_sum = matches!(
+            request.endpoint,
+            Endpoint::Varz | Endpoint::AccountStatz | Endpoint::Metrics
+        );
+        match silence(&house.take_silent()) {
+            None => {}
+            // Counters that go back would be taken for those of another server.
+            Some(text) if is_sum && reply.status == 200 => {
+                reply = Reply::text(503, format!("{text}\n"));
+            }
+            Some(text) => {
+                let warning = format!("Monitoring told of some shards only: {text}");
+                reply.warning.get_or_insert(warning);
+            }
         }
+        reply
     }
 
     fn count_http(&mut self, endpoint: Endpoint) {
+        self.count_answered(endpoint, 1);
+    }
+
+    /// Counts requests that were answered by somebody who knew the answer already.
+    pub fn count_answered(&mut self, endpoint: Endpoint, times: u64) {
         let path = PATHS.iter().find(|(_, known, _)| *known == endpoint);
-        if let Some((_, _, name)) = path.filter(|(_, _, name)| !name.is_empty()) {
-            *self.http_requests.entry((*name).to_owned()).or_default() += 1;
+        if let Some((_, _, name)) = path.filter(|(_, _, name)| !name.is_empty() && times > 0) {
+            *self.http_requests.entry((*name).to_owned()).or_default() += times;
         }
     }
 
@@ -221,7 +286,6 @@ impl Control {
         }
         let server = std::sync::Arc::clone(&self.server);
         let server = &*server;
-        let id = server.identity.id.as_str();
         match endpoint {
             Endpoint::Root => Ok(Reply::text(200, "")),
             Endpoint::Varz => {
@@ -248,32 +312,16 @@ impl Control {
             Endpoint::Routez => {
                 query.flag_or_detail("subs")?;
                 self.count_http(endpoint);
-                ok(&Routez {
-                    server_id: id,
-                    server_name: &server.identity.name,
-                    now: house.now(),
-                    num_routes: 0,
-                    routes: [],
-                })
+                ok(&Routez::alone(server, house.now()))
             }
             Endpoint::Gatewayz => {
                 query.flag_or_detail("subs")?;
                 query.flag("accs")?;
-                ok(&Gatewayz {
-                    server_id: id,
-                    now: house.now(),
-                    outbound_gateways: Absent {},
-                    inbound_gateways: Absent {},
-                })
+                ok(&Gatewayz::alone(server, house.now()))
             }
             Endpoint::Leafz => {
                 query.flag("subs")?;
-                ok(&Leafz {
-                    server_id: id,
-                    now: house.now(),
-                    leafnodes: 0,
-                    leafs: [],
-                })
+                ok(&Leafz::alone(server, house.now()))
             }
             Endpoint::Accountz => ok(&accountz(house, server, query.get("acc"))?),
             Endpoint::AccountStatz => {
@@ -296,7 +344,10 @@ impl Control {
                 };
                 ok(&jsz(house, server, &options)?)
             }
-            Endpoint::Healthz => health(house, server, query),
+            Endpoint::Healthz => {
+                let options = health_options(query)?;
+                Ok(health_reply(healthz(house, server, &options)))
+            }
             Endpoint::Ipqueuesz => {
                 query.flag("all")?;
                 // Nothing here works through queues of that kind.
@@ -312,9 +363,9 @@ impl Control {
             }
             Endpoint::Shardz => ok(&shardz(house, server)),
             Endpoint::Metrics => {
-                let is_open = metrics::is_open(request.accepted);
-                let mut reply = Reply::text(200, metrics::metrics(house, server, is_open));
-                reply.content_type = metrics::content_type(is_open);
+                let format = TextFormat::accepted(request.accepted);
+                let mut reply = Reply::text(200, metrics(house, server, format));
+                reply.content_type = format.content_type();
                 Ok(reply)
             }
         }
@@ -349,33 +400,55 @@ fn connz_options(query: &Query) -> Result<connz::Options, String> {
     })
 }
 
-fn health(house: &mut dyn House, server: &ServerFacts, query: &Query) -> Result<Reply, String> {
+fn called_back(reply: Reply, query: &Query) -> Reply {
+    match query.get("callback") {
+        // nats-server 2.15 knows it no more. Nothing but a name is sent back.
+        name if is_function_name(name) && reply.content_type == JSON => reply.called_back(name),
+        _ => reply,
+    }
+}
+
+/// The answer of [`Endpoint::Healthz`], if it is known without asking anybody.
+pub fn health_at_once(query: &str, takes_clients: bool) -> Option<Reply> {
+    let query = Query::parse(query);
+    match health_options(&query) {
+        Err(text) => Some(Reply::text(400, text)),
+        Ok(options) => {
+            let health = at_once(takes_clients, &options)?;
+            Some(called_back(health_reply(health), &query))
+        }
+    }
+}
+
+fn health_options(query: &Query) -> Result<HealthOptions, String> {
     let old_name = query.flag("js-enabled")?;
     let enabled_only = query.flag("js-enabled-only")? || old_name;
     let server_only = query.flag("js-server-only")?;
     // A server that stands alone has nothing to say of meta groups.
     query.flag("js-meta-only")?;
-    let options = HealthOptions {
+    Ok(HealthOptions {
         enabled_only,
         server_only,
         details: query.flag("details")?,
         account: query.get("account").to_owned(),
         stream: query.get("stream").to_owned(),
         consumer: query.get("consumer").to_owned(),
-    };
-    let mut health = healthz(house, server, &options);
+    })
+}
+
+fn health_reply(mut health: Health) -> Reply {
     // The response has it.
     let status = std::mem::take(&mut health.status_code);
     let warning = match (health.error.as_str(), health.errors.len()) {
         ("", 0) => None,
         ("", count) => Some(format!("Healthcheck failed: {count} errors")),
-        (error, _) => Some(format!("Healthcheck failed: {error:?}")),
+        (error, _) => Some(format!("Healthcheck failed: {}", quote(error.as_bytes()))),
     };
-    Ok(Reply {
+    Reply {
         status,
         warning,
         ..Reply::json(compact(&health))
-    })
+    }
 }
 
 /// Whether it is a name in JavaScript, perhaps of a member: what is sent back in a script must not be one itself.
@@ -406,8 +479,25 @@ mod tests {
             check(base, "/debug/vars", at(Endpoint::Expvarz));
             check(base, "/page/page.js", Route::File("page.js".into()));
             check(base, "/varz/", Route::NotFound);
-            check(base, "", Route::NotFound);
-            check(base, "varz", Route::NotFound);
+            check(base, "/%76arz", at(Endpoint::Varz));
+            check(base, "/debug%2fvars", Route::NotFound);
+            check(base, "/%2e/varz", Route::NotFound);
+            check(base, "/%zz", Route::NotFound);
+            check(base, "/%ff", Route::NotFound);
+            for (path, to) in [
+                ("", "/"),
+                ("varz", "/varz"),
+                ("//varz", "/varz"),
+                ("///", "/"),
+                ("/./varz", "/varz"),
+                ("/foo/../varz", "/varz"),
+                ("/../..//foo/./bar/", "/foo/bar/"),
+                ("/page/../varz", "/varz"),
+                ("/varz/.", "/varz"),
+                ("//elsewhere.example//varz", "/elsewhere.example/varz"),
+            ] {
+                check(base, path, Route::Redirect(to.into()));
+            }
         }
         for base in ["mon", "/mon", "/mon/", "//mon//", "/x/../mon/."] {
             check(base, "/mon/", at(Endpoint::Root));

@@ -1,5 +1,8 @@
 //! The smaller answers: what a server that stands alone has to say of routes, gateways, leafnodes and
-//! the like.
+//! the like, for the system account and over HTTP alike.
+//!
+//! They are there because tools ask for them and expect their fields. Must not know who asks, nor ask anybody: when there are
+//! other servers, what is said of them gets a file of its own.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +10,8 @@ use serde::Serialize;
 
 use super::time::{UnixNanos, duration};
 use super::varz::Absent;
+use super::view::ServerFacts;
+use crate::proto::quote::quote;
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Idz<'a> {
@@ -24,6 +29,19 @@ pub struct Routez<'a> {
     pub routes: [Absent; 0],
 }
 
+impl<'a> Routez<'a> {
+    /// Of a server without routes.
+    pub fn alone(server: &'a ServerFacts, now: UnixNanos) -> Self {
+        Self {
+            server_id: &server.identity.id,
+            server_name: &server.identity.name,
+            now,
+            num_routes: 0,
+            routes: [],
+        }
+    }
+}
+
 #[derive(Clone, Debug, Serialize)]
 pub struct Gatewayz<'a> {
     pub server_id: &'a str,
@@ -32,12 +50,36 @@ pub struct Gatewayz<'a> {
     pub inbound_gateways: Absent,
 }
 
+impl<'a> Gatewayz<'a> {
+    /// Of a server without gateways.
+    pub fn alone(server: &'a ServerFacts, now: UnixNanos) -> Self {
+        Self {
+            server_id: &server.identity.id,
+            now,
+            outbound_gateways: Absent {},
+            inbound_gateways: Absent {},
+        }
+    }
+}
+
 #[derive(Clone, Debug, Serialize)]
 pub struct Leafz<'a> {
     pub server_id: &'a str,
     pub now: UnixNanos,
     pub leafnodes: u64,
     pub leafs: [Absent; 0],
+}
+
+impl<'a> Leafz<'a> {
+    /// Of a server without leafnodes.
+    pub fn alone(server: &'a ServerFacts, now: UnixNanos) -> Self {
+        Self {
+            server_id: &server.identity.id,
+            now,
+            leafnodes: 0,
+            leafs: [],
+        }
+    }
 }
 
 /// Go's runtime variables. There is no Go here; command lines can hold passwords.
@@ -73,7 +115,7 @@ pub fn profilez(name: &str, duration_ns: i64) -> Profilez {
             let shown = duration(duration_ns.unsigned_abs());
             format!("Duration {sign}{shown} should be between 0s and 15s")
         }
-        name => format!("Profile {name:?} not found"),
+        name => format!("Profile {} not found", quote(name.as_bytes())),
     };
     Profilez { profile: (), error }
 }

@@ -1,4 +1,8 @@
 //! HEALTHZ: whether the server does what it should, and a stream or consumer that is asked about.
+//!
+//! What is known without asking a shard is said at once ([`at_once`]), by whoever is asked: a shard that is busy is no reason
+//! to take a server for dead that was only asked whether it takes clients. For the rest every shard has to answer. Must not
+//! know how the question came.
 
 use std::sync::Arc;
 
@@ -6,7 +10,8 @@ use serde::Serialize;
 
 use super::json::is_default;
 use super::jsz::{Surveyed, survey};
-use super::view::{House, Merged, ServerFacts};
+use super::view::{House, Merged, ServerFacts, silence};
+use crate::proto::quote::quote;
 use crate::shard::facts::{Ail, Ailing, Only, Survey, Wanted};
 
 /// What a health check asks about.
@@ -71,8 +76,8 @@ impl Health {
     }
 }
 
-/// A server that answers serves; what is left is what is asked for, and its streams.
-pub fn healthz(house: &mut dyn House, server: &ServerFacts, options: &HealthOptions) -> Health {
+/// What is known without asking anybody, if that is all that was asked about.
+pub fn at_once(takes_clients: bool, options: &HealthOptions) -> Option<Health> {
     let details = options.details;
     let missing = match options {
         o if o.account.is_empty() && !o.stream.is_empty() => Some(("account", "stream")),
@@ -85,13 +90,48 @@ pub fn healthz(house: &mut dyn House, server: &ServerFacts, options: &HealthOpti
             error: format!("\"{what}\" must not be empty when checking {of} health"),
             ..HealthError::default()
         };
-        return Health::new("error", 400, vec![error], details);
+        return Some(Health::new("error", 400, vec![error], details));
     }
-    if options.server_only || server.jetstream.is_none() || options.enabled_only {
-        return Health::new("ok", 200, Vec::new(), details);
+    if !takes_clients {
+        let error = HealthError {
+            kind: "CONNECTION",
+            error: "failed to be ready for connections after 1ms: server".to_owned(),
+            ..HealthError::default()
+        };
+        return Some(Health::new("error", 500, vec![error], details));
     }
-    let (errors, code) = of_streams(house, server, options);
-    Health::new("unavailable", code, errors, details)
+    // Where it is configured it is there, or the server has not started.
+    let is_known = options.server_only || options.enabled_only;
+    is_known.then(|| Health::new("ok", 200, Vec::new(), details))
+}
+
+/// A server whose shards all answer serves; what is left is its streams.
+pub fn healthz(house: &mut dyn House, server: &ServerFacts, options: &HealthOptions) -> Health {
+    if let Some(health) = at_once(!server.is_lame_duck, options) {
+        return health;
+    }
+    house.take_silent();
+    let (mut errors, mut code) = match server.jetstream {
+        Some(_) => of_streams(house, server, options),
+        None => {
+            house.facts(&Wanted::default());
+            (Vec::new(), 503)
+        }
+    };
+    if let Some(error) = silence(&house.take_silent()) {
+        // What is not found may be there.
+        if code == 404 {
+            errors.clear();
+        }
+        code = 503;
+        let error = HealthError {
+            kind: "CONNECTION",
+            error,
+            ..HealthError::default()
+        };
+        errors.insert(0, error);
+    }
+    Health::new("unavailable", code, errors, options.details)
 }
 
 /// What is wrong with streams, and the status that says so.
@@ -149,15 +189,18 @@ fn of_streams(
     if account.is_empty() {
         return (errors, 503);
     }
+    let quoted = [account, stream, consumer].map(|name| quote(name.as_bytes()));
+    let [quoted_account, quoted_stream, quoted_consumer] = quoted;
     if ailing.is_empty() && streams.is_empty() && !has_account() {
         missing.kind = "ACCOUNT";
-        missing.error = format!("JetStream account {account:?} not found");
+        missing.error = format!("JetStream account {quoted_account} not found");
         return (vec![missing], 404);
     }
     if !stream.is_empty() && ailing.is_empty() && streams.is_empty() {
         missing.kind = "STREAM";
         missing.stream = stream.clone();
-        missing.error = format!("JetStream stream {stream:?} not found on account {account:?}");
+        missing.error =
+            format!("JetStream stream {quoted_stream} not found on account {quoted_account}");
         return (vec![missing], 404);
     }
     let has_consumer = streams.iter().any(|s| !s.consumers_list.is_empty());
@@ -166,7 +209,7 @@ fn of_streams(
         missing.stream = stream.clone();
         missing.consumer = consumer.clone();
         missing.error = format!(
-            "JetStream consumer {consumer:?} not found for stream {stream:?} on account {account:?}"
+            "JetStream consumer {quoted_consumer} not found for stream {quoted_stream} on account {quoted_account}"
         );
         return (vec![missing], 404);
     }
@@ -225,6 +268,69 @@ mod tests {
             account: account.into(),
             stream: stream.into(),
             what,
+        }
+    }
+
+    /// What needs no shard is answered without any.
+    #[test]
+    fn at_once_and_not() {
+        let not_ready = "failed to be ready for connections after 1ms: server";
+        let check = |takes_clients, options: &HealthOptions, expected: Option<(u16, &str)>| {
+            let health = at_once(takes_clients, options);
+            let got = health.as_ref().map(|h| (h.status_code, &*h.error));
+            assert_eq!(got, expected, "{options:?}");
+        };
+        let server_only = HealthOptions {
+            server_only: true,
+            ..HealthOptions::default()
+        };
+        let enabled_only = HealthOptions {
+            enabled_only: true,
+            ..HealthOptions::default()
+        };
+        let all = HealthOptions::default();
+        for options in [&server_only, &enabled_only, &all] {
+            check(false, options, Some((500, not_ready)));
+        }
+        check(true, &server_only, Some((200, "")));
+        check(true, &enabled_only, Some((200, "")));
+        check(true, &all, None);
+        let wrong = HealthOptions {
+            stream: "S".into(),
+            ..HealthOptions::default()
+        };
+        let no_account = "\"account\" must not be empty when checking stream health";
+        check(false, &wrong, Some((400, no_account)));
+        let details = HealthOptions {
+            details: true,
+            ..HealthOptions::default()
+        };
+        let got = serde_json::to_string(&at_once(false, &details).unwrap()).unwrap();
+        let expected = format!(
+            r#"{{"status":"error","status_code":500,"errors":[{{"type":"CONNECTION","error":"{not_ready}"}}]}}"#
+        );
+        assert_eq!(got, expected);
+    }
+
+    /// A shard that does not answer is ill, with JetStream and without.
+    #[test]
+    fn silent_shards() {
+        for jetstream in [None, server().jetstream] {
+            for silent in [vec![], vec![1], vec![0, 1, 7]] {
+                let mut house = House::default();
+                house.silent = silent.iter().copied().collect();
+                let server = ServerFacts {
+                    jetstream: jetstream.clone(),
+                    ..server()
+                };
+                let health = healthz(&mut house, &server, &HealthOptions::default());
+                let expected = match silent.len() {
+                    0 => (200, ""),
+                    1 => (503, "shard 1 does not answer"),
+                    _ => (503, "shard 0 and 2 others do not answer"),
+                };
+                assert_eq!((health.status_code, &*health.error), expected);
+            }
         }
     }
 

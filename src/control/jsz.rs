@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use super::json::is_default;
 use super::time::UnixNanos;
 use super::view::{House, JetStreamView, Merged, ServerFacts};
+use crate::proto::quote::quote;
 use crate::shard::facts::{
     AccountUsage, Ailing, JetStreamFacts, StreamFacts, Survey, Tally, Wanted,
 };
@@ -330,11 +331,14 @@ pub fn account_jsz(
         return Err("jetstream not enabled".to_owned());
     }
     if server.account(account).is_none() {
-        return Err(format!("account {account:?} not found"));
+        return Err(format!("account {} not found", quote(account.as_bytes())));
     }
     let merged = Merged::ask(house, &with_accounts());
     let Some(usage) = merged.jetstream_accounts.get(account) else {
-        return Err(format!("account {account:?} not jetstream enabled"));
+        return Err(format!(
+            "account {} not jetstream enabled",
+            quote(account.as_bytes())
+        ));
     };
     let mut details = Vec::new();
     // As in nats-server, consumers do not bring their streams along here.
@@ -471,13 +475,18 @@ pub(super) mod tests {
 
     use super::super::view::{Told, Usage};
     use super::*;
+    use std::collections::BTreeSet;
+
     use crate::shard::facts::{Cursor, ShardFacts, StreamsPage};
 
     /// A house with one shard, the accounts A and B, and these pages of streams.
     #[derive(Default)]
     pub struct House {
         pub pages: Vec<StreamsPage>,
+        /// Shards that answer no question.
+        pub silent: BTreeSet<usize>,
         asked: usize,
+        missed: BTreeSet<usize>,
     }
 
     impl super::House for House {
@@ -488,7 +497,12 @@ pub(super) mod tests {
             UnixNanos(1)
         }
 
+        fn take_silent(&mut self) -> BTreeSet<usize> {
+            std::mem::take(&mut self.missed)
+        }
+
         fn facts(&mut self, wanted: &Wanted) -> Vec<ShardFacts> {
+            self.missed.extend(&self.silent);
             let mut facts = ShardFacts::default();
             if let Some(survey) = &wanted.streams {
                 assert_eq!(survey.from.is_empty(), self.asked == 0);
@@ -515,9 +529,7 @@ pub(super) mod tests {
             Told::NoSuchClient
         }
 
-        fn reload(&mut self) -> Result<(), String> {
-            Ok(())
-        }
+        fn reload(&mut self, _: u64) {}
     }
 
     fn account(name: &str) -> AccountUsage {

@@ -5,183 +5,171 @@
 
 mod exposition;
 
+use std::collections::HashSet;
+
 use super::shardz::by_number;
 use super::view::{House, Merged, ServerFacts, Usage};
 use crate::base::histogram::Histogram;
 use crate::shard::facts::{AccountFacts, ShardFacts, WorkFacts};
+pub use exposition::TextFormat;
 use exposition::{Exposition, Kind};
+
+use Kind::{Counter, Gauge};
 
 /// Accounts that are told of.
 pub const ACCOUNTS_MAX: usize = 256;
 
-/// A family of numbers: name without prefix, its unit (the end of the name), what it is, and a shard's value.
-type Family<T> = (
-    &'static str,
-    &'static str,
-    Kind,
-    &'static str,
-    fn(&T) -> u64,
-);
+/// A family of numbers, of which each shard or account has one.
+struct Family<T> {
+    /// Without what all names begin with.
+    name: &'static str,
+    /// The end of the name, or empty.
+    unit: &'static str,
+    kind: Kind,
+    help: &'static str,
+    value: fn(&T) -> u64,
+}
 
-use Kind::{Counter, Gauge};
+/// A number that can fall again.
+const fn gauge<T>(name: &'static str, help: &'static str, value: fn(&T) -> u64) -> Family<T> {
+    Family {
+        name,
+        unit: "",
+        kind: Gauge,
+        help,
+        value,
+    }
+}
+
+/// One that only rises.
+const fn counter<T>(name: &'static str, help: &'static str, value: fn(&T) -> u64) -> Family<T> {
+    Family {
+        kind: Counter,
+        ..gauge(name, help, value)
+    }
+}
+
+/// One of bytes.
+const fn in_bytes<T>(family: &Family<T>) -> Family<T> {
+    Family {
+        unit: "bytes",
+        ..*family
+    }
+}
+
+impl<T> Family<T> {
+    fn begin(&self, of: &str, text: &mut Exposition) {
+        let name = format!("{of}_{}", self.name);
+        text.family(&name, self.unit, self.kind, self.help);
+    }
+}
 
 const OF_SHARD: &[Family<ShardFacts>] = &[
-    ("connections", "", Gauge, "Connections of clients.", |s| {
-        s.connections
+    gauge("connections", "Connections of clients.", |s| s.connections),
+    gauge("subscriptions", "Subscriptions of clients.", |s| {
+        s.subscriptions
     }),
-    (
-        "subscriptions",
-        "",
-        Gauge,
-        "Subscriptions of clients.",
-        |s| s.subscriptions,
-    ),
-    (
+    counter(
         "in_messages",
-        "",
-        Counter,
         "Messages that clients have published.",
         |s| s.traffic.in_messages,
     ),
-    (
+    in_bytes(&counter(
         "in_bytes",
-        "bytes",
-        Counter,
         "Bytes of the messages that clients have published.",
         |s| s.traffic.in_bytes,
-    ),
-    (
+    )),
+    counter(
         "out_messages",
-        "",
-        Counter,
         "Messages that were delivered to clients.",
         |s| s.traffic.out_messages,
     ),
-    (
+    in_bytes(&counter(
         "out_bytes",
-        "bytes",
-        Counter,
         "Bytes of the messages that were delivered to clients.",
         |s| s.traffic.out_bytes,
-    ),
-    (
-        "stalls",
-        "",
-        Counter,
-        "Times that a publisher was held back.",
-        |s| s.stalls,
-    ),
-    (
+    )),
+    counter("stalls", "Times that a publisher was held back.", |s| {
+        s.stalls
+    }),
+    counter(
         "slow_consumers",
-        "",
-        Counter,
         "Connections that were closed because they did not read.",
         |s| s.slow_consumers,
     ),
-    (
+    counter(
         "stale_connections",
-        "",
-        Counter,
         "Connections that were closed because they did not answer.",
         |s| s.stale_connections,
     ),
-    (
+    counter(
         "accepted_connections",
-        "",
-        Counter,
         "Connections that were accepted.",
         |s| s.total_connections,
     ),
 ];
 
 const OF_STORE: &[Family<(u64, u64, WorkFacts)>] = &[
-    ("streams", "", Gauge, "Streams.", |s| s.0),
-    ("consumers", "", Gauge, "Consumers.", |s| s.1),
-    (
+    gauge("streams", "Streams.", |s| s.0),
+    gauge("consumers", "Consumers.", |s| s.1),
+    in_bytes(&gauge(
         "store_backlog_bytes",
-        "bytes",
-        Gauge,
         "Bytes that were accepted and are not durable yet.",
         |s| s.2.backlog_bytes,
-    ),
+    )),
 ];
 
 const OF_ACCOUNT: &[Family<AccountFacts>] = &[
-    (
-        "connections",
-        "",
-        Gauge,
-        "Connections of an account's clients.",
-        |a| a.connections,
-    ),
-    (
+    gauge("connections", "Connections of an account's clients.", |a| {
+        a.connections
+    }),
+    gauge(
         "subscriptions",
-        "",
-        Gauge,
         "Subscriptions of an account's clients.",
         |a| a.subscriptions,
     ),
-    (
+    counter(
         "in_messages",
-        "",
-        Counter,
         "Messages that an account's clients have published.",
         |a| a.traffic.in_messages,
     ),
-    (
+    in_bytes(&counter(
         "in_bytes",
-        "bytes",
-        Counter,
         "Bytes of the messages that an account's clients have published.",
         |a| a.traffic.in_bytes,
-    ),
-    (
+    )),
+    counter(
         "out_messages",
-        "",
-        Counter,
         "Messages that were delivered to an account's clients.",
         |a| a.traffic.out_messages,
     ),
-    (
+    in_bytes(&counter(
         "out_bytes",
-        "bytes",
-        Counter,
         "Bytes of the messages that were delivered to an account's clients.",
         |a| a.traffic.out_bytes,
-    ),
-    (
+    )),
+    counter(
         "slow_consumers",
-        "",
-        Counter,
         "Connections of an account that were closed because they did not read.",
         |a| a.slow_consumers,
     ),
 ];
 
-/// Which of the two formats is asked for, by what is accepted.
-pub fn is_open(accepted: &str) -> bool {
-    accepted.contains("application/openmetrics-text")
-}
-
-/// What such a text is called.
-pub fn content_type(is_open: bool) -> &'static str {
-    match is_open {
-        true => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        false => "text/plain; version=0.0.4; charset=utf-8",
-    }
-}
-
 /// METRICS at this moment.
-pub fn metrics(house: &mut dyn House, server: &ServerFacts, is_open: bool) -> String {
+pub fn metrics(house: &mut dyn House, server: &ServerFacts, format: TextFormat) -> String {
     let shards = by_number(house);
     let usage = house.usage();
-    let mut text = Exposition::new(is_open);
+    let mut text = Exposition::new(format);
     of_process(server, usage, &mut text);
     of_shards(&shards, &mut text);
     let mut merged = Merged::default();
     for facts in shards {
         merged.add(facts);
     }
+    // What is not there any more has counts, which its connections have left behind.
+    let views = server.accounts.iter();
+    let known: HashSet<&str> = views.map(|view| &*view.definition.name).collect();
+    merged.accounts.retain(|name, _| known.contains(&**name));
     of_accounts(&merged, &mut text);
     if server.jetstream.is_some() {
         of_jetstream(&merged, &mut text);
@@ -236,10 +224,10 @@ fn of_shards(shards: &[ShardFacts], text: &mut Exposition) {
     for (shard, _, work) in &working {
         text.sample("", &[("shard", shard)], work.mesh_depth_max);
     }
-    for (name, unit, kind, help, value) in OF_SHARD {
-        text.family(&format!("skein_shard_{name}"), unit, *kind, help);
+    for family in OF_SHARD {
+        family.begin("skein_shard", text);
         for (shard, facts, _) in &working {
-            text.sample("", &[("shard", shard)], value(facts));
+            text.sample("", &[("shard", shard)], (family.value)(facts));
         }
     }
     let stores: Vec<(&str, (u64, u64, WorkFacts))> = working
@@ -253,10 +241,10 @@ fn of_shards(shards: &[ShardFacts], text: &mut Exposition) {
     if stores.is_empty() {
         return;
     }
-    for (name, unit, kind, help, value) in OF_STORE {
-        text.family(&format!("skein_shard_{name}"), unit, *kind, help);
+    for family in OF_STORE {
+        family.begin("skein_shard", text);
         for (shard, store) in &stores {
-            text.sample("", &[("shard", shard)], value(store));
+            text.sample("", &[("shard", shard)], (family.value)(store));
         }
     }
     let help = "From the submission of what is to be durable to its completion.";
@@ -272,10 +260,10 @@ fn of_shards(shards: &[ShardFacts], text: &mut Exposition) {
 }
 
 fn of_accounts(merged: &Merged, text: &mut Exposition) {
-    for (name, unit, kind, help, value) in OF_ACCOUNT {
-        text.family(&format!("skein_account_{name}"), unit, *kind, help);
+    for family in OF_ACCOUNT {
+        family.begin("skein_account", text);
         for (account, facts) in merged.accounts.iter().take(ACCOUNTS_MAX) {
-            text.sample("", &[("account", account)], value(facts));
+            text.sample("", &[("account", account)], (family.value)(facts));
         }
     }
     let help = "Accounts that are not told of, because there are too many.";

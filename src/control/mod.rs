@@ -46,7 +46,7 @@ use nuid::Nuid;
 use requests::{Answer, Request};
 use statsz::{ServerStats, statsz};
 use time::UnixNanos;
-use view::{GLOBAL_ACCOUNT, House, Merged, ServerFacts};
+use view::{GLOBAL_ACCOUNT, House, Merged, ServerFacts, silence};
 
 const NANOS_PER_MS: u64 = 1_000_000;
 /// Statistics are published this soon after the start, then twice as late each time …
@@ -60,6 +60,11 @@ const STATSZ_GAP_NS: u64 = 1_000 * NANOS_PER_MS;
 const ACCOUNT_GAP_NS: u64 = 50 * NANOS_PER_MS;
 /// Between two events of an account's connections, when nothing changes.
 const ACCOUNT_INTERVAL_NS: u64 = 30_000 * NANOS_PER_MS;
+
+/// Requests to read the configuration again that may wait for the end of it.
+const RELOADS_MAX: usize = 64;
+/// What is a sum over all shards. Without one of them it would be less than it was.
+const SUMS: [&str; 2] = ["VARZ", "STATZ"];
 
 /// A message to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +94,14 @@ pub struct Control {
     /// When accounts were last counted because of a change.
     accounts_counted: UnixNanos,
     outgoing: Vec<Outgoing>,
+    /// Who waits for a reload, and how they want to be answered, by ticket.
+    reloads: BTreeMap<u64, (String, Encoding)>,
+    last_ticket: u64,
+}
+
+/// Whether this is what a request asks for.
+fn is_about(subject: &str, name: &str) -> bool {
+    subject.rsplit('.').next() == Some(name)
 }
 
 /// The envelope of answers.
@@ -129,6 +142,8 @@ impl Control {
             accounts: BTreeMap::new(),
             accounts_counted: UnixNanos(0),
             outgoing: Vec::new(),
+            reloads: BTreeMap::new(),
+            last_ticket: 0,
         }
     }
 
@@ -138,7 +153,11 @@ impl Control {
     }
 
     /// The configuration has changed.
-    pub fn set_server(&mut self, server: Arc<ServerFacts>) {
+    pub fn set_server(&mut self, mut server: Arc<ServerFacts>) {
+        // That is for ever, whatever is configured.
+        if self.server.is_lame_duck {
+            Arc::make_mut(&mut server).is_lame_duck = true;
+        }
         self.server = server;
     }
 
@@ -171,6 +190,7 @@ impl Control {
             return;
         }
         let server = Arc::clone(&self.server);
+        house.take_silent();
         let answer = Request {
             house,
             server: &server,
@@ -183,6 +203,14 @@ impl Control {
         }
         .answer();
         let now = house.now();
+        let answer = match silence(&house.take_silent()) {
+            Some(text) if SUMS.iter().any(|name| is_about(subject, name)) => Answer::Error {
+                code: 503,
+                text,
+                with_data: true,
+            },
+            Some(_) | None => answer,
+        };
         match answer {
             Answer::None => {}
             Answer::Bare(payload) => self.publish(reply, payload),
@@ -206,6 +234,7 @@ impl Control {
                 };
                 self.respond(reply, null, Some(error), Encoding::Plain, now);
             }
+            Answer::Reload => self.reload(house, reply, Encoding::accepted(headers), now),
             Answer::Statsz if reply.is_empty() => {
                 self.last_statsz = UnixNanos(0);
                 self.broadcast_statsz(house);
@@ -214,6 +243,37 @@ impl Control {
             Answer::AccountConnections(account) => {
                 let merged = Merged::ask(house, &Wanted::default());
                 self.account_event(&account, &merged, now, &[reply]);
+            }
+        }
+    }
+
+    fn reload(&mut self, house: &mut dyn House, reply: &str, encoding: Encoding, now: UnixNanos) {
+        if self.reloads.len() >= RELOADS_MAX {
+            let error = ApiError {
+                code: 503,
+                description: "too many requests to reload are waiting already",
+            };
+            return self.respond(reply, None, Some(error), Encoding::Plain, now);
+        }
+        self.last_ticket += 1;
+        let waiting = (reply.to_owned(), encoding);
+        self.reloads.insert(self.last_ticket, waiting);
+        house.reload(self.last_ticket);
+    }
+
+    /// The configuration was read again for the request with this ticket, or it is said why it stays as it was.
+    pub fn reloaded(&mut self, ticket: u64, result: Result<(), String>, now: UnixNanos) {
+        let Some((reply, encoding)) = self.reloads.remove(&ticket) else {
+            return;
+        };
+        match result {
+            Ok(()) => self.respond(&reply, None, None, encoding, now),
+            Err(text) => {
+                let error = ApiError {
+                    code: 500,
+                    description: &text,
+                };
+                self.respond(&reply, None, Some(error), Encoding::Plain, now);
             }
         }
     }
@@ -295,6 +355,7 @@ impl Control {
 
     /// The server has entered lame duck mode.
     pub fn lame_duck(&mut self, now: UnixNanos) {
+        Arc::make_mut(&mut self.server).is_lame_duck = true;
         self.about_server("LAMEDUCK", now);
     }
 
@@ -377,7 +438,12 @@ impl Control {
     }
 
     fn publish_statsz(&mut self, house: &mut dyn House, subject: &str) {
+        house.take_silent();
         let merged = Merged::ask(house, &Wanted::default());
+        if !house.take_silent().is_empty() {
+            // Sums that are less than they were would be taken for those of another server.
+            return;
+        }
         let usage = house.usage();
         let sequence = self.next_sequence();
         let payload = compact(&ServerStatsMessage {

@@ -90,6 +90,8 @@ pub enum Answer {
     Bare(Vec<u8>),
     /// The server's statistics, which come in an envelope of their own.
     Statsz,
+    /// Whatever comes of reading the configuration again, when it is known.
+    Reload,
     /// The event of an account's connections.
     AccountConnections(String),
 }
@@ -285,13 +287,7 @@ impl Request<'_> {
                         ("subscriptions_detail", Slot::Flag(&mut detail)),
                     ],
                 )?;
-                Answer::data(&Routez {
-                    server_id: id,
-                    server_name: &server.identity.name,
-                    now: self.house.now(),
-                    num_routes: 0,
-                    routes: [],
-                })
+                Answer::data(&Routez::alone(server, self.house.now()))
             }
             "GATEWAYZ" => {
                 let (mut name, mut account) = (String::new(), String::new());
@@ -306,12 +302,7 @@ impl Request<'_> {
                         ("subscriptions_detail", Slot::Flag(&mut detail)),
                     ],
                 )?;
-                Answer::data(&Gatewayz {
-                    server_id: id,
-                    now: self.house.now(),
-                    outbound_gateways: Absent {},
-                    inbound_gateways: Absent {},
-                })
+                Answer::data(&Gatewayz::alone(server, self.house.now()))
             }
             "LEAFZ" => self.leafz()?,
             "ACCOUNTZ" => {
@@ -377,7 +368,7 @@ impl Request<'_> {
                     return Ok(Answer::None);
                 }
                 self.no_options("EventFilterOptions")?;
-                Answer::done(self.house.reload())
+                Answer::Reload
             }
             "KICK" | "LDM" if to_one => self.obey(what)?,
             _ => Answer::None,
@@ -546,12 +537,7 @@ impl Request<'_> {
                 ("account", Slot::Text(&mut account, "string")),
             ],
         )?;
-        Ok(Answer::data(&Leafz {
-            server_id: &self.server.identity.id,
-            now: self.house.now(),
-            leafnodes: 0,
-            leafs: [],
-        }))
+        Ok(Answer::data(&Leafz::alone(self.server, self.house.now())))
     }
 
     /// Obeys KICK or LDM. One that cannot be read is dropped.

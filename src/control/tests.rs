@@ -1,10 +1,12 @@
 //! Control with a house of its own: what is asked, answered and told.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::endpoints::{Endpoint, HttpRequest};
 use super::view::{AccountView, MonitorView, Told, Usage};
 use super::*;
 use crate::auth::definition::{AccountDefinition, ConnectionType};
@@ -26,7 +28,10 @@ struct Fake {
     connections: Vec<ConnFacts>,
     subscriptions: Vec<SubFacts>,
     kicked: Vec<u64>,
-    reloads: u32,
+    reloads: Vec<u64>,
+    /// Shards that answer no question.
+    silent: BTreeSet<usize>,
+    missed: BTreeSet<usize>,
     asked: Vec<Wanted>,
 }
 
@@ -37,6 +42,7 @@ impl House for Fake {
 
     fn facts(&mut self, wanted: &Wanted) -> Vec<ShardFacts> {
         self.asked.push(wanted.clone());
+        self.missed.extend(&self.silent);
         let is_of = |account: &Arc<str>| wanted.account.as_ref().is_none_or(|a| a == account);
         // Two shards, by odd and even numbers.
         let of_shard = |shard: u64| {
@@ -81,6 +87,10 @@ impl House for Fake {
         vec![of_shard(0), of_shard(1)]
     }
 
+    fn take_silent(&mut self) -> BTreeSet<usize> {
+        std::mem::take(&mut self.missed)
+    }
+
     fn usage(&mut self) -> Usage {
         Usage {
             cpu_percent: 1.5,
@@ -105,9 +115,8 @@ impl House for Fake {
         }
     }
 
-    fn reload(&mut self) -> Result<(), String> {
-        self.reloads += 1;
-        Ok(())
+    fn reload(&mut self, ticket: u64) {
+        self.reloads.push(ticket);
     }
 }
 
@@ -131,6 +140,7 @@ pub(super) fn server() -> Arc<ServerFacts> {
             jetstream: None,
         },
         limits: Limits::DEFAULT,
+        auth_required: true,
         started: START,
         config_loaded: START,
         config_digest: String::new(),
@@ -145,6 +155,7 @@ pub(super) fn server() -> Arc<ServerFacts> {
         trusted_proxies: None,
         jetstream: None,
         monitor: MonitorView::default(),
+        is_lame_duck: false,
     })
 }
 
@@ -459,11 +470,7 @@ fn subscribers_are_counted() {
 #[test]
 fn orders_are_obeyed() {
     let (mut house, mut control) = scene();
-    for (what, body) in [
-        ("KICK", r#"{"cid":7}"#),
-        ("LDM", r#"{"cid":5}"#),
-        ("RELOAD", ""),
-    ] {
+    for (what, body) in [("KICK", r#"{"cid":7}"#), ("LDM", r#"{"cid":5}"#)] {
         let subject = format!("$SYS.REQ.SERVER.{ID}.{what}");
         let answer = request(&mut house, &mut control, &subject, body).unwrap();
         assert_eq!(answer.as_object().unwrap().len(), 1, "{what}: {answer}");
@@ -471,7 +478,90 @@ fn orders_are_obeyed() {
         let to_all = format!("$SYS.REQ.SERVER.PING.{what}");
         assert_eq!(request(&mut house, &mut control, &to_all, body), None);
     }
-    assert_eq!((house.kicked, house.reloads), (vec![7], 1));
+    assert_eq!(house.kicked, vec![7]);
+}
+
+/// The main thread reads the configuration again, and everybody is answered when it is done, in the order that has.
+#[test]
+fn reloads_are_answered_when_they_are_done() {
+    let (mut house, mut control) = scene();
+    let subject = format!("$SYS.REQ.SERVER.{ID}.RELOAD");
+    for reply in ["one", "two", "three"] {
+        control.handle_message(&mut house, &subject, reply, b"", b"");
+    }
+    let to_all = "$SYS.REQ.SERVER.PING.RELOAD";
+    control.handle_message(&mut house, to_all, "all", b"", b"");
+    assert_eq!(control.take_outgoing(), []);
+    let tickets = house.reloads.clone();
+    assert_eq!(tickets.len(), 3);
+    control.reloaded(tickets[2], Err("no".to_owned()), START);
+    control.reloaded(tickets[0], Ok(()), START);
+    // Nobody waits for an answer twice.
+    control.reloaded(tickets[0], Ok(()), START);
+    let answers = control.take_outgoing();
+    let of = |place: usize| {
+        let answer: &Outgoing = &answers[place];
+        let value: Value = serde_json::from_slice(&answer.payload).unwrap();
+        (
+            answer.subject.clone(),
+            value["error"]["description"].clone(),
+        )
+    };
+    assert_eq!(answers.len(), 2);
+    assert_eq!(of(0), ("three".to_owned(), "no".into()));
+    assert_eq!(of(1), ("one".to_owned(), Value::Null));
+}
+
+/// A server that sees its clients off is not one to send more to; nor does a reload bring it back.
+#[test]
+fn lame_ducks_are_not_healthy() {
+    let (mut house, mut control) = scene();
+    let subject = format!("$SYS.REQ.SERVER.{ID}.HEALTHZ");
+    let status = |house: &mut Fake, control: &mut Control| {
+        let answer = request(house, control, &subject, "").unwrap();
+        answer["data"]["status_code"].clone()
+    };
+    assert_eq!(status(&mut house, &mut control), 200);
+    control.lame_duck(START);
+    control.take_outgoing();
+    assert_eq!(status(&mut house, &mut control), 500);
+    control.set_server(server());
+    assert_eq!(status(&mut house, &mut control), 500);
+}
+
+/// What is a sum over shards is not told where one of them is missing.
+#[test]
+fn sums_without_a_shard() {
+    let (mut house, mut control) = scene();
+    let http = |house: &mut Fake, control: &mut Control, endpoint| {
+        let request = HttpRequest {
+            endpoint,
+            query: "",
+            accepted: "",
+        };
+        let reply = control.handle_http(house, &request);
+        (reply.status, reply.warning.is_some())
+    };
+    let varz = format!("$SYS.REQ.SERVER.{ID}.VARZ");
+    for silent in [false, true] {
+        house.silent = silent.then_some(1).into_iter().collect();
+        let status = if silent { 503 } else { 200 };
+        for endpoint in [Endpoint::Varz, Endpoint::Metrics, Endpoint::AccountStatz] {
+            let expected = (status, false);
+            assert_eq!(
+                http(&mut house, &mut control, endpoint),
+                expected,
+                "{endpoint:?}"
+            );
+        }
+        // Lists tell of the others, and the log of that.
+        assert_eq!(
+            http(&mut house, &mut control, Endpoint::Connz),
+            (200, silent)
+        );
+        let answer = request(&mut house, &mut control, &varz, "").unwrap();
+        assert_eq!(answer["error"]["code"] == 503, silent, "{answer}");
+    }
 }
 
 /// A connection comes, is counted every 30 seconds, and goes.

@@ -17,17 +17,30 @@ impl UnixNanos {
 
     /// `2026-11-21T10:19:00.857164708Z`, without the trailing zeros of the fraction.
     pub fn text(self) -> String {
-        let seconds = self.0 / NANOS_PER_SECOND;
-        let (year, month, day) = date(seconds / 86_400);
-        let of_day = seconds % 86_400;
-        let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
         let fraction = format!("{:09}", self.0 % NANOS_PER_SECOND);
         let fraction = match fraction.trim_end_matches('0') {
             "" => String::new(),
             digits => format!(".{digits}"),
         };
-        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z")
+        text(self.0 / NANOS_PER_SECOND, &fraction)
     }
+}
+
+/// Seconds since 1970, UTC: for times further away than [`UnixNanos`] can say, as ends of certificates are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnixSeconds(pub u64);
+
+impl Serialize for UnixSeconds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&text(self.0, ""))
+    }
+}
+
+fn text(seconds: u64, fraction: &str) -> String {
+    let (year, month, day) = date(seconds / 86_400);
+    let of_day = seconds % 86_400;
+    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z")
 }
 
 impl Serialize for UnixNanos {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::json::{float, is_default, nanos, seconds};
 use super::jsz::JetStreamVarz;
-use super::time::{UnixNanos, uptime};
+use super::time::{UnixNanos, UnixSeconds, uptime};
 use super::view::{Merged, ServerFacts, Usage};
 use crate::proto::info::PROTOCOL_VERSION;
 
@@ -122,7 +122,7 @@ pub struct Varz<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxies: Option<Proxies>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls_cert_not_after: Option<UnixNanos>,
+    pub tls_cert_not_after: Option<UnixSeconds>,
 }
 
 /// VARZ of these facts.
@@ -144,7 +144,7 @@ pub fn varz<'a>(
         go: "",
         host: &server.identity.host,
         port: server.identity.port,
-        auth_required: server.identity.auth_required,
+        auth_required: server.auth_required,
         tls_required: server.tls.is_some_and(|tls| tls.required),
         tls_verify: server.tls.is_some_and(|tls| tls.verify),
         connect_urls: &server.connect_urls,

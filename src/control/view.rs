@@ -1,11 +1,11 @@
 //! What control knows and asks: the server as configured, the shards' facts merged into one view,
 //! and [`House`], through which it asks the rest of the server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::claims::Registry;
-use super::time::UnixNanos;
+use super::time::{UnixNanos, UnixSeconds};
 use crate::auth::definition::AccountDefinition;
 use crate::base::deadlines::Millis;
 use crate::config::{AssetLimits, Limits};
@@ -23,6 +23,10 @@ pub trait House {
     fn now(&mut self) -> UnixNanos;
     /// What the shards tell. One that does not answer in time is missing.
     fn facts(&mut self, wanted: &Wanted) -> Vec<ShardFacts>;
+    /// The shards that did not answer in time since this was last asked.
+    fn take_silent(&mut self) -> BTreeSet<usize> {
+        BTreeSet::new()
+    }
     /// What the process uses.
     fn usage(&mut self) -> Usage;
     /// The process's threads, for people.
@@ -31,15 +35,21 @@ pub trait House {
     fn kick(&mut self, client_id: u64) -> bool;
     /// Tells a client that the server is in lame duck mode.
     fn tell_lame_duck(&mut self, client_id: u64) -> Told;
-    /// Reads the configuration again.
-    ///
-    /// # Errors
-    /// Why it stays as it was.
-    fn reload(&mut self) -> Result<(), String>;
+    /// Has the configuration read again. When that is done, [`super::Control::reloaded`] is told so with this ticket.
+    fn reload(&mut self, ticket: u64);
     /// Where claims of accounts are; nowhere without operators.
     fn registry(&mut self) -> Option<&mut dyn Registry> {
         None
     }
+}
+
+/// What to say of shards that do not answer; `None` where all do.
+pub fn silence(silent: &BTreeSet<usize>) -> Option<String> {
+    let first = silent.first()?;
+    Some(match silent.len() {
+        1 => format!("shard {first} does not answer"),
+        many => format!("shard {first} and {} others do not answer", many - 1),
+    })
 }
 
 /// What became of a word to a client.
@@ -64,6 +74,8 @@ pub struct Usage {
 pub struct ServerFacts {
     pub identity: ServerIdentity,
     pub limits: Limits,
+    /// Whether somebody is let in only by a decision. INFO says less where there is a `no_auth_user`.
+    pub auth_required: bool,
     /// The moment at which the shards' clock was 1.
     pub started: UnixNanos,
     pub config_loaded: UnixNanos,
@@ -85,6 +97,8 @@ pub struct ServerFacts {
     /// `None` without it.
     pub jetstream: Option<JetStreamView>,
     pub monitor: MonitorView,
+    /// It takes no new clients any more, and sees its clients off.
+    pub is_lame_duck: bool,
 }
 
 /// The monitoring port as configured: 0 is none, -1 any.
@@ -119,7 +133,7 @@ pub struct TlsView {
     pub verify: bool,
     pub timeout_s: f64,
     /// When the server's certificate ends.
-    pub not_after: Option<UnixNanos>,
+    pub not_after: Option<UnixSeconds>,
 }
 
 /// One account.

@@ -37,17 +37,24 @@ fn push_escaped(quoted: &mut String, c: char) {
         }
         _ => {
             // Writing to a String cannot fail.
-            let _ = if (c as u32) < 0x80 {
-                write!(quoted, "\\x{:02x}", c as u32)
-            } else if c.is_control() {
-                write!(quoted, "\\u{:04x}", c as u32)
-            } else {
-                write!(quoted, "{c}")
+            let _ = match c as u32 {
+                code @ ..0x80 => write!(quoted, "\\x{code:02x}"),
+                _ if is_printable(c) => write!(quoted, "{c}"),
+                code @ ..0x1_0000 => write!(quoted, "\\u{code:04x}"),
+                code => write!(quoted, "\\U{code:08x}"),
             };
             return;
         }
     };
     quoted.push_str(escaped);
+}
+
+/// Whether it can be seen. Behind another character, for what combines with that can be seen there.
+fn is_printable(c: char) -> bool {
+    let mut bytes = [b'a'; 1 + 4];
+    let length = 1 + c.encode_utf8(&mut bytes[1..]).len();
+    let text = std::str::from_utf8(&bytes[..length]);
+    text.is_ok_and(|text| text.escape_debug().nth(1) == Some(c))
 }
 
 #[cfg(test)]
@@ -62,6 +69,8 @@ mod tests {
             (b"\x00\x07\x7f", r#""\x00\a\x7f""#),
             (b"\xff", r#""\xff""#),
             ("é\u{85}".as_bytes(), "\"é\\u0085\""),
+            ("e\u{301}\u{a0}".as_bytes(), "\"e\u{301}\\u00a0\""),
+            ("\u{200b}😀\u{e0001}".as_bytes(), "\"\\u200b😀\\U000e0001\""),
         ];
         for (text, expected) in cases {
             assert_eq!(quote(text), *expected);

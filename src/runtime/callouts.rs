@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
+use super::authenticator::Authenticator;
 use super::commands::{Address, Arrival, Command, event_fd};
-use super::desk::Desk;
 use super::helpers::{Full, Helpers};
 use super::host;
 use super::log::Log;
@@ -68,7 +68,7 @@ impl Callouts {
     /// # Errors
     /// There is no thread, or no event descriptor, to be had.
     pub fn start(
-        desk: &Arc<Desk>,
+        desk: &Arc<Authenticator>,
         shard: Address,
         helpers: Helpers,
         log: &Log,
@@ -151,7 +151,7 @@ impl Line {
 
 /// The thread's own.
 struct Turns {
-    desk: Arc<Desk>,
+    desk: Arc<Authenticator>,
     shard: Address,
     helpers: Helpers,
     log: Log,

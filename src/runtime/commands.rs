@@ -93,7 +93,7 @@ pub enum Report {
     /// A signal has come; not from a shard but on the same way.
     Signal(i32),
     /// The configuration is to be read again; why it was not goes back.
-    Reload(Sender<Result<(), String>>),
+    Reload(u64),
     /// The server's own certificate is no longer good and it is not to run without: the log knows.
     Revoked,
 }

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
@@ -14,14 +14,12 @@ use super::commands::Arrival;
 use super::doorway::Doorway;
 use super::links::Links;
 use super::log::Log;
+use super::sockets::{self, unmapped};
 use crate::base::ids::ShardId;
 use crate::config::Limits;
 
 /// nats-server gives the first client number 5; numbers before it are its own.
 const FIRST_CLIENT_ID: u64 = 5;
-/// Connections that may wait to be accepted; the kernel takes less if `somaxconn` says so.
-const BACKLOG: i32 = 16 * 1024;
-
 /// Bytes that the kernel takes for a connection beyond what its peer's window allows to send. The
 /// rest stays in the session's outbound, where it counts: the kernel would take megabytes, out of
 /// cache and out of sight of backpressure. What is in flight on a long link is not bounded by it.
@@ -44,12 +42,7 @@ pub struct Listener {
 impl Listener {
     /// Listens on `host` and `port`; port 0 is any free one.
     pub fn bind(host: &str, port: u16, limits: &Limits) -> io::Result<Self> {
-        let addresses: Vec<SocketAddr> = (host, port).to_socket_addrs()?.collect();
-        let socket = bind_patiently(&addresses)?;
-        // SAFETY: the descriptor is open and listening; this only sets its backlog.
-        if unsafe { libc::listen(socket.as_raw_fd(), BACKLOG) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        let socket = bind_patiently(host, port)?;
         Ok(Self {
             socket,
             max_connections: limits.max_connections,
@@ -113,10 +106,10 @@ impl Listener {
 
 /// Binds, waiting a little for a port that is in use: the kernel tears down the ring of a server
 /// that was killed after the process is gone, and its listening socket with it.
-fn bind_patiently(addresses: &[SocketAddr]) -> io::Result<TcpListener> {
+fn bind_patiently(host: &str, port: u16) -> io::Result<TcpListener> {
     let until = Instant::now() + PORT_WAIT;
     loop {
-        match TcpListener::bind(addresses) {
+        match sockets::listen(host, port) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
                 std::thread::sleep(PORT_WAIT / 50);
             }
@@ -127,16 +120,7 @@ fn bind_patiently(addresses: &[SocketAddr]) -> io::Result<TcpListener> {
 
 /// Sets an option of TCP. It fails on sockets that are gone, for which it does not matter.
 fn set_option(fd: RawFd, option: libc::c_int, value: libc::c_int) {
-    // SAFETY: the value lives through the call and its size is given.
-    unsafe {
-        libc::setsockopt(
-            fd,
-            libc::IPPROTO_TCP,
-            option,
-            (&raw const value).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        );
-    }
+    let _ = sockets::set(fd, libc::IPPROTO_TCP, option, value);
 }
 
 /// The peer's address; 0.0.0.0:0 when it is gone already.
@@ -162,7 +146,7 @@ fn peer_of(fd: RawFd) -> SocketAddr {
             // SAFETY: as above.
             let v6 = unsafe { &*(&raw const storage).cast::<libc::sockaddr_in6>() };
             let ip = std::net::Ipv6Addr::from(v6.sin6_addr.s6_addr);
-            SocketAddr::new(ip.to_canonical(), u16::from_be(v6.sin6_port))
+            SocketAddr::new(unmapped(ip.into()), u16::from_be(v6.sin6_port))
         }
         _ => unknown,
     }

@@ -1,6 +1,7 @@
 //! The shell: executors, sockets, clocks, signals, the log. Everything that is not here is plain
 //! calls; everything that touches the world is.
 
+mod authenticator;
 mod buffers;
 mod callouts;
 pub mod claims_fetch;
@@ -8,7 +9,6 @@ pub mod claims_store;
 mod clock;
 mod commands;
 mod conns;
-mod desk;
 mod disk;
 mod doorway;
 mod helpers;
@@ -32,6 +32,7 @@ mod ring;
 mod securing;
 pub mod signalling;
 mod signals;
+mod sockets;
 mod stapling;
 mod storage;
 mod system_client;
@@ -56,17 +57,18 @@ use crate::config::{Config, HandshakeFirst, MonitorOptions, Port};
 use crate::control::view::{MonitorView, ServerFacts, TlsView};
 use crate::proto::info::ServerIdentity;
 use crate::shard::{Settings, Shard};
+use authenticator::Authenticator;
 use callouts::Callouts;
 use clock::Clock;
 use commands::{Address, Command, Mailbox, Report};
-use desk::Desk;
 use disk::Disk;
 use helpers::{Helpers, Pool};
 use lame_duck::LameDuck;
 use links::Links;
 use listener::Listener;
 use log::Log;
-use monitor::Door;
+use monitor::{CurrentPhase, Door, Phase};
+use ports_file::Listening;
 use ring::NetRing;
 use securing::Secure;
 use stapling::{Keeper, Watch};
@@ -84,6 +86,13 @@ const HELPERS_STOP_TIME: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct StartError(String);
 
+impl StartError {
+    /// What cannot be done, before why it cannot.
+    fn because<E: fmt::Display>(what: &str) -> impl FnOnce(E) -> Self + '_ {
+        move |error| Self(format!("{what}: {error}"))
+    }
+}
+
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -99,7 +108,12 @@ pub type Reread = Box<dyn Fn() -> Result<(Config, Vec<String>), String>>;
 /// When it cannot start; the log has been told.
 pub fn run(config: &Config, reread: Reread, log: &Log) -> Result<(), StartError> {
     abort_on_panic(log.clone());
-    let result = start(config, reread, log).and_then(|server| server.serve());
+    let result = start(config, reread, log).map(|server| {
+        // Else a signal has ended it already.
+        if let Some(server) = server {
+            server.serve();
+        }
+    });
     if let Err(StartError(text)) = &result {
         log.fatal(format_args!("{text}"));
     }
@@ -116,7 +130,11 @@ struct Server {
     /// What INFO says, and where the listener listens.
     identity: ServerIdentity,
     listening: SocketAddr,
-    desk: Arc<Desk>,
+    /// Where monitoring listens.
+    monitoring: Option<Listening>,
+    /// What everybody may know without asking.
+    phase: CurrentPhase,
+    desk: Arc<Authenticator>,
     /// For threads that are started later.
     report: Sender<Report>,
     /// What monitoring says.
@@ -130,7 +148,8 @@ struct Server {
     running: usize,
 }
 
-fn start(config: &Config, reread: Reread, log: &Log) -> Result<Server, StartError> {
+/// Starts everything; `None` when a signal has come that ends it again.
+fn start(config: &Config, reread: Reread, log: &Log) -> Result<Option<Server>, StartError> {
     let cpus = config.cpus.clone().unwrap_or_else(host::usable_cpus);
     let shards = config.shards.unwrap_or(cpus.len());
     if shards > crate::config::SHARDS_MAX {
@@ -141,26 +160,10 @@ fn start(config: &Config, reread: Reread, log: &Log) -> Result<Server, StartErro
     }
     let connections = config.limits.max_connections;
     let warning = host::prepare(shards, connections).map_err(|e| StartError(e.to_string()))?;
-    let random = || host::random_u64().map_err(|e| StartError(format!("no random numbers: {e}")));
-    let keys = server_keys().map_err(|e| StartError(format!("no random numbers: {e}")))?;
+    let random = || host::random_u64().map_err(StartError::because("no random numbers"));
+    let keys = server_keys().map_err(StartError::because("no random numbers"))?;
     let mut identity = identity::of(config, &keys);
-    log.info(format_args!("Starting skein"));
-    log.info(format_args!("  Version:  {}", env!("CARGO_PKG_VERSION")));
-    log.info(format_args!(
-        "  NATS:     {}",
-        crate::proto::info::PROTOCOL_VERSION
-    ));
-    log.info(format_args!("  Name:     {}", identity.name));
-    log.info(format_args!("  ID:       {}", identity.id));
-    if let Some(file) = &config.file {
-        let (path, digest) = (file.path.display(), &file.digest);
-        log.info(format_args!("Using configuration file: {path} ({digest})"));
-    }
-    if has_plaintext_secret(config) {
-        log.warn(format_args!(
-            "Plaintext passwords detected, use nkeys or bcrypt"
-        ));
-    }
+    announce(config, &identity, log);
     if let Some(text) = warning {
         log.warn(format_args!("{text}"));
     }
@@ -182,8 +185,8 @@ fn start(config: &Config, reread: Reread, log: &Log) -> Result<Server, StartErro
     }
     let (report, reports) = crossbeam_channel::unbounded();
     let signals = signals::watch(report.clone());
-    signals.map_err(|e| StartError(format!("cannot watch signals: {e}")))?;
-    let desk = Desk::new(config, &identity, keys, log).map_err(StartError)?;
+    signals.map_err(StartError::because("cannot watch signals"))?;
+    let desk = Authenticator::new(config, &identity, keys, log).map_err(StartError)?;
     let desk = Arc::new(desk);
     identity.auth_required = desk.policy().gate.is_asked_for();
     let clock = Clock::start();
@@ -200,12 +203,12 @@ fn start(config: &Config, reread: Reread, log: &Log) -> Result<Server, StartErro
     };
 
     let (addresses, mailboxes) = commands::mailboxes(shards, &report)
-        .map_err(|e| StartError(format!("cannot make event descriptors: {e}")))?;
+        .map_err(StartError::because("cannot make event descriptors"))?;
     desk.know(&addresses);
     let helpers = Pool::start(helpers::THREADS, helpers::JOBS_MAX)
-        .map_err(|e| StartError(format!("cannot start helper threads: {e}")))?;
+        .map_err(StartError::because("cannot start helper threads"))?;
     let channels = system_client::Channels::new()
-        .map_err(|e| StartError(format!("cannot make an event descriptor: {e}")))?;
+        .map_err(StartError::because("cannot make an event descriptor"))?;
     let storage = storage::Storage::of(config, &settings.identity.name, shards)
         .map_err(|e| StartError(e.to_string()))?;
     let mut links = links::mesh(shards);
@@ -249,6 +252,13 @@ fn start(config: &Config, reread: Reread, log: &Log) -> Result<Server, StartErro
             .map(|storage| storage.view(&config.jetstream)),
         ..server_facts(config, &settings, &clock, cpus.len())
     };
+    let phase = CurrentPhase::new();
+    let monitoring = door.as_ref().map(Door::listening);
+    if let Some(door) = door {
+        // From now on: whoever waits for the server can ask whether it is there.
+        let started = door.serve(channels.inquirer(), phase.clone(), log.clone());
+        started.map_err(StartError::because("cannot serve the monitor port"))?;
+    }
     let mut server = Server {
         shards: addresses,
         reports,
@@ -258,51 +268,64 @@ fn start(config: &Config, reread: Reread, log: &Log) -> Result<Server, StartErro
         reread,
         identity: settings.identity,
         listening: address,
+        monitoring,
+        phase,
         desk: Arc::clone(&desk),
         report: report.clone(),
-        facts: facts.clone(),
+        facts,
         connections,
         helpers,
         tls: None,
         running: shards,
     };
-    server.await_ready(&report)?;
-    let callouts = Callouts::start(
-        &desk,
-        server.shards[0].clone(),
-        server.helpers.helpers(),
-        log,
-    );
-    let callouts =
-        callouts.map_err(|e| StartError(format!("cannot ask authorization services: {e}")))?;
-    desk.use_callouts(callouts);
-    if let Some(keeper) = keeper {
-        let watch = keeper.start(server.shards.clone(), report.clone());
-        server.tls = Some(watch.map_err(|e| StartError(format!("cannot keep up TLS: {e}")))?);
+    match await_ready(&server.reports, &report, shards)? {
+        Readiness::Ready => {}
+        Readiness::Ended(signal) => {
+            let name = signals::name(signal);
+            log.info(format_args!("Trapped \"{name}\" signal"));
+            log.info(format_args!("Server Exiting.."));
+            return Ok(None);
+        }
     }
-    let seat = system_client::Seat {
-        channels,
-        shards: server.shards.clone(),
-        reports: report,
-        desk,
-        clock,
-        log: log.clone(),
-        server: facts,
-        seed: random()?,
-    };
-    let started = SystemClient::start(seat);
-    server.system_client =
-        Some(started.map_err(|e| StartError(format!("cannot serve the system account: {e}")))?);
-    if let (Some(door), Some(client)) = (door, &server.system_client) {
-        let started = door.serve(client.inquirer(), log.clone());
-        started.map_err(|e| StartError(format!("cannot serve the monitor port: {e}")))?;
-    }
+    server.start_services(keeper, channels, clock, random()?)?;
     // The first shard accepts for all, and not before all are ready.
     server.shards[0].send(Command::Accept);
+    server.phase.set(Phase::Serving);
+    tell_where(config, address.port(), log);
+    if let Some(directory) = &config.ports_file_dir {
+        server.write_ports_file(directory);
+    }
+    log.info(format_args!("Server is ready"));
+    Ok(Some(server))
+}
+
+/// Says who begins, and with what.
+fn announce(config: &Config, identity: &ServerIdentity, log: &Log) {
+    log.info(format_args!("Starting skein"));
+    log.info(format_args!("  Version:  {}", env!("CARGO_PKG_VERSION")));
+    log.info(format_args!(
+        "  NATS:     {}",
+        crate::proto::info::PROTOCOL_VERSION
+    ));
+    log.info(format_args!("  Name:     {}", identity.name));
+    log.info(format_args!("  ID:       {}", identity.id));
+    if let Some(file) = &config.file {
+        let (path, digest) = (file.path.display(), &file.digest);
+        log.info(format_args!("Using configuration file: {path} ({digest})"));
+    }
+    if has_plaintext_secret(config) {
+        log.warn(format_args!(
+            "Plaintext passwords detected, use nkeys or bcrypt"
+        ));
+    }
+}
+
+/// Says where clients may come.
+fn tell_where(config: &Config, port: u16, log: &Log) {
     let host = &config.host;
     log.info(format_args!(
         "Listening for client connections on {host}:{}",
-        address.port()
+        port
     ));
     if let Some(tls) = &config.tls {
         let kind = if config.allow_non_tls {
@@ -317,11 +340,42 @@ fn start(config: &Config, reread: Reread, log: &Log) -> Result<Server, StartErro
             ));
         }
     }
-    if let Some(directory) = &config.ports_file_dir {
-        server.write_ports_file(directory);
+}
+
+/// What has come of waiting for the shards.
+#[derive(Debug, PartialEq, Eq)]
+enum Readiness {
+    Ready,
+    /// This signal has ended the server before.
+    Ended(i32),
+}
+
+/// Waits until all shards have read their stores. A signal that ends the server does so at once: nothing was accepted that
+/// could be lost, and reading can take minutes. What else comes is done afterwards.
+fn await_ready(
+    reports: &Receiver<Report>,
+    report: &Sender<Report>,
+    shards: usize,
+) -> Result<Readiness, StartError> {
+    let mut waiting = shards;
+    let mut later = Vec::new();
+    while waiting > 0 {
+        match reports.recv() {
+            Ok(Report::Failed(text)) => return Err(StartError(text)),
+            Ok(Report::Ready) => waiting -= 1,
+            Ok(Report::Signal(signal @ (signals::SIGTERM | signals::SIGINT))) => {
+                return Ok(Readiness::Ended(signal));
+            }
+            Ok(signal @ Report::Signal(_)) => later.push(signal),
+            Ok(Report::Stopped | Report::Reload(_) | Report::Revoked) => {}
+            Err(_) => return Err(StartError("the shards have ended".into())),
+        }
     }
-    log.info(format_args!("Server is ready"));
-    Ok(server)
+    for signal in later {
+        // They come to the receiver that this has.
+        let _ = report.send(signal);
+    }
+    Ok(Readiness::Ready)
 }
 
 /// What one shard's thread starts with.
@@ -331,7 +385,7 @@ struct Seat {
     mailbox: Mailbox,
     secure: Secure,
     helpers: Helpers,
-    desk: Arc<Desk>,
+    desk: Arc<Authenticator>,
     log: Log,
     listener: Option<Listener>,
     clock: Clock,
@@ -349,9 +403,9 @@ impl Seat {
             .io_memory(FILE_MEMORY_BYTES)
             .spawn(move || self.run());
         // The thread is not joined: it reports when it has ended, and a panic ends the process.
-        executor
-            .map(drop)
-            .map_err(|e| StartError(format!("cannot start a shard on core {cpu}: {e}")))
+        executor.map(drop).map_err(StartError::because(&format!(
+            "cannot start a shard on core {cpu}"
+        )))
     }
 
     async fn run(self) {
@@ -369,29 +423,46 @@ impl Seat {
 }
 
 impl Server {
-    fn await_ready(&self, report: &Sender<Report>) -> Result<(), StartError> {
-        let mut waiting = self.running;
-        let mut later = Vec::new();
-        while waiting > 0 {
-            match self.reports.recv() {
-                Ok(Report::Failed(text)) => {
-                    return Err(StartError(text));
-                }
-                Ok(Report::Ready) => waiting -= 1,
-                Ok(signal @ Report::Signal(_)) => later.push(signal),
-                Ok(Report::Stopped | Report::Reload(_) | Report::Revoked) => {}
-                Err(_) => return Err(StartError("the shards have ended".into())),
+    /// Starts what asks shards, once they answer: who asks authorization services, who keeps up TLS, and control.
+    fn start_services(
+        &mut self,
+        keeper: Option<Keeper>,
+        channels: system_client::Channels,
+        clock: Clock,
+        seed: u64,
+    ) -> Result<(), StartError> {
+        let (desk, shards) = (&self.desk, &self.shards);
+        let (shard, helpers) = (shards[0].clone(), self.helpers.helpers());
+        let callouts = Callouts::start(desk, shard, helpers, &self.log)
+            .map_err(StartError::because("cannot ask authorization services"))?;
+        desk.use_callouts(callouts);
+        if let Some(keeper) = keeper {
+            if let Some(shown) = &mut self.facts.tls {
+                shown.not_after = keeper.not_after();
             }
+            let watch = keeper
+                .start(shards.clone(), self.report.clone())
+                .map_err(StartError::because("cannot keep up TLS"))?;
+            self.tls = Some(watch);
         }
-        for signal in later {
-            // They come to the receiver that this has.
-            let _ = report.send(signal);
-        }
+        let seat = system_client::Seat {
+            channels,
+            shards: shards.clone(),
+            reports: self.report.clone(),
+            desk: Arc::clone(desk),
+            clock,
+            log: self.log.clone(),
+            server: self.facts.clone(),
+            seed,
+        };
+        let started = SystemClient::start(seat)
+            .map_err(StartError::because("cannot serve the system account"))?;
+        self.system_client = Some(started);
         Ok(())
     }
 
     /// Obeys signals until one of them ends the server.
-    fn serve(mut self) -> Result<(), StartError> {
+    fn serve(mut self) {
         let mut lame_duck: Option<LameDuck> = None;
         loop {
             let report = match &lame_duck {
@@ -417,9 +488,11 @@ impl Server {
                         _ => break,
                     }
                 }
-                Some(Report::Reload(answer)) => {
-                    // Who has asked may have stopped waiting.
-                    let _ = answer.send(self.reload());
+                Some(Report::Reload(ticket)) => {
+                    let result = self.reload();
+                    if let Some(system_client) = &self.system_client {
+                        system_client.reloaded(ticket, result);
+                    }
                 }
                 Some(Report::Revoked) => break,
                 Some(Report::Ready | Report::Failed(_) | Report::Stopped) | None => {}
@@ -435,13 +508,13 @@ impl Server {
             }
         }
         self.stop();
-        Ok(())
     }
 
     fn enter_lame_duck(&self) -> LameDuck {
         self.log.info(format_args!(
             "Entering lame duck mode, stop accepting new clients"
         ));
+        self.phase.set(Phase::LameDuck);
         if let Some(system_client) = &self.system_client {
             system_client.enter_lame_duck();
         }
@@ -497,6 +570,7 @@ fn server_facts(config: &Config, settings: &Settings, clock: &Clock, cores: usiz
     let mut facts = ServerFacts {
         identity: settings.identity.clone(),
         limits: settings.limits.clone(),
+        auth_required: settings.policy.gate.is_required(),
         started: clock.started(),
         config_loaded: clock.started(),
         config_digest: String::new(),
@@ -510,6 +584,7 @@ fn server_facts(config: &Config, settings: &Settings, clock: &Clock, cores: usiz
         connect_urls: Vec::new(),
         jetstream: None,
         trusted_proxies: None,
+        is_lame_duck: false,
         monitor: MonitorView {
             host: config.monitor.host.as_ref().unwrap_or(&config.host).clone(),
             http_port: MonitorOptions::number(config.monitor.http),
@@ -532,7 +607,8 @@ fn follow(facts: &mut ServerFacts, config: &Config) {
         required: !config.allow_non_tls,
         verify: tls.verify,
         timeout_s: tls.timeout_ms as f64 / 1000.0,
-        not_after: None,
+        // It is the files that say so, and not the configuration.
+        not_after: facts.tls.and_then(|tls| tls.not_after),
     });
     let proxies = &config.auth.proxies;
     facts.trusted_proxies = (!proxies.is_empty()).then(|| proxies.clone());
@@ -566,4 +642,32 @@ fn abort_on_panic(log: Log) {
         before(info);
         std::process::abort();
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_while_stores_are_read() {
+        let check = |sent: Vec<Report>, expected: Readiness, left: usize| {
+            let (report, reports) = crossbeam_channel::unbounded();
+            for one in sent {
+                report.send(one).unwrap();
+            }
+            assert_eq!(await_ready(&reports, &report, 2).unwrap(), expected);
+            assert_eq!(reports.len(), left);
+        };
+        let [hangup, term, int] =
+            [signals::SIGHUP, signals::SIGTERM, signals::SIGINT].map(Report::Signal);
+        check(vec![Report::Ready, Report::Ready], Readiness::Ready, 0);
+        let between = vec![Report::Ready, hangup, Report::Ready];
+        check(between, Readiness::Ready, 1);
+        check(
+            vec![Report::Ready, term],
+            Readiness::Ended(signals::SIGTERM),
+            0,
+        );
+        check(vec![int], Readiness::Ended(signals::SIGINT), 0);
+    }
 }

@@ -10,9 +10,20 @@ use serde_json::{Map, Value};
 
 use super::log::Log;
 
+/// A socket that is listened on, and for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Listening {
+    pub scheme: &'static str,
+    pub address: SocketAddr,
+}
+
 /// Writes it, whole or not at all: who waits for it reads it as soon as it is there.
-pub fn write(directory: &Path, address: SocketAddr, tls: bool, log: &Log) {
-    let text = content(&urls(address, tls, own_addresses()));
+pub fn write(directory: &Path, clients: Listening, monitoring: Option<Listening>, log: &Log) {
+    let own = own_addresses();
+    let text = content(
+        &urls(clients, &own),
+        monitoring.map(|listening| urls(listening, &own)),
+    );
     let path = file(directory);
     let unfinished = path.with_extension("ports.new");
     let written = fs::write(&unfinished, text).and_then(|()| fs::rename(&unfinished, &path));
@@ -43,21 +54,24 @@ fn file(directory: &Path) -> PathBuf {
     directory.join(format!("{program}_{}.ports", std::process::id()))
 }
 
-fn content(urls: &[String]) -> String {
+fn content(clients: &[String], monitoring: Option<Vec<String>>) -> String {
     let mut object = Map::new();
-    object.insert("nats".to_owned(), Value::from(urls.to_vec()));
+    object.insert("nats".to_owned(), Value::from(clients.to_vec()));
+    if let Some(urls) = monitoring {
+        object.insert("monitoring".to_owned(), Value::from(urls));
+    }
     format!("{:#}", Value::Object(object))
 }
 
 /// One for each address by which the server can be reached.
-fn urls(address: SocketAddr, tls: bool, own: Vec<IpAddr>) -> Vec<String> {
-    let scheme = if tls { "tls" } else { "nats" };
-    let addresses = match address.ip().is_unspecified() {
+fn urls(listening: Listening, own: &[IpAddr]) -> Vec<String> {
+    let Listening { scheme, address } = listening;
+    let (ip, port) = (address.ip(), address.port());
+    let addresses = match ip.is_unspecified() {
         true if !own.is_empty() => own,
-        _ => vec![address.ip()],
+        _ => &[ip],
     };
-    let port = address.port();
-    let each = addresses.into_iter();
+    let each = addresses.iter().copied();
     each.map(|ip| format!("{scheme}://{}", SocketAddr::new(ip, port)))
         .collect()
 }
@@ -109,20 +123,23 @@ mod tests {
 
     #[test]
     fn addresses() {
-        let own = || vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([10, 0, 0, 7])];
-        let check = |address: &str, tls, expected: &[&str]| {
-            assert_eq!(urls(address.parse().unwrap(), tls, own()), expected);
+        let own = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([10, 0, 0, 7])];
+        let check = |scheme, address: &str, expected: &[&str]| {
+            let address = address.parse().unwrap();
+            assert_eq!(urls(Listening { scheme, address }, &own), expected);
         };
-        check("127.0.0.1:4222", false, &["nats://127.0.0.1:4222"]);
-        check("[::1]:4222", true, &["tls://[::1]:4222"]);
-        check(
-            "0.0.0.0:4222",
-            false,
-            &["nats://127.0.0.1:4222", "nats://10.0.0.7:4222"],
-        );
-        let text = content(&["nats://127.0.0.1:4222".to_owned()]);
-        let value: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(value["nats"][0], "nats://127.0.0.1:4222");
+        check("nats", "127.0.0.1:4222", &["nats://127.0.0.1:4222"]);
+        check("tls", "[::1]:4222", &["tls://[::1]:4222"]);
+        for any in ["0.0.0.0:8222", "[::]:8222"] {
+            let both = ["http://127.0.0.1:8222", "http://10.0.0.7:8222"];
+            check("http", any, &both);
+        }
+        let clients = ["nats://127.0.0.1:4222".to_owned()];
+        let value: Value = serde_json::from_str(&content(&clients, None)).unwrap();
+        assert_eq!(value, serde_json::json!({ "nats": clients }));
+        let monitoring = Some(vec!["https://127.0.0.1:1".to_owned()]);
+        let value: Value = serde_json::from_str(&content(&clients, monitoring)).unwrap();
+        assert_eq!(value["monitoring"][0], "https://127.0.0.1:1");
         assert!(own_addresses().iter().any(IpAddr::is_loopback));
     }
 }

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use super::desk::{Desk, unix_s};
+use super::authenticator::{Authenticator, unix_s};
 use super::tenants::Tenants;
 use crate::control::claims::{Keeping, Registry};
 
 /// See the module. Nobody has one without operators.
-pub struct Registrar(Arc<Desk>);
+pub struct Registrar(Arc<Authenticator>);
 
 impl Registrar {
     /// The registrar of a server with operators.
-    pub fn new(desk: &Arc<Desk>) -> Option<Self> {
+    pub fn new(desk: &Arc<Authenticator>) -> Option<Self> {
         desk.tenants().map(|_| Self(Arc::clone(desk)))
     }
 

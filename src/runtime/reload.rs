@@ -12,17 +12,21 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
-use super::commands::{Command, Reload};
-use super::desk::Prepared;
+use super::authenticator::Prepared;
+use super::commands::{Command, Reload, Report};
 use super::log;
-use super::stapling::Keeper;
-use super::{Server, follow, host, identity, pid_file, ports_file};
+use super::stapling::{Keeper, Loaded};
+use super::{Server, follow, host, identity, pid_file, ports_file, signals};
 use crate::config::Config;
 use crate::config::reload::{Change, Part, changes, settle};
+use crate::control::time::UnixSeconds;
 use crate::shard::{Reloaded, StorageLimits};
 
 /// How long shards may take to be told.
 const SHARDS_TIME: Duration = Duration::from_secs(2);
+
+/// Why nothing is changed any more.
+const STOPPING: &str = "the server is being stopped";
 
 /// What was made of a new configuration.
 struct Next {
@@ -74,7 +78,7 @@ impl Server {
         };
         // Last, because it may wait for somebody else's server.
         let tls = match has(&changes, Part::Tls) {
-            true => Some(self.load_tls(&config)?),
+            true => Some(self.await_tls(&self.load_tls(&config)?)?),
             false => None,
         };
         Ok(Next {
@@ -86,11 +90,53 @@ impl Server {
         })
     }
 
-    fn load_tls(&self, config: &Config) -> Result<Option<Keeper>, String> {
-        match &self.tls {
-            Some(watch) => watch.load(config),
-            None => Keeper::load(config, &self.log),
+    /// Has the files of TLS read, and staples fetched, elsewhere.
+    fn load_tls(&self, config: &Config) -> Result<Receiver<Loaded>, String> {
+        if let Some(watch) = &self.tls {
+            return Ok(watch.load(config));
         }
+        let (sender, loaded) = crossbeam_channel::bounded(1);
+        let (config, log) = (config.clone(), self.log.clone());
+        std::thread::Builder::new()
+            .name("tls-load".to_owned())
+            .spawn(move || {
+                // Who has asked may have stopped waiting.
+                let _ = sender.send(Keeper::load(&config, &log));
+            })
+            .map_err(|error| format!("cannot read the files of TLS: {error}"))?;
+        Ok(loaded)
+    }
+
+    /// Waits for it, but not beyond a signal that ends the server. What else comes meanwhile is done after it.
+    fn await_tls(&self, loaded: &Receiver<Loaded>) -> Loaded {
+        let mut later = Vec::new();
+        let result = loop {
+            crossbeam_channel::select! {
+                recv(loaded) -> loaded => {
+                    let revoked = || Err("the server's certificate is revoked".to_owned());
+                    break loaded.unwrap_or_else(|_| revoked());
+                }
+                recv(self.reports) -> report => {
+                    let Ok(report) = report else {
+                        break Err(STOPPING.to_owned());
+                    };
+                    let ends = match &report {
+                        Report::Signal(signal) => ends_server(*signal),
+                        Report::Revoked => true,
+                        _ => false,
+                    };
+                    later.push(report);
+                    if ends {
+                        break Err(STOPPING.to_owned());
+                    }
+                }
+            }
+        };
+        for report in later {
+            // They come to the receiver that this has.
+            let _ = self.report.send(report);
+        }
+        result
     }
 
     fn adopt(&mut self, next: Next) {
@@ -113,14 +159,33 @@ impl Server {
         if self.config.limits.max_connections != before.limits.max_connections {
             self.raise_limits();
         }
-        let surplus = self.surplus();
-        let closed: usize = surplus.iter().sum();
         if let Some(watch) = self.tls.take_if(|_| tls.is_some()) {
             let current = watch.retire();
             if let Some(Some(keeper)) = &mut tls {
                 keeper.take_over(current);
             }
         }
+        self.tell_shards(&changes, tls.as_ref(), access);
+        // The files may be others now, whatever their names are.
+        let not_after = tls
+            .as_ref()
+            .map(|keeper| keeper.as_ref().and_then(Keeper::not_after));
+        if let Some(Some(keeper)) = tls {
+            self.keep_up(keeper);
+        }
+        self.rewrite_files(&before, &changes);
+        self.tell_control(not_after);
+        let digest = self.config.file.as_ref().map(|file| &*file.digest);
+        self.log.info(format_args!(
+            "Reloaded server configuration ({})",
+            digest.unwrap_or_default()
+        ));
+    }
+
+    /// Hands all shards all that is new, and waits until they have it.
+    fn tell_shards(&self, changes: &[Change], tls: Option<&Option<Keeper>>, access: Prepared) {
+        let surplus = self.surplus();
+        let closed: usize = surplus.iter().sum();
         let (done, is_done) = crossbeam_channel::bounded(self.shards.len());
         let reload = Reload {
             done,
@@ -130,10 +195,10 @@ impl Server {
                 identity: self.identity.clone(),
                 debug: self.config.debug,
                 trace: self.config.trace,
-                storage: has(&changes, Part::JetStream).then(|| storage_limits(&self.config)),
+                storage: has(changes, Part::JetStream).then(|| storage_limits(&self.config)),
                 surplus: 0,
             },
-            tls: tls.as_ref().map(|tls| tls.as_ref().map(Keeper::tls)),
+            tls: tls.map(|tls| tls.as_ref().map(Keeper::tls)),
         };
         self.desk.adopt(access, |policy, shards| {
             for (shard, surplus) in shards.iter().zip(surplus) {
@@ -151,19 +216,29 @@ impl Server {
                 "Closed {closed} connections to fall within max_connections"
             ));
         }
-        if let Some(Some(keeper)) = tls {
-            match keeper.start(self.shards.clone(), self.report.clone()) {
-                Ok(watch) => self.tls = Some(watch),
-                Err(error) => {
-                    let text = "cannot keep up TLS";
-                    self.log.error(format_args!("{text}: {error}"));
-                }
+    }
+
+    fn keep_up(&mut self, keeper: Keeper) {
+        match keeper.start(self.shards.clone(), self.report.clone()) {
+            Ok(watch) => self.tls = Some(watch),
+            Err(error) => {
+                let text = "cannot keep up TLS";
+                self.log.error(format_args!("{text}: {error}"));
             }
         }
-        self.rewrite_files(&before, &changes);
+    }
+
+    /// Tells control what monitoring says of the server now; `not_after` is when the certificate ends, where files were read.
+    fn tell_control(&mut self, not_after: Option<Option<UnixSeconds>>) {
         self.identity.auth_required = self.desk.policy().gate.is_asked_for();
         self.facts.identity = self.identity.clone();
+        self.facts.auth_required = self.desk.policy().gate.is_required();
         follow(&mut self.facts, &self.config);
+        if let Some(not_after) = not_after
+            && let Some(shown) = &mut self.facts.tls
+        {
+            shown.not_after = not_after;
+        }
         if let Some(shown) = &mut self.facts.jetstream {
             let limits = storage_limits(&self.config);
             shown.max_memory_bytes = limits.memory.unwrap_or(shown.max_memory_bytes);
@@ -173,11 +248,6 @@ impl Server {
         if let Some(system_client) = &self.system_client {
             system_client.configured(self.facts.clone());
         }
-        let digest = self.config.file.as_ref().map(|file| &*file.digest);
-        self.log.info(format_args!(
-            "Reloaded server configuration ({})",
-            digest.unwrap_or_default()
-        ));
     }
 
     /// More connections need more descriptors.
@@ -215,8 +285,15 @@ impl Server {
     }
 
     pub(super) fn write_ports_file(&self, directory: &Path) {
-        let tls = self.config.tls.is_some();
-        ports_file::write(directory, self.listening, tls, &self.log);
+        let clients = ports_file::Listening {
+            scheme: if self.config.tls.is_some() {
+                "tls"
+            } else {
+                "nats"
+            },
+            address: self.listening,
+        };
+        ports_file::write(directory, clients, self.monitoring, &self.log);
     }
 
     /// Somebody has moved the log file away.
@@ -230,6 +307,14 @@ impl Server {
             Err(error) => self.log.error(format_args!("{error}")),
         }
     }
+}
+
+/// Lame duck included: it is not to wait for somebody else's server either.
+fn ends_server(signal: i32) -> bool {
+    matches!(
+        signal,
+        signals::SIGTERM | signals::SIGINT | signals::SIGUSR2
+    )
 }
 
 /// Waits until all shards have said so: what a client does after the answer comes after the reload.

@@ -107,6 +107,12 @@ impl Keeper {
         Arc::clone(&self.current)
     }
 
+    /// When the first certificate ends.
+    pub fn not_after(&self) -> Option<time::UnixSeconds> {
+        let first = self.tls.chains().next().and_then(<[_]>::first)?;
+        Some(time::UnixSeconds(ocsp::not_after(first)?.as_secs()))
+    }
+
     fn publish(&self) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         *current = self.tls();
@@ -226,7 +232,11 @@ impl Keeper {
 }
 
 /// A configuration to read the files of, and where what came of it goes.
-type Order = (Box<Config>, Sender<Result<Option<Keeper>, String>>);
+type Order = (Box<Config>, Sender<Loaded>);
+
+/// What was made of a configuration's files; `None` without a `tls` block. Or a file is wrong, or there is no staple where
+/// there must be one.
+pub type Loaded = Result<Option<Keeper>, String>;
 
 /// The thread, seen from the main one.
 #[derive(Debug)]
@@ -238,16 +248,14 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Has the files of another configuration read. This thread goes on.
-    ///
-    /// # Errors
-    /// A file is wrong, or there is no staple where there must be one.
-    pub fn load(&self, config: &Config) -> Result<Option<Keeper>, String> {
+    /// Has the files of another configuration read; this thread goes on. Nothing comes back when it has ended, because the
+    /// certificate is revoked.
+    pub fn load(&self, config: &Config) -> Receiver<Loaded> {
         let (sender, answer) = crossbeam_channel::bounded(1);
         let order = (Box::new(config.clone()), sender);
-        let sent = self.orders.send(order).ok();
-        let answer = sent.and_then(|()| answer.recv().ok());
-        answer.unwrap_or_else(|| Err("the server's certificate is revoked".to_owned()))
+        // The sender is dropped then.
+        let _ = self.orders.send(order);
+        answer
     }
 
     /// Ends it: nothing comes from it after this. The one that takes over is to go on with what is returned.

@@ -4,6 +4,7 @@
 //! It waits for its socket, for notices of the shards and for orders of the main thread, and may
 //! take its time with all of them: nobody waits for it but who has asked it something.
 
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,9 +18,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::authenticator::Authenticator;
 use super::clock::Clock;
 use super::commands::{Address, Arrival, Command, Report, event_fd};
-use super::desk::Desk;
 use super::log::Log;
 use super::registrar::Registrar;
 use super::usage::UsageMeter;
@@ -39,8 +40,6 @@ const NOTICES_MAX: usize = 16 * 1024;
 const NOTICES_PER_TURN: usize = 1024;
 /// How long all shards together may take to answer.
 const ANSWER_TIME: Duration = Duration::from_secs(2);
-/// How long the main thread may take to read the configuration again.
-const RELOAD_TIME: Duration = Duration::from_secs(10);
 /// How long the last words may take when the server stops.
 const LAST_WORDS_TIME: Duration = Duration::from_secs(1);
 /// Between two attempts to be served.
@@ -55,6 +54,8 @@ enum Order {
     Configured(Box<ServerFacts>),
     /// Say goodbye, then say so here.
     Stop(Sender<()>),
+    /// What came of reading the configuration again, for the request with this ticket.
+    Reloaded(u64, Result<(), String>),
     /// Answer.
     Ask(Question),
 }
@@ -69,11 +70,19 @@ pub struct Question {
     pub turn: OwnedSemaphorePermit,
 }
 
+/// Requests that the monitoring port has answered by itself, since they were last counted.
+#[derive(Default)]
+struct Uncounted {
+    page: AtomicU64,
+    health: AtomicU64,
+}
+
 /// Where to ask.
 #[derive(Clone)]
 pub struct Inquirer {
     orders: Sender<Order>,
     event: Arc<File>,
+    uncounted: Arc<Uncounted>,
 }
 
 impl Inquirer {
@@ -82,6 +91,15 @@ impl Inquirer {
         if self.orders.send(Order::Ask(question)).is_ok() {
             wake(&self.event);
         }
+    }
+
+    /// Has a request counted that was answered without asking. That need not be at once.
+    pub fn count(&self, endpoint: Endpoint) {
+        let of = match endpoint {
+            Endpoint::Healthz => &self.uncounted.health,
+            _ => &self.uncounted.page,
+        };
+        of.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -121,6 +139,8 @@ fn wake(event: &File) {
 pub struct Channels {
     notices: Notices,
     received: Receiver<Notice>,
+    inquirer: Inquirer,
+    orders: Receiver<Order>,
 }
 
 impl Channels {
@@ -133,7 +153,23 @@ impl Channels {
             event: Arc::new(event_fd()?),
             dropped: Arc::default(),
         };
-        Ok(Self { notices, received })
+        let (orders, ordered) = unbounded();
+        let inquirer = Inquirer {
+            orders,
+            event: Arc::clone(&notices.event),
+            uncounted: Arc::default(),
+        };
+        Ok(Self {
+            notices,
+            received,
+            inquirer,
+            orders: ordered,
+        })
+    }
+
+    /// Where the monitoring port asks.
+    pub fn inquirer(&self) -> Inquirer {
+        self.inquirer.clone()
     }
 
     /// What a shard holds.
@@ -147,7 +183,7 @@ pub struct Seat {
     pub channels: Channels,
     pub shards: Vec<Address>,
     pub reports: Sender<Report>,
-    pub desk: Arc<Desk>,
+    pub desk: Arc<Authenticator>,
     pub clock: Clock,
     pub log: Log,
     /// The accounts in it are filled in from the desk.
@@ -167,12 +203,11 @@ impl SystemClient {
     /// # Errors
     /// There is no thread, or no socket pair, to be had.
     pub fn start(seat: Seat) -> io::Result<Self> {
-        let (orders, received) = unbounded();
-        let event = Arc::clone(&seat.channels.notices.event);
+        let Inquirer { orders, event, .. } = seat.channels.inquirer();
         let (ready, is_ready) = bounded(1);
         thread::Builder::new()
             .name("control".to_owned())
-            .spawn(move || Turns::new(seat, received, ready).run())?;
+            .spawn(move || Turns::new(seat, ready).run())?;
         // One that is late will be there later.
         let _ = is_ready.recv_timeout(ANSWER_TIME);
         Ok(Self { orders, event })
@@ -185,14 +220,6 @@ impl SystemClient {
         }
     }
 
-    /// Where the monitoring port asks.
-    pub fn inquirer(&self) -> Inquirer {
-        Inquirer {
-            orders: self.orders.clone(),
-            event: Arc::clone(&self.event),
-        }
-    }
-
     /// Has it tell that the server is in lame duck mode.
     pub fn enter_lame_duck(&self) {
         self.order(Order::LameDuck);
@@ -201,6 +228,11 @@ impl SystemClient {
     /// Tells it what a new configuration says of the server. The accounts in it are filled in from the desk.
     pub fn configured(&self, server: ServerFacts) {
         self.order(Order::Configured(Box::new(server)));
+    }
+
+    /// Tells it what came of reading the configuration again, which it has asked for with this ticket.
+    pub fn reloaded(&self, ticket: u64, result: Result<(), String>) {
+        self.order(Order::Reloaded(ticket, result));
     }
 
     /// Has it tell that the server stops, and waits until it has; while the shards still serve.
@@ -218,19 +250,36 @@ struct Hall {
     clock: Clock,
     usage: UsageMeter,
     registrar: Option<Registrar>,
+    /// Shards that have left a question unanswered.
+    silent: BTreeSet<usize>,
 }
 
 impl Hall {
     /// Asks all shards and collects what they say in time.
-    fn ask<T>(&self, command: impl Fn(Sender<T>) -> Command) -> Vec<T> {
-        let (sender, answers) = bounded(self.shards.len());
-        for shard in &self.shards {
-            shard.send(command(sender.clone()));
-        }
-        drop(sender);
-        let until = Instant::now() + ANSWER_TIME;
-        std::iter::from_fn(|| answers.recv_deadline(until).ok()).collect()
+    fn ask<T>(&mut self, command: impl Fn(Sender<T>) -> Command) -> Vec<T> {
+        let asked: Vec<Receiver<T>> = self
+            .shards
+            .iter()
+            .map(|shard| {
+                let (sender, answer) = bounded(1);
+                shard.send(command(sender));
+                answer
+            })
+            .collect();
+        collect(&asked, Instant::now() + ANSWER_TIME, &mut self.silent)
     }
+}
+
+/// What is answered in time, and who has not answered.
+fn collect<T>(asked: &[Receiver<T>], until: Instant, silent: &mut BTreeSet<usize>) -> Vec<T> {
+    let mut answers = Vec::with_capacity(asked.len());
+    for (shard, answer) in asked.iter().enumerate() {
+        match answer.recv_deadline(until) {
+            Ok(answer) => answers.push(answer),
+            Err(_) => drop(silent.insert(shard)),
+        }
+    }
+    answers
 }
 
 impl House for Hall {
@@ -241,6 +290,10 @@ impl House for Hall {
     fn facts(&mut self, wanted: &Wanted) -> Vec<ShardFacts> {
         let wanted = Arc::new(wanted.clone());
         self.ask(|sender| Command::Facts(Arc::clone(&wanted), sender))
+    }
+
+    fn take_silent(&mut self) -> BTreeSet<usize> {
+        std::mem::take(&mut self.silent)
     }
 
     fn usage(&mut self) -> Usage {
@@ -267,16 +320,9 @@ impl House for Hall {
         Some(registrar)
     }
 
-    fn reload(&mut self) -> Result<(), String> {
-        let (sender, answer) = bounded(1);
-        let stopping = || "the server is being stopped".to_owned();
-        self.reports
-            .send(Report::Reload(sender))
-            .map_err(|_| stopping())?;
-        match answer.recv_timeout(RELOAD_TIME) {
-            Ok(result) => result,
-            Err(_) => Err(stopping()),
-        }
+    fn reload(&mut self, ticket: u64) {
+        // Nobody takes it where the server is being stopped; then nobody is answered either.
+        let _ = self.reports.send(Report::Reload(ticket));
     }
 }
 
@@ -292,13 +338,14 @@ struct Turns {
     control: Control,
     hall: Hall,
     server: ServerFacts,
-    desk: Arc<Desk>,
+    desk: Arc<Authenticator>,
     directory: Arc<Directory>,
     log: Log,
     notices: Receiver<Notice>,
     dropped: Arc<AtomicU64>,
     dropped_told: u64,
     orders: Receiver<Order>,
+    uncounted: Arc<Uncounted>,
     event: Arc<File>,
     connection: Option<Connection>,
     /// Who waits for the first PONG.
@@ -309,7 +356,7 @@ struct Turns {
 }
 
 impl Turns {
-    fn new(seat: Seat, orders: Receiver<Order>, ready: Sender<()>) -> Self {
+    fn new(seat: Seat, ready: Sender<()>) -> Self {
         let Seat {
             channels,
             shards,
@@ -325,7 +372,8 @@ impl Turns {
             // Nobody can ask anything.
             let _ = ready.send(());
         }
-        tell_accounts(&mut server, &directory, &desk);
+        let started = server.started;
+        tell_accounts(&mut server, &directory, &desk, started);
         Self {
             control: Control::new(Arc::new(server.clone()), seed, clock.now()),
             hall: Hall {
@@ -334,6 +382,7 @@ impl Turns {
                 clock,
                 usage: UsageMeter::new(),
                 registrar: Registrar::new(&desk),
+                silent: BTreeSet::new(),
             },
             server,
             desk,
@@ -342,7 +391,8 @@ impl Turns {
             notices: channels.received,
             dropped: channels.notices.dropped,
             dropped_told: 0,
-            orders,
+            orders: channels.orders,
+            uncounted: channels.inquirer.uncounted,
             event: channels.notices.event,
             connection: None,
             ready: Some(ready),
@@ -384,8 +434,8 @@ impl Turns {
             self.connection = None;
         }
         self.directory = directory;
-        self.server.config_loaded = self.hall.clock.now();
-        tell_accounts(&mut self.server, &self.directory, &self.desk);
+        let now = self.hall.clock.now();
+        tell_accounts(&mut self.server, &self.directory, &self.desk, now);
         self.control.set_server(Arc::new(self.server.clone()));
     }
 
@@ -499,6 +549,7 @@ impl Turns {
         {
             // What comes after a reload is answered after it.
             self.take_orders();
+            self.count();
             match incoming {
                 Incoming::Message {
                     subject,
@@ -574,6 +625,7 @@ impl Turns {
                 Order::Configured(server) => {
                     self.server = ServerFacts {
                         accounts: std::mem::take(&mut self.server.accounts),
+                        config_loaded: now,
                         ..*server
                     };
                     self.take_over(self.desk.policy().directory);
@@ -586,8 +638,18 @@ impl Turns {
                     }
                     self.stopping = Some(done);
                 }
+                Order::Reloaded(ticket, result) => self.control.reloaded(ticket, result, now),
                 Order::Ask(question) => self.answer(question),
             }
+        }
+    }
+
+    /// Counts what the monitoring port has answered by itself.
+    fn count(&mut self) {
+        let Uncounted { page, health } = &*self.uncounted;
+        for (endpoint, count) in [(Endpoint::Root, page), (Endpoint::Healthz, health)] {
+            let times = count.swap(0, Ordering::Relaxed);
+            self.control.count_answered(endpoint, times);
         }
     }
 
@@ -601,6 +663,7 @@ impl Turns {
             turn,
         } = question;
         if !answer.is_closed() {
+            self.count();
             let request = HttpRequest {
                 endpoint,
                 query: &query,
@@ -670,28 +733,63 @@ impl Turns {
     }
 }
 
-/// Fills in the accounts.
-fn tell_accounts(server: &mut ServerFacts, directory: &Directory, desk: &Desk) {
+/// Fills in the accounts. Those that are as they were keep the time at which they came to be so.
+fn tell_accounts(
+    server: &mut ServerFacts,
+    directory: &Directory,
+    desk: &Authenticator,
+    now: UnixNanos,
+) {
+    let before: HashMap<String, AccountView> = std::mem::take(&mut server.accounts)
+        .into_iter()
+        .map(|view| (view.definition.name.clone(), view))
+        .collect();
     let system = directory.system.and_then(|id| directory.get(id));
     server.system_account = system.map(|a| Arc::clone(&a.name)).unwrap_or_default();
     server.accounts = directory
         .accounts()
         .iter()
-        .map(|account| {
+        .filter_map(|account| {
             let definition = Arc::clone(&account.definition);
             let claims = definition.claims.as_ref().map(|claims| &claims.common);
             let tenants = desk.tenants();
             let token = tenants.and_then(|tenants| tenants.token(&account.name));
-            AccountView {
+            if account.gone && token.is_none() {
+                return None;
+            }
+            let is_same = |before: &&AccountView| before.definition == definition;
+            let before = before.get(&*account.name).filter(is_same);
+            Some(AccountView {
                 // What has a token but no claims that hold has ended.
                 expired: token.is_some() && claims.is_none(),
                 jwt: token.unwrap_or_default(),
-                updated: server.config_loaded,
+                updated: before.map_or(now, |before| before.updated),
                 name_tag: claims.map(|c| c.name.clone()).unwrap_or_default(),
                 issuer_key: claims.map(|c| c.issuer.clone()).unwrap_or_default(),
                 tags: claims.map(|c| c.tags.clone()).unwrap_or_default(),
                 definition,
-            }
+            })
         })
         .collect();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_does_not_answer_is_known() {
+        let until = Instant::now() + Duration::from_millis(10);
+        let (senders, asked): (Vec<_>, Vec<_>) = (0..4).map(|_| bounded(1)).unzip();
+        let mut senders = senders.into_iter();
+        let mut next = || senders.next().expect("there are four");
+        next().send('a').unwrap();
+        // One that hangs, and one that is gone.
+        let _hangs = next();
+        drop(next());
+        next().send('d').unwrap();
+        let mut silent = BTreeSet::new();
+        assert_eq!(collect(&asked, until, &mut silent), ['a', 'd']);
+        assert_eq!(silent, BTreeSet::from([1, 2]));
+    }
 }

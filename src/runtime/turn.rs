@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Seat;
+use super::authenticator::Authenticator;
 use super::clock::Clock;
 use super::commands::{Arrival, Command, Mailbox, Reload, Report};
 use super::conns::{Closing, Conns, Receive};
-use super::desk::Desk;
 use super::disk::Disk;
 use super::helpers::Helpers;
 use super::host;
@@ -59,7 +59,7 @@ pub struct Turns {
     /// For what would stall this shard.
     helpers: Helpers,
     /// Who decides on those whom the shard cannot.
-    desk: Arc<Desk>,
+    desk: Arc<Authenticator>,
     /// TLS of the connections.
     pub(super) secure: Secure,
     pub(super) log: Log,

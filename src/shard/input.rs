@@ -487,10 +487,39 @@ fn redacted(json: &[u8]) -> String {
         return "[UNREADABLE]".to_owned();
     };
     for (option, value) in &mut options {
-        let secret = ["pass", "auth_token", "jwt", "sig"];
-        if secret.iter().any(|s| option.eq_ignore_ascii_case(s)) {
+        let option = option.to_ascii_lowercase();
+        let is_secret = matches!(&*option, "jwt" | "sig" | "proxy_sig" | "nkey");
+        // `password` and the like mean nothing here; but clients have sent them.
+        if is_secret || option.starts_with("pass") || option.starts_with("auth_token") {
             *value = "[REDACTED]".into();
         }
     }
     serde_json::Value::Object(options).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::redacted;
+
+    #[test]
+    fn no_secret_is_traced() {
+        let hidden = "[REDACTED]";
+        for secret in [
+            "pass",
+            "password",
+            "PASS",
+            "auth_token",
+            "jwt",
+            "sig",
+            "proxy_sig",
+            "nkey",
+        ] {
+            let json = serde_json::json!({ "user": "u", secret: "told" }).to_string();
+            let expected = serde_json::json!({ "user": "u", secret: hidden }).to_string();
+            assert_eq!(redacted(json.as_bytes()), expected);
+        }
+        let plain = r#"{"name":"sig","no_sig":1,"user":"pass"}"#;
+        assert_eq!(redacted(plain.as_bytes()), plain);
+        assert_eq!(redacted(b"{"), "[UNREADABLE]");
+    }
 }

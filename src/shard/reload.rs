@@ -1,4 +1,8 @@
 //! A new configuration: settings for all connections, other permissions for some, the end for a few.
+//!
+//! A shard takes it whole, in one turn: everybody who is connected is held against the new policy, which says who stays as
+//! they are, who may something else (their subscriptions are looked at again), and who has to go. Must not know files, nor
+//! what can be reloaded: whatever comes here is right, and is followed.
 
 use std::sync::Arc;
 

@@ -26,9 +26,8 @@ impl Shard {
         }
         let line = format!("<<- [{line} {}]", publish.body.len());
         self.log(from, Level::Trace, &line, fx);
-        let payload = self.shown_payload(publish.body);
-        let payload = format!("<<- MSG_PAYLOAD: [{payload}]");
-        self.log(from, Level::Trace, &payload, fx);
+        let header_len = publish.header_len.unwrap_or(0);
+        self.trace_payload(from, "<<-", publish.body, header_len, fx);
     }
 
     #[cold]
@@ -65,15 +64,38 @@ impl Shard {
         if message.header_len > 0 && !strip {
             line = format!("{line} {}", message.header_len);
         }
-        let body = &message.body()[if strip { message.header_len } else { 0 }..];
+        let (stripped, header_len) = match strip {
+            true => (message.header_len, 0),
+            false => (0, message.header_len),
+        };
+        let body = &message.body()[stripped..];
         self.log(
             conn,
             Level::Trace,
             &format!("->> [{line} {}]", body.len()),
             fx,
         );
-        let payload = format!("->> MSG_PAYLOAD: [{}]", self.shown_payload(body));
-        self.log(conn, Level::Trace, &payload, fx);
+        self.trace_payload(conn, "->>", body, header_len, fx);
+    }
+
+    /// As nats-server, shows nothing of nothing; and with `trace_headers` only what comes before the payload.
+    fn trace_payload(
+        &mut self,
+        conn: u32,
+        way: &str,
+        body: &[u8],
+        header_len: usize,
+        fx: &mut Effects,
+    ) {
+        let shown = match self.settings.limits.trace_headers {
+            true => shown_headers(&body[..header_len.min(body.len())]),
+            false => body,
+        };
+        if !shown.is_empty() {
+            let payload = self.shown_payload(shown);
+            let line = format!("{way} MSG_PAYLOAD: [{payload}]");
+            self.log(conn, Level::Trace, &line, fx);
+        }
     }
 
     /// As much of a message as traces show.
@@ -86,4 +108,9 @@ impl Shard {
         let shown = quoted.strip_suffix('"').unwrap_or(&quoted);
         format!("{shown}...\"")
     }
+}
+
+/// Headers without the line that ends them.
+fn shown_headers(headers: &[u8]) -> &[u8] {
+    headers.strip_suffix(b"\r\n\r\n").unwrap_or(headers)
 }

@@ -80,6 +80,19 @@ impl Authority {
         names: &[&str],
         extensions: Vec<CustomExtension>,
     ) -> Identity {
+        let mut params = Self::params(name, names);
+        params.custom_extensions = extensions;
+        self.sign_params(name, &params)
+    }
+
+    /// A certificate that ends when a year begins.
+    pub fn sign_until(&self, name: &str, names: &[&str], year: i32) -> Identity {
+        let mut params = Self::params(name, names);
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        self.sign_params(name, &params)
+    }
+
+    fn params(name: &str, names: &[&str]) -> CertificateParams {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -87,7 +100,10 @@ impl Authority {
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,
         ];
-        params.custom_extensions = extensions;
+        params
+    }
+
+    fn sign_params(&self, name: &str, params: &CertificateParams) -> Identity {
         let key = KeyPair::generate().unwrap();
         let cert = params.signed_by(&key, &self.issuer).unwrap();
         Identity {

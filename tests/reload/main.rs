@@ -17,7 +17,7 @@ mod harness;
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -590,6 +590,44 @@ fn several_at_once() {
     );
 }
 
+/// A reload that waits for somebody else's server keeps nobody waiting, and the server from ending least of all.
+#[test]
+fn while_others_are_waited_for() {
+    let authority = Authority::new();
+    let identity = authority.sign("server", &["localhost"]);
+    let responder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let system = "accounts { $SYS { users [ { user: admin, password: \"p\" } ] }, A { users [ { user: a, password: \"p\" } ] } }\n";
+    let mut server = start(2, system);
+    let mut admin = Client::connect(&server, "admin");
+    admin.say("SUB answers 1\r\nPUB $SYS.REQ.SERVER.PING.VARZ answers 0\r\n\r\n");
+    let answer = answer_of(&mut admin);
+    let id = answer["server"]["id"].as_str().unwrap().to_owned();
+    server.rewrite(&format!(
+        "{system}tls {{ cert_file: {:?}, key_file: {:?}, ca_file: {:?} }}\nocsp {{ mode: always, url: \"http://{}\" }}\n",
+        identity.cert,
+        identity.key,
+        authority.ca(),
+        responder.local_addr().unwrap(),
+    ));
+    let order = format!("PUB $SYS.REQ.SERVER.{id}.RELOAD answers 0\r\n\r\n");
+    admin.say(&order);
+    let (mut asked, _) = responder.accept().unwrap();
+    admin.say(&format!("PUB $SYS.REQ.SERVER.{id}.VARZ answers 0\r\n\r\n"));
+    let varz = answer_of(&mut admin);
+    assert!(varz["data"]["max_payload"].is_number(), "{varz}");
+    asked
+        .write_all(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let answer = answer_of(&mut admin);
+    let why = answer["error"]["description"].as_str().unwrap_or_default();
+    assert!(why.contains("OCSP"), "{answer}");
+
+    admin.say(&order);
+    let (_asked, _) = responder.accept().unwrap();
+    assert!(signal(server.pid(), "TERM"));
+    assert_eq!(server.wait_for_exit(), Some(0));
+}
+
 fn answer_of(client: &mut Client) -> Value {
     client.hears("MSG answers 1 ");
     let size: usize = client.hears("\r\n").trim().parse().unwrap();
@@ -704,7 +742,7 @@ fn signals_by_pid_file() {
     let at = |name: &str| directory.path().join(name);
     let text = |size: usize, pid: &str| {
         format!(
-            "max_payload: {size}\npid_file: {:?}\nports_file_dir: {:?}\n",
+            "max_payload: {size}\nhttp: \"127.0.0.1:-1\"\npid_file: {:?}\nports_file_dir: {:?}\n",
             at(pid),
             directory.path()
         )
@@ -724,6 +762,8 @@ fn signals_by_pid_file() {
     let ports_text = fs::read_to_string(at(&ports)).unwrap();
     let value: Value = serde_json::from_str(&ports_text).unwrap();
     assert_eq!(value["nats"][0], format!("nats://{}", server.address()));
+    let monitoring = value["monitoring"][0].as_str().unwrap().to_owned();
+    assert!(monitoring.starts_with("http://127.0.0.1:"), "{monitoring}");
 
     server.rewrite(&text(2000, "two.pid"));
     let from = server.log_position();

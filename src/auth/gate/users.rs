@@ -198,10 +198,7 @@ impl Users {
                 if types.is_some_and(|types| !types.contains(&ConnectionType::Standard)) {
                     return Err(Refused::Credentials);
                 }
-                let rules = |permissions: &Option<Arc<Permissions>>| {
-                    permissions.as_ref().map(|p| p.rules().clone())
-                };
-                match rules(&known.permissions) == rules(&admission.permissions) {
+                match are_same(known.permissions.as_ref(), admission.permissions.as_ref()) {
                     true => Ok(Standing::Same),
                     false => Ok(Standing::Changed(known.permissions.clone())),
                 }
@@ -442,4 +439,14 @@ fn is_anonymous(presented: &Presented) -> bool {
     let secret =
         |secret: &Option<Secret>| secret.as_ref().is_some_and(|secret| !secret.0.is_empty());
     !given(presented.user.as_deref()) && !secret(&presented.pass) && !secret(&presented.token)
+}
+
+/// Whether two sets of permissions say the same. Asked for everybody who is connected when a configuration is read again,
+/// in one turn of a shard: most have the very same ones, and what is compared is not copied.
+fn are_same(one: Option<&Arc<Permissions>>, other: Option<&Arc<Permissions>>) -> bool {
+    match (one, other) {
+        (None, None) => true,
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other) || one.rules() == other.rules(),
+        (Some(_), None) | (None, Some(_)) => false,
+    }
 }

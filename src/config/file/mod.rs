@@ -189,8 +189,9 @@ impl Top<'_> {
             "disable_sublist_cache" | "no_sublist_cache" => {
                 reader.boolean(key, node);
             }
-            // How often failing to reach another server is logged: there is no other server yet.
-            "connect_error_reports" | "reconnect_error_reports" => {
+            // How often failing to reach another server is logged: there is no other server yet. And what of waiting is
+            // written to a profile: there is no profiler that could be reached.
+            "connect_error_reports" | "reconnect_error_reports" | "prof_block_rate" => {
                 reader.integer(key, node);
             }
             _ => return false,
@@ -308,6 +309,11 @@ impl Top<'_> {
             "trace_verbose" => {
                 if let Some(on) = reader.boolean(key, node) {
                     (config.trace, config.trace_verbose) = (on, on);
+                }
+            }
+            "trace_headers" => {
+                if let Some(on) = reader.boolean(key, node) {
+                    (config.trace, config.limits.trace_headers) = (on, on);
                 }
             }
             "logtime" => set_some(&mut config.log.time, reader.boolean(key, node)),

@@ -597,8 +597,8 @@ fn every_key() {
         ),
         (
             "trace_headers: off",
-            "trace_headers: on",
-            "not supported yet: trace_headers",
+            "trace_headers: x",
+            "trace_headers: expected a boolean",
         ),
         (
             "ports_file_dir: \"\"",
@@ -611,9 +611,9 @@ fn every_key() {
             "not supported yet: prof_port",
         ),
         (
-            "prof_block_rate: 0",
             "prof_block_rate: 1",
-            "not supported yet: prof_block_rate",
+            "prof_block_rate: x",
+            "prof_block_rate: expected an integer",
         ),
         (
             "proxy_protocol: off",
@@ -707,6 +707,7 @@ fn limits() {
             ping_interval_ms: 60_000,
             ping_max: 6,
             max_traced_bytes: 7,
+            trace_headers: false,
             max_closed_clients: 8,
             lame_duck_duration_ms: 40_000,
             lame_duck_grace_period_ms: 1000,

@@ -337,7 +337,7 @@ fn what_is_refused() {
         (
             "jetstream { sync: always }",
             "jetstream { sync: \"1s\" }",
-            "for SyncInterval: old=Always, new=Every(1s)",
+            "for SyncInterval: old=always, new=1s",
         ),
     ] {
         check(
@@ -348,7 +348,7 @@ fn what_is_refused() {
     }
     let without = config("");
     let mut with = config("");
-    with.auth.resolver = Some(crate::auth::definition::ResolverDefinition::Memory);
+    with.auth.resolver = Some(ResolverDefinition::Memory);
     let moving = "config reload does not support moving to or from an account resolver";
     assert_eq!(changes(&without, &with), Err(moving.to_owned()));
     assert_eq!(changes(&with, &without), Err(moving.to_owned()));
@@ -395,6 +395,20 @@ fn what_needs_nothing() {
         ("system_account: \"$SYS\"", ""),
         ("connect_error_reports: 4", "reconnect_error_reports: 5"),
         ("# a", "# b"),
+        // Without JetStream nobody is limited.
+        (
+            "jetstream { enabled: false }",
+            "jetstream { enabled: false, max_mem: 1M, max_file: 1M }",
+        ),
+        (
+            "jetstream { enabled: false, max_mem: 2M }",
+            "jetstream { enabled: false, max_mem: 1M }",
+        ),
+        (
+            "disable_sublist_cache: false",
+            "disable_sublist_cache: true",
+        ),
+        ("prof_block_rate: 1", "prof_block_rate: 2"),
     ] {
         check(old, new, Ok(&[]));
     }
@@ -437,6 +451,19 @@ fn secrets() {
         let text = format!("{:?}", said(old, new));
         assert!(!text.contains(secret), "{text}");
     }
+    let with = |url: &str| {
+        let mut config = config("");
+        config.auth.resolver = Some(ResolverDefinition::Url(url.to_owned()));
+        config
+    };
+    let (old, new) = (
+        with("https://u:hunter2@a.example:1/jwt/v1/accounts/"),
+        with("http://b.example/x?token=hunter2"),
+    );
+    assert_eq!(
+        changes(&old, &new).unwrap_err(),
+        "config reload not supported for AccountResolver: old=https://a.example:1, new=http://b.example"
+    );
 }
 
 #[test]

@@ -1,8 +1,18 @@
 //! The query of a request, read as Go reads one, with nats-server's texts for mistakes.
 
+use crate::proto::quote::quote;
+
 /// Names with values; unreadable ones are left out, as Go does.
 #[derive(Debug, Default)]
-pub struct Query(Vec<(String, String)>);
+pub struct Query(Vec<Pair>);
+
+#[derive(Debug)]
+struct Pair {
+    name: String,
+    value: String,
+    /// The value as it came, for texts that show it.
+    bytes: Vec<u8>,
+}
 
 impl Query {
     /// Reads what follows the question mark.
@@ -10,15 +20,27 @@ impl Query {
         let pairs = text.split('&').filter(|pair| !pair.contains(';'));
         let pairs = pairs.filter_map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            Some((unescaped(name)?, unescaped(value)?))
+            let (name, bytes) = (unescaped(name)?, unescaped(value)?);
+            Some(Pair {
+                name: String::from_utf8_lossy(&name).into_owned(),
+                value: String::from_utf8_lossy(&bytes).into_owned(),
+                bytes,
+            })
         });
         Self(pairs.collect())
     }
 
     /// The first value of a name; empty where there is none.
     pub fn get(&self, name: &str) -> &str {
-        let found = self.0.iter().find(|(known, _)| known == name);
-        found.map_or("", |(_, value)| value)
+        self.pair(name).map_or("", |pair| &pair.value)
+    }
+
+    fn pair(&self, name: &str) -> Option<&Pair> {
+        self.0.iter().find(|pair| pair.name == name)
+    }
+
+    fn quoted(&self, name: &str) -> String {
+        quote(self.pair(name).map_or(&[], |pair| &pair.bytes))
     }
 
     /// True or false.
@@ -29,8 +51,9 @@ impl Query {
         match self.get(name) {
             "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
             "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-            other => Err(format!(
-                "Error decoding boolean for '{name}': strconv.ParseBool: parsing {other:?}: invalid syntax"
+            _ => Err(format!(
+                "Error decoding boolean for '{name}': strconv.ParseBool: parsing {}: invalid syntax",
+                self.quoted(name)
             )),
         }
     }
@@ -54,7 +77,8 @@ impl Query {
         let text = self.get(name);
         let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
         decoded(text, digits, text.parse().ok(), |reason| {
-            format!("Error decoding int for '{name}': strconv.Atoi: parsing {text:?}: {reason}")
+            let text = self.quoted(name);
+            format!("Error decoding int for '{name}': strconv.Atoi: parsing {text}: {reason}")
         })
     }
 
@@ -65,8 +89,9 @@ impl Query {
     pub fn unsigned(&self, name: &str) -> Result<u64, String> {
         let text = self.get(name);
         decoded(text, text, text.parse().ok(), |reason| {
+            let text = self.quoted(name);
             format!(
-                "Error decoding uint64 for '{name}': strconv.ParseUint: parsing {text:?}: {reason}"
+                "Error decoding uint64 for '{name}': strconv.ParseUint: parsing {text}: {reason}"
             )
         })
     }
@@ -87,13 +112,17 @@ fn decoded<T: Default>(
     value.ok_or_else(|| error("value out of range"))
 }
 
-/// Text with `+` for a space and `%` before two digits of a byte; `None` where these digits are none.
-fn unescaped(text: &str) -> Option<String> {
+fn unescaped(text: &str) -> Option<Vec<u8>> {
+    decoded_escapes(text, true)
+}
+
+/// Text with, perhaps, `+` for a space, and `%` before two digits of a byte; `None` where these digits are none.
+pub fn decoded_escapes(text: &str, plus_is_space: bool) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
         bytes.push(match byte {
-            b'+' => b' ',
+            b'+' if plus_is_space => b' ',
             b'%' => {
                 let mut digit = || char::from(rest.next()?).to_digit(16);
                 let (high, low) = (digit()?, digit()?);
@@ -102,7 +131,7 @@ fn unescaped(text: &str) -> Option<String> {
             other => other,
         });
     }
-    Some(String::from_utf8_lossy(&bytes).into_owned())
+    Some(bytes)
 }
 
 #[cfg(test)]
@@ -137,6 +166,10 @@ mod tests {
         assert_eq!(
             query("nah").flag("x").unwrap_err(),
             "Error decoding boolean for 'x': strconv.ParseBool: parsing \"nah\": invalid syntax"
+        );
+        assert_eq!(
+            query("%c3%a9%00%ff%22%e2%80%8b").flag("x").unwrap_err(),
+            "Error decoding boolean for 'x': strconv.ParseBool: parsing \"é\\x00\\xff\\\"\\u200b\": invalid syntax"
         );
         assert_eq!(query("Detail").flag_or_detail("x"), Ok((false, true)));
         assert_eq!(query("1").flag_or_detail("x"), Ok((true, false)));

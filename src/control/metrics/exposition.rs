@@ -11,23 +11,52 @@ pub enum Kind {
     Histogram,
 }
 
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextFormat {
+    /// What was before OpenMetrics, and is still asked for by most.
+    Prometheus,
+    OpenMetrics,
+}
+
+impl TextFormat {
+    /// The one that is asked for, by what is accepted.
+    pub fn accepted(accepted: &str) -> Self {
+        match accepted.contains("application/openmetrics-text") {
+            true => Self::OpenMetrics,
+            false => Self::Prometheus,
+        }
+    }
+
+    /// What such a text is called.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
 /// A text that is being written.
 #[derive(Debug)]
 pub struct Exposition {
     text: String,
-    is_open: bool,
+    format: TextFormat,
     /// What a sample of the current family begins with.
     name: String,
 }
 
 impl Exposition {
-    /// OpenMetrics, or what was before it.
-    pub fn new(is_open: bool) -> Self {
+    pub fn new(format: TextFormat) -> Self {
         Self {
             text: String::new(),
-            is_open,
+            format,
             name: String::new(),
         }
+    }
+
+    fn is_open(&self) -> bool {
+        self.format == TextFormat::OpenMetrics
     }
 
     /// Begins a family; the samples that follow belong to it. `unit` is the end of the name, or empty.
@@ -36,7 +65,7 @@ impl Exposition {
             Kind::Counter => format!("{name}_total"),
             Kind::Gauge | Kind::Histogram => name.to_owned(),
         };
-        let shown = if self.is_open { name } else { &self.name };
+        let shown = if self.is_open() { name } else { &self.name };
         let kind = match kind {
             Kind::Gauge => "gauge",
             Kind::Counter => "counter",
@@ -45,7 +74,7 @@ impl Exposition {
         // Writing to a string cannot fail; here and below.
         let _ = writeln!(self.text, "# HELP {shown} {help}");
         let _ = writeln!(self.text, "# TYPE {shown} {kind}");
-        if self.is_open && !unit.is_empty() {
+        if self.is_open() && !unit.is_empty() {
             let _ = writeln!(self.text, "# UNIT {shown} {unit}");
         }
     }
@@ -75,7 +104,7 @@ impl Exposition {
 
     /// The whole text.
     pub fn end(mut self) -> String {
-        if self.is_open {
+        if self.is_open() {
             self.text.push_str("# EOF\n");
         }
         self.text
@@ -88,8 +117,8 @@ mod tests {
 
     #[test]
     fn both_formats() {
-        let of = |is_open| {
-            let mut text = Exposition::new(is_open);
+        let of = |format| {
+            let mut text = Exposition::new(format);
             text.family("a_bytes", "bytes", Kind::Counter, "An a.");
             text.sample("", &[("x", "\\ \" \n é"), ("y", "")], 7);
             text.family("b", "", Kind::Gauge, "A b.");
@@ -99,13 +128,13 @@ mod tests {
         let samples = "a_bytes_total{x=\"\\\\ \\\" \\n é\",y=\"\"} 7\n";
         let b = "# HELP b A b.\n# TYPE b gauge\nb 0.5\n";
         assert_eq!(
-            of(true),
+            of(TextFormat::OpenMetrics),
             format!(
                 "# HELP a_bytes An a.\n# TYPE a_bytes counter\n# UNIT a_bytes bytes\n{samples}{b}# EOF\n"
             )
         );
         assert_eq!(
-            of(false),
+            of(TextFormat::Prometheus),
             format!("# HELP a_bytes_total An a.\n# TYPE a_bytes_total counter\n{samples}{b}")
         );
     }

@@ -65,7 +65,12 @@ impl Rotation {
     /// Puts the file of this name behind the descriptor, whatever was there.
     pub fn reopen(&self, output: &File) -> io::Result<()> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        self.exchange(output)
+        self.exchange(output)?;
+        // What has failed with the file that was there need not fail with this one.
+        if self.limit > 0 {
+            self.due_at.store(self.limit, Relaxed);
+        }
+        Ok(())
     }
 
     fn exchange(&self, output: &File) -> io::Result<()> {
@@ -106,8 +111,8 @@ impl Rotation {
         let count = |written: usize| {
             self.length.fetch_add(written as u64, Relaxed);
         };
-        let moved = fs::rename(&self.path, &aside).and_then(|()| self.exchange(output));
-        if let Err(error) = moved {
+        let moved = self.put_aside(&aside, output);
+        if let Err(error) = &moved {
             let next = self.length.load(Relaxed).saturating_mul(2);
             self.due_at.store(next, Relaxed);
             count(say(
@@ -119,14 +124,31 @@ impl Rotation {
             return;
         }
         self.due_at.store(self.limit, Relaxed);
-        let shown = aside.display().to_string();
-        count(say(
-            Level::Info,
-            format_args!("Rotated log, backup saved as {shown:?}"),
-        ));
+        if let Ok(true) = moved {
+            let shown = aside.display().to_string();
+            count(say(
+                Level::Info,
+                format_args!("Rotated log, backup saved as {shown:?}"),
+            ));
+        }
         if self.files_max > 0 {
             self.purge(|level, text| count(say(level, text)));
         }
+    }
+
+    /// Goes on in a new file; whether there was one to put aside, which somebody else may have moved or removed.
+    fn put_aside(&self, aside: &Path, output: &File) -> io::Result<bool> {
+        let was_there = match fs::rename(&self.path, aside) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(error),
+        };
+        let exchanged = self.exchange(output);
+        if exchanged.is_err() && was_there {
+            // It is written to as before, and is to be found where everybody looks.
+            let _ = fs::rename(aside, &self.path);
+        }
+        exchanged.map(|()| was_there)
     }
 
     /// Removes the oldest of the files that were put aside, if there are too many.
@@ -214,6 +236,79 @@ fn too_many(base: &str, names: Vec<String>, keep: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A folder for a test, removed with all that is in it.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("skein-{name}-{}", std::process::id()));
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// Writes more than fits, and returns what was said of it.
+    fn overflow(rotation: &Rotation, output: &File) -> Vec<String> {
+        let said = std::cell::RefCell::new(Vec::new());
+        rotation.wrote(200, output, |_, text| {
+            said.borrow_mut().push(text.to_string());
+            0
+        });
+        said.into_inner()
+    }
+
+    fn rotation(folder: &Folder) -> Rotation {
+        let options = LogOptions {
+            file_size_limit: 100,
+            ..LogOptions::default()
+        };
+        Rotation::new(folder.0.join("a.log"), &options)
+    }
+
+    #[test]
+    fn goes_on_when_the_file_is_gone() {
+        let folder = Folder::new("rotation-gone");
+        let rotation = rotation(&folder);
+        let output = rotation.open().unwrap();
+        for _ in 0..2 {
+            fs::remove_file(rotation.path()).unwrap();
+            assert_eq!(overflow(&rotation, &output), Vec::<String>::new());
+            assert!(rotation.path().exists());
+        }
+        let said = overflow(&rotation, &output);
+        assert!(
+            said.iter().any(|line| line.starts_with("Rotated log")),
+            "{said:?}"
+        );
+    }
+
+    #[test]
+    fn recovers_from_a_failure() {
+        let folder = Folder::new("rotation-fails");
+        let rotation = rotation(&folder);
+        let output = rotation.open().unwrap();
+        // No file can be made in a folder that is not there.
+        let elsewhere = folder.0.with_extension("moved");
+        fs::rename(&folder.0, &elsewhere).unwrap();
+        let said = overflow(&rotation, &output);
+        assert!(
+            said[0].starts_with("Unable to rotate the logfile"),
+            "{said:?}"
+        );
+        assert!(rotation.due_at.load(Relaxed) > 100);
+        fs::rename(&elsewhere, &folder.0).unwrap();
+        rotation.reopen(&output).unwrap();
+        assert_eq!(rotation.due_at.load(Relaxed), 100);
+        let said = overflow(&rotation, &output);
+        assert!(said[0].starts_with("Rotated log"), "{said:?}");
+    }
 
     #[test]
     fn names() {

@@ -422,6 +422,13 @@ fn parse<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, String>
         .map_err(|error| format!("error parsing certificate: {error}"))
 }
 
+/// When a certificate ends; `None` where it is none, or has ended before 1970.
+pub fn not_after(certificate: &CertificateDer<'_>) -> Option<UnixTime> {
+    let end = parse(certificate).ok()?.validity().not_after.timestamp();
+    let seconds = u64::try_from(end).ok()?;
+    Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+}
+
 fn is_critical(extensions: Option<&Extensions>) -> bool {
     extensions.is_some_and(|extensions| extensions.iter().any(|extension| extension.critical))
 }

@@ -1,7 +1,8 @@
 //! Where it is decided who is let in when a shard cannot decide that at once.
 //!
-//! One desk for all shards, asked on helper threads: password hashes and signatures take their
-//! time there. It holds the policy that the shards have copies of, and hands out a new one.
+//! One for all shards, asked on helper threads: password hashes and signatures take their time there. It holds the policy
+//! (who may connect, and the accounts) that the shards have copies of, makes a new one when the configuration or claims
+//! change, and hands it to all of them. Must not know sockets or sessions, nor what a rule means ([`crate::auth`]).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -66,7 +67,7 @@ pub struct Prepared {
 }
 
 /// See the module.
-pub struct Desk {
+pub struct Authenticator {
     policy: Mutex<Policy>,
     /// With operators, where accounts come from.
     tenants: Option<Tenants>,
@@ -86,7 +87,7 @@ pub struct Desk {
     log: Log,
 }
 
-impl Desk {
+impl Authenticator {
     /// A desk that follows the operator's words.
     ///
     /// # Errors
