@@ -185,6 +185,8 @@ async function checkRestart(page, server, state) {
   check('what is old looks old', await page.evaluate(() => document.body.classList.contains('stale')));
   await server.start();
   state.scene = await makeScene(server.port);
+  // What is out of sight is not drawn, and the checks before have scrolled.
+  await page.$eval('#plots-traffic', (plots) => plots.scrollIntoView({ block: 'center' }));
   await poll('that it was restarted is said', () => page.$('.notice[data-key="restart"]'), WAIT_MS);
   check('it says that the server was restarted', /restarted at/.test(await page.textContent('.notice[data-key="restart"]')), await page.textContent('.notice[data-key="restart"] span'));
   await poll('plots go on', async () => number(await tileOf(page, 'in')) > 1000 && !(await page.$('.notice[data-key="silent"]')), WAIT_MS);
