@@ -11,6 +11,7 @@ use crate::auth::definition::ConnectionType;
 use crate::auth::permissions::Permissions;
 use crate::base::deadlines::Millis;
 use crate::base::histogram::Histogram;
+use crate::base::ids::ShardId;
 pub use crate::jetstream::engine::{
     AccountUsage, Ail, Ailing, Cursor, JetStreamFacts, Only, StreamFacts, StreamsPage, Survey,
     Tally,
@@ -39,8 +40,22 @@ pub struct Wanted {
     pub jetstream_accounts: bool,
     /// How the shard works.
     pub work: bool,
+    /// Where lists of connections and subscriptions go on, by shard. Those that are not here have no more; if it is empty, all
+    /// begin. Counts are told at the beginning only.
+    pub from: Vec<(ShardId, ListPlace)>,
     /// A page of streams. Nothing is told of connections with it, so that many pages cost no more than streams do.
     pub streams: Option<Survey>,
+}
+
+/// Where a shard's lists of connections and subscriptions go on: so much is told at a time that no turn is long.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListPlace {
+    /// Slot of the connection that comes next.
+    pub slot: u32,
+    /// Its number: another one may have come into the slot.
+    pub client_id: u64,
+    /// Its own id for the subscription that comes next; empty before all of it.
+    pub sid: Box<str>,
 }
 
 /// Which subscriptions are asked for.
@@ -157,6 +172,8 @@ pub struct ShardFacts {
     pub connections_list: Vec<ConnFacts>,
     /// If asked for.
     pub subscriptions_list: Vec<SubFacts>,
+    /// Where these lists go on, if they do.
+    pub next: Option<(ShardId, ListPlace)>,
     /// Nothing without JetStream.
     pub jetstream: Option<JetStreamFacts>,
     /// If asked for.
