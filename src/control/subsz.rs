@@ -130,12 +130,6 @@ pub fn subsz(
         (true, "") => WantedSubscriptions::All,
         (true, test) => WantedSubscriptions::Matching(test.into()),
     };
-    let wanted = Wanted {
-        connections: false,
-        subscriptions,
-        account: account.clone(),
-        ..Wanted::default()
-    };
     let limit = if options.limit <= 0 {
         LIMIT_DEFAULT
     } else {
@@ -144,10 +138,17 @@ pub fn subsz(
     let offset = options.offset.max(0);
     // There may be millions: those that are shown are kept, the others counted.
     let kept = page(usize::MAX, 0, offset.saturating_add(limit)).end;
+    let wanted = Wanted {
+        connections: false,
+        subscriptions,
+        subscriptions_kept: Some(kept),
+        account: account.clone(),
+        ..Wanted::default()
+    };
     let mut list: Vec<SubFacts> = Vec::new();
     let mut total = 0;
     let merged = Merged::ask_piecewise(house, &wanted, |facts| {
-        total += facts.subscriptions_list.len();
+        total += facts.subscriptions_found;
         list.append(&mut facts.subscriptions_list);
         if list.len() / 2 > kept {
             list.select_nth_unstable_by(kept, in_order);

@@ -34,6 +34,8 @@ pub struct Wanted {
     pub connections: bool,
     /// Which subscriptions.
     pub subscriptions: WantedSubscriptions,
+    /// Of a connection's subscriptions that are asked for, those with the first ids are enough, so many; all are counted.
+    pub subscriptions_kept: Option<usize>,
     /// Connections and subscriptions of this account only.
     pub account: Option<Arc<str>>,
     /// What each account uses of JetStream.
@@ -172,6 +174,8 @@ pub struct ShardFacts {
     pub connections_list: Vec<ConnFacts>,
     /// If asked for.
     pub subscriptions_list: Vec<SubFacts>,
+    /// Subscriptions that belong there, told or not.
+    pub subscriptions_found: usize,
     /// Where these lists go on, if they do.
     pub next: Option<(ShardId, ListPlace)>,
     /// Nothing without JetStream.

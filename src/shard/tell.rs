@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::facts::{
     AccountFacts, CLOSED_SUBSCRIPTION_BYTES_MAX, CLOSED_SUBSCRIPTIONS_MAX, ConnFacts, Farewell,
     ListPlace, Notice, ShardFacts, SubFacts, Traffic, Wanted, WantedSubscriptions,
@@ -13,7 +15,7 @@ use crate::auth::accounts::GLOBAL_NAME;
 use crate::auth::definition::ConnectionType;
 use crate::base::deadlines::Millis;
 use crate::base::ids::{AccountId, ConnId};
-use crate::router::NONE;
+use crate::router::{NONE, SubId};
 use crate::session::{CloseReason, Session};
 use crate::subject;
 
@@ -214,6 +216,9 @@ impl Shard {
     /// Lists what is wanted of connections, as far as one turn may take.
     fn list(&self, wanted: &Wanted, from: Option<&ListPlace>, facts: &mut ShardFacts) {
         let mut steps = 0;
+        // Where that is more than a piece holds, it saves nothing.
+        let kept = wanted.subscriptions_kept;
+        let kept = kept.filter(|kept| *kept < LIST_STEPS_MAX / LISTED_STEPS);
         let first = from.map_or(0, |place| place.slot);
         for slot in first..self.sessions.len() as u32 {
             let session = &self.sessions[slot as usize];
@@ -251,19 +256,42 @@ impl Shard {
                 WantedSubscriptions::Of(_) | WantedSubscriptions::All => None,
                 WantedSubscriptions::Matching(literal) => Some(literal.as_bytes()),
             };
-            while sub != NONE {
-                if steps >= LIST_STEPS_MAX {
-                    facts.next = Some((self.id, place(session, slot, &self.sid_text(sub))));
-                    return;
-                }
+            let mut chosen: Vec<SubId> = Vec::new();
+            while sub != NONE && steps < LIST_STEPS_MAX {
                 steps += 1;
                 let pattern = self.router.subject_of(sub);
                 if literal.is_none_or(|literal| subject::matches(pattern, literal)) {
-                    let list = &mut facts.subscriptions_list;
-                    list.push(self.sub_facts(sub, session, &account));
-                    steps += LISTED_STEPS;
+                    chosen.push(sub);
+                    steps += if kept.is_none() { LISTED_STEPS } else { 0 };
                 }
                 sub = self.router.next_of_conn(sub);
+            }
+            facts.subscriptions_found += chosen.len();
+            if let Some(kept) = kept.filter(|kept| *kept < chosen.len()) {
+                chosen.select_nth_unstable_by_key(kept, |sub| self.sid_bytes(*sub));
+                chosen.truncate(kept);
+            }
+            let list = chosen
+                .iter()
+                .map(|sub| self.sub_facts(*sub, session, &account));
+            facts.subscriptions_list.extend(list);
+            if kept.is_some() {
+                steps += chosen.len() * LISTED_STEPS;
+            }
+            if sub != NONE {
+                facts.next = Some((self.id, place(session, slot, &self.sid_text(sub))));
+                return;
+            }
+        }
+    }
+
+    fn sid_bytes(&self, sub: SubId) -> SmallVec<[u8; 8]> {
+        let sid = self.router.subs[sub].sid;
+        match sid.long_place() {
+            Some(place) => SmallVec::from_slice(self.router.long_sid(place)),
+            None => {
+                let (word, len) = sid.word_and_len();
+                SmallVec::from_slice(&word.to_le_bytes()[..len - 1])
             }
         }
     }

@@ -292,6 +292,28 @@ fn lists_come_in_pieces() {
     assert_eq!(listed(&mut pair, &of, b""), (SUBSCRIPTIONS, 7));
     let matching = WantedSubscriptions::Matching("a.77".into());
     assert_eq!(listed(&mut pair, &matching, b""), (1, 2));
+    // Of those of which a few are enough, the first ones by their ids are among what is told.
+    let mut wanted = Wanted {
+        subscriptions: WantedSubscriptions::All,
+        subscriptions_kept: Some(3),
+        ..Wanted::default()
+    };
+    let (mut told, mut found) = (BTreeSet::new(), 0);
+    loop {
+        let facts = pair.first.facts(1, &wanted, &mut pair.fx);
+        assert!(facts.subscriptions_list.len() <= 3);
+        found += facts.subscriptions_found;
+        told.extend(facts.subscriptions_list.into_iter().map(|sub| sub.sid));
+        let Some(next) = facts.next else {
+            break;
+        };
+        wanted.from = vec![next];
+    }
+    let first: Vec<&str> = told.iter().take(3).map(|sid| &**sid).collect();
+    assert_eq!(
+        (found, &first[..]),
+        (SUBSCRIPTIONS, &["1", "10", "100"][..])
+    );
     // A place that is no more ends its connection's list, and nothing else.
     let everything: String = (1..=SUBSCRIPTIONS)
         .map(|sid| format!("UNSUB {sid}\r\n"))

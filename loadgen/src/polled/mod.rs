@@ -304,7 +304,10 @@ mod tests {
             failures: Vec::new(),
         };
         let line = measured.line();
-        assert!(line.contains("| **0.990** (0.500–1.000) | **1.010** (1.010–1.010) |"), "{line}");
+        assert!(
+            line.contains("| **0.990** (0.500–1.000) | **1.010** (1.010–1.010) |"),
+            "{line}"
+        );
         assert_eq!(spread(&[]), None);
         assert_eq!(spread(&[3.0, 1.0]), Some([1.0, 2.0, 3.0]));
     }
