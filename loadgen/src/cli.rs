@@ -9,6 +9,7 @@ use crate::compare::CompareArgs;
 use crate::failure::{Failure, Result};
 use crate::link::Target;
 use crate::plot::write_svg;
+use crate::polled::PolledArgs;
 use crate::report::{Outcome, write_json};
 use crate::settings::{Amount, Settings};
 use crate::stream::Security;
@@ -46,7 +47,8 @@ Examples:
   loadgen js-restart --command 'nats-server -js -sd {store} -p {port}' --messages 1M
   loadgen compare --a 'GOMAXPROCS=1 nats-server -p {port}' --name-a nats-server \\
                   --b 'target/release/skein -p {port}' --name-b skein \\
-                  --server-cpus 0 --client-cpus 1 --rounds 5 --markdown compare.md";
+                  --server-cpus 0 --client-cpus 1 --rounds 5 --markdown compare.md
+  loadgen polled --command 'target/release/skein -p {port} -m {monitor}' --duration 1s";
 
 #[derive(Subcommand)]
 enum Command {
@@ -54,6 +56,8 @@ enum Command {
     Workload(Workload),
     /// Run workloads against two servers in turn, each freshly started and pinned, and print a table
     Compare(CompareArgs),
+    /// Run workloads against one server with and without somebody who polls its monitoring, and print a table
+    Polled(PolledArgs),
 }
 
 #[derive(Args)]
@@ -139,6 +143,7 @@ impl Cli {
                 Ok(outcome.failures.is_empty())
             }
             Command::Compare(args) => args.run(&settings, self.common.json.as_deref()),
+            Command::Polled(args) => args.run(&settings),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Load generator for NATS servers: plain TCP, the protocol written by hand, every message verified.
 //!
 //! `workload` names what can be run; `throughput`, `request`, `open_loop`, `idle` and `churn` run it, and
-//! `jetstream` what has to do with streams; `compare` runs it against two or three servers in turn. Nothing here knows any particular server.
+//! `jetstream` what has to do with streams; `compare` runs it against two or three servers in turn,
+//! and `polled` against one with and without monitoring. Nothing here knows any particular server.
 
 pub mod batch;
 pub mod churn;
@@ -17,6 +18,7 @@ pub mod open_loop;
 pub mod payload;
 pub mod plans;
 pub mod plot;
+pub mod polled;
 pub mod process;
 pub mod report;
 pub mod request;

@@ -21,7 +21,7 @@ const STOP_POLL: Duration = Duration::from_millis(5);
 
 /// `VAR=value … program argument …`, split at spaces; quotes keep spaces together. There is no shell.
 ///
-/// `{port}` is replaced, `{store}` by a directory of the run's own, and `{sync_always}` by a configuration file for
+/// `{port}` and, for monitoring, `{monitor}` are replaced, `{store}` by a directory of the run's own, and `{sync_always}` by a configuration file for
 /// nats-server that puts JetStream into that directory and has it sync each write.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ServerCommand {
@@ -33,6 +33,7 @@ pub struct ServerCommand {
 pub struct Server {
     child: Child,
     address: SocketAddr,
+    monitor: SocketAddr,
     ready_after: Duration,
     log: PathBuf,
 }
@@ -62,9 +63,10 @@ impl ServerCommand {
         })
     }
 
-    fn build(&self, port: u16, store: &Store) -> Command {
+    fn build(&self, port: u16, monitor: u16, store: &Store) -> Command {
         let fill = |word: &String| {
             word.replace("{port}", &port.to_string())
+                .replace("{monitor}", &monitor.to_string())
                 .replace("{store}", &store.messages().to_string_lossy())
                 .replace("{sync_always}", &store.sync_always().to_string_lossy())
         };
@@ -126,13 +128,13 @@ impl Server {
         store: &Store,
         settings: &Settings,
     ) -> Result<Self> {
-        let port = free_port()?;
+        let (port, monitor) = (free_port()?, free_port()?);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let log =
             std::env::temp_dir().join(format!("loadgen-server-{}-{port}.log", std::process::id()));
         let logging = || format!("creating {}", log.display());
         let log_file = File::create(&log).doing(logging)?;
-        let mut process = command.build(port, store);
+        let mut process = command.build(port, monitor, store);
         process
             .stdin(Stdio::null())
             .stdout(log_file.try_clone().doing(logging)?)
@@ -145,6 +147,7 @@ impl Server {
         let mut server = Self {
             child,
             address,
+            monitor: SocketAddr::from((Ipv4Addr::LOCALHOST, monitor)),
             ready_after: Duration::ZERO,
             log,
         };
@@ -179,6 +182,11 @@ impl Server {
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it has monitoring, if its command says so.
+    pub fn monitor(&self) -> SocketAddr {
+        self.monitor
     }
 
     pub fn ready_after(&self) -> Duration {
@@ -257,18 +265,23 @@ mod tests {
 
     #[test]
     fn commands_are_split_without_a_shell() {
-        let command =
-            ServerCommand::parse("GOMAXPROCS=1 A='x y' nats-server -p {port} --name \"a b\" k=v")
-                .unwrap();
+        let command = ServerCommand::parse(
+            "GOMAXPROCS=1 A='x y' nats-server -p {port} -m {monitor} --name \"a b\" k=v",
+        )
+        .unwrap();
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(
             command.environment,
             [pair("GOMAXPROCS", "1"), pair("A", "x y")]
         );
         assert_eq!(command.program, "nats-server");
-        assert_eq!(command.arguments, ["-p", "{port}", "--name", "a b", "k=v"]);
-        let built = command.build(4333, &Store::make(None).unwrap());
+        assert_eq!(
+            command.arguments,
+            ["-p", "{port}", "-m", "{monitor}", "--name", "a b", "k=v"]
+        );
+        let built = command.build(4333, 4334, &Store::make(None).unwrap());
         assert_eq!(built.get_args().nth(1).unwrap(), "4333");
+        assert_eq!(built.get_args().nth(3).unwrap(), "4334");
         assert!(ServerCommand::parse("A=1").is_err());
         assert!(ServerCommand::parse("a 'b").is_err());
     }

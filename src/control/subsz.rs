@@ -1,5 +1,6 @@
 //! SUBSZ: subscriptions, counted and listed.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -103,6 +104,10 @@ pub struct Subsz {
     pub subscriptions_list: Vec<SubDetail>,
 }
 
+fn in_order(a: &SubFacts, b: &SubFacts) -> Ordering {
+    a.client_id.cmp(&b.client_id).then(a.sid.cmp(&b.sid))
+}
+
 /// SUBSZ of what these options ask for.
 ///
 /// # Errors
@@ -125,13 +130,32 @@ pub fn subsz(
         (true, "") => WantedSubscriptions::All,
         (true, test) => WantedSubscriptions::Matching(test.into()),
     };
+    let limit = if options.limit <= 0 {
+        LIMIT_DEFAULT
+    } else {
+        options.limit
+    };
+    let offset = options.offset.max(0);
+    // There may be millions: those that are shown are kept, the others counted.
+    let kept = page(usize::MAX, 0, offset.saturating_add(limit)).end;
     let wanted = Wanted {
         connections: false,
         subscriptions,
+        subscriptions_kept: Some(kept),
         account: account.clone(),
         ..Wanted::default()
     };
-    let mut merged = Merged::ask(house, &wanted);
+    let mut list: Vec<SubFacts> = Vec::new();
+    let mut total = 0;
+    let merged = Merged::ask_piecewise(house, &wanted, |facts| {
+        total += facts.subscriptions_found;
+        list.append(&mut facts.subscriptions_list);
+        if list.len() / 2 > kept {
+            list.select_nth_unstable_by(kept, in_order);
+            list.truncate(kept);
+        }
+    });
+    list.sort_by(in_order);
     let stats = match &account {
         Some(name) => InterestStats::of_account(merged.account(name).subscriptions),
         None => InterestStats {
@@ -141,20 +165,12 @@ pub fn subsz(
             ..InterestStats::default()
         },
     };
-    let list = &mut merged.subscriptions_list;
-    list.sort_by(|a, b| a.client_id.cmp(&b.client_id).then(a.sid.cmp(&b.sid)));
-    let limit = if options.limit <= 0 {
-        LIMIT_DEFAULT
-    } else {
-        options.limit
-    };
-    let offset = options.offset.max(0);
     let shown = list[page(list.len(), offset, limit)].iter();
     Ok(Subsz {
         server_id: server.identity.id.clone(),
         now: house.now(),
         stats,
-        total: list.len(),
+        total,
         offset,
         limit,
         subscriptions_list: shown

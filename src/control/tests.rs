@@ -80,6 +80,7 @@ impl House for Fake {
                 };
                 if is_wanted && is_of(&sub.account) {
                     facts.subscriptions_list.push(sub.clone());
+                    facts.subscriptions_found += 1;
                 }
             }
             facts

@@ -202,11 +202,29 @@ pub struct Merged {
 impl Merged {
     /// Asks and merges.
     pub fn ask(house: &mut dyn House, wanted: &Wanted) -> Self {
+        Self::ask_piecewise(house, wanted, |_| ())
+    }
+
+    /// The same, with a look at each piece of the lists before it is merged.
+    pub fn ask_piecewise(
+        house: &mut dyn House,
+        wanted: &Wanted,
+        mut look: impl FnMut(&mut ShardFacts),
+    ) -> Self {
         let mut merged = Self::default();
-        for facts in house.facts(wanted) {
-            merged.add(facts);
+        let mut wanted = wanted.clone();
+        loop {
+            let pieces = house.facts(&wanted);
+            wanted.from.clear();
+            for mut facts in pieces {
+                wanted.from.extend(facts.next.take());
+                look(&mut facts);
+                merged.add(facts);
+            }
+            if wanted.from.is_empty() {
+                return merged;
+            }
         }
-        merged
     }
 
     /// Adds a shard's facts.

@@ -11,6 +11,7 @@ use crate::auth::definition::ConnectionType;
 use crate::auth::permissions::Permissions;
 use crate::base::deadlines::Millis;
 use crate::base::histogram::Histogram;
+use crate::base::ids::ShardId;
 pub use crate::jetstream::engine::{
     AccountUsage, Ail, Ailing, Cursor, JetStreamFacts, Only, StreamFacts, StreamsPage, Survey,
     Tally,
@@ -33,14 +34,30 @@ pub struct Wanted {
     pub connections: bool,
     /// Which subscriptions.
     pub subscriptions: WantedSubscriptions,
+    /// Of a connection's subscriptions that are asked for, those with the first ids are enough, so many; all are counted.
+    pub subscriptions_kept: Option<usize>,
     /// Connections and subscriptions of this account only.
     pub account: Option<Arc<str>>,
     /// What each account uses of JetStream.
     pub jetstream_accounts: bool,
     /// How the shard works.
     pub work: bool,
+    /// Where lists of connections and subscriptions go on, by shard. Those that are not here have no more; if it is empty, all
+    /// begin. Counts are told at the beginning only.
+    pub from: Vec<(ShardId, ListPlace)>,
     /// A page of streams. Nothing is told of connections with it, so that many pages cost no more than streams do.
     pub streams: Option<Survey>,
+}
+
+/// Where a shard's lists of connections and subscriptions go on: so much is told at a time that no turn is long.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListPlace {
+    /// Slot of the connection that comes next.
+    pub slot: u32,
+    /// Its number: another one may have come into the slot.
+    pub client_id: u64,
+    /// Its own id for the subscription that comes next; empty before all of it.
+    pub sid: Box<str>,
 }
 
 /// Which subscriptions are asked for.
@@ -157,6 +174,10 @@ pub struct ShardFacts {
     pub connections_list: Vec<ConnFacts>,
     /// If asked for.
     pub subscriptions_list: Vec<SubFacts>,
+    /// Subscriptions that belong there, told or not.
+    pub subscriptions_found: usize,
+    /// Where these lists go on, if they do.
+    pub next: Option<(ShardId, ListPlace)>,
     /// Nothing without JetStream.
     pub jetstream: Option<JetStreamFacts>,
     /// If asked for.

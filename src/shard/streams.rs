@@ -23,7 +23,9 @@ use crate::jetstream::api::responses::AccountLimits;
 use crate::jetstream::engine::{AccountFacts, Arrival, Engine, Host, Sink};
 use crate::jetstream::{Now, Order, Outgoing, Reached};
 use crate::proto::client::Bounds;
-use crate::router::{InterestChange, NONE, SubId};
+use crate::proto::client_info::{ClientInfo, REQUEST_INFO};
+use crate::proto::headers;
+use crate::router::{InterestChange, NONE, Plan, SubId};
 use crate::session::{Publisher, Session};
 use crate::store::io::Completion;
 use crate::subject;
@@ -33,6 +35,9 @@ pub(super) const HOUSE: u32 = 0;
 
 /// The queue group of sinks that only their own shard knows. No client can name it.
 const OWN_SHARD: &[u8] = b" ";
+
+/// Requests to JetStream.
+const REQUESTS: &[u8] = b"$JS.API.";
 
 /// What the engine publishes comes from here: nobody is held back for it.
 pub(super) const NO_CONN: ConnId = ConnId {
@@ -275,6 +280,7 @@ impl Shard {
                 let each = places.map(|place| (place.sink, arrivals.get(place, interest)));
                 engine.arrived(now, each, out);
             });
+            self.show_requests(&arrivals, fx);
             self.hold_for_disk(&arrivals.places, fx);
             arrivals.places.clear();
             arrivals.bytes.clear();
@@ -282,6 +288,77 @@ impl Shard {
                 self.streams.spare = arrivals;
             }
         }
+    }
+
+    /// Shows requests of all accounts to who listens to them in the system account, as operators' tools do: who asks is in a
+    /// header, and there is no reply, so that JetStream alone answers.
+    fn show_requests(&mut self, arrivals: &Arrivals, fx: &mut Effects) {
+        let Some(system) = self.settings.policy.directory.system else {
+            return;
+        };
+        for place in &arrivals.places {
+            let Arrival { to, .. } = arrivals.get(place, 0);
+            let is_request = place.sink == Sink::Api && to.starts_with(REQUESTS);
+            if is_request && place.account != system && self.has_onlookers(system, to) {
+                self.show_request(system, place, arrivals, fx);
+            }
+        }
+    }
+
+    /// Whether there is somebody beside this shard's own sink.
+    fn has_onlookers(&mut self, system: AccountId, subject: &[u8]) -> bool {
+        let plan = self.router.route_once(system, subject);
+        let Plan { first, more, .. } = self.router.plans.get(plan);
+        !more.is_empty() || !first.plain.is_empty() || first.remote != 0 || first.groups.len() > 1
+    }
+
+    #[cold]
+    fn show_request(
+        &mut self,
+        system: AccountId,
+        place: &Place,
+        arrivals: &Arrivals,
+        fx: &mut Effects,
+    ) {
+        let arrival = arrivals.get(place, 0);
+        let account = self.settings.policy.directory.get(place.account);
+        let name = account.map_or_else(String::new, |account| account.name.to_string());
+        let info = self.client_info(place.publisher, true);
+        let info = info.unwrap_or_else(|| ClientInfo::of_account(name));
+        let info = info.with_server(Some(&*self.settings.identity.name));
+        let Ok(info) = serde_json::to_string(&info) else {
+            return;
+        };
+        let mut marked = Vec::new();
+        headers::set(arrival.headers, REQUEST_INFO, &info, &mut marked);
+        let outgoing = Outgoing {
+            to: arrival.to,
+            subject: arrival.to,
+            reply: &[],
+            headers: &marked,
+            payload: arrival.payload,
+        };
+        let mut rest = Vec::new();
+        write_rest(&outgoing, &mut rest);
+        let message = Message {
+            subject: outgoing.to,
+            to: &[],
+            rest: &rest,
+            shared: None,
+            reply_len: 0,
+            header_len: marked.len(),
+            body_len: marked.len() + outgoing.payload.len(),
+        };
+        let origin = Origin {
+            publisher: Publisher {
+                shard: self.id,
+                conn: NO_CONN,
+            },
+            // It has come to the sink already.
+            no_echo: HOUSE,
+            replanned: false,
+        };
+        self.send_in(&origin, system, &message, fx);
     }
 
     /// Too much waits for the disk: who has fed it waits too.

@@ -4,18 +4,30 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::facts::{
     AccountFacts, CLOSED_SUBSCRIPTION_BYTES_MAX, CLOSED_SUBSCRIPTIONS_MAX, ConnFacts, Farewell,
-    Notice, ShardFacts, SubFacts, Traffic, Wanted, WantedSubscriptions,
+    ListPlace, Notice, ShardFacts, SubFacts, Traffic, Wanted, WantedSubscriptions,
 };
 use super::{Effects, Shard};
 use crate::auth::accounts::GLOBAL_NAME;
 use crate::auth::definition::ConnectionType;
 use crate::base::deadlines::Millis;
 use crate::base::ids::{AccountId, ConnId};
-use crate::router::NONE;
+use crate::router::{NONE, SubId};
 use crate::session::{CloseReason, Session};
 use crate::subject;
+
+/// Connections and subscriptions that a turn looks at for a list.
+const LIST_STEPS_MAX: usize = 8192;
+/// One that is listed counts for so many more.
+const LISTED_STEPS: usize = 4;
+
+/// So many connections are counted once a millisecond.
+const COUNTED_PER_MS: u64 = 100;
+/// Counts are never older.
+const COUNTED_MS_MAX: Millis = 250;
 
 /// Counts since the start that only others than the shard want to know.
 #[derive(Debug, Default)]
@@ -27,6 +39,26 @@ pub(super) struct Past {
     pub removes: u64,
     /// By account: connections that are gone.
     accounts: Vec<PastOfAccount>,
+    counted: Counted,
+}
+
+/// What was counted of all connections the last time.
+#[derive(Debug, Default)]
+struct Counted {
+    at: Millis,
+    connections: u64,
+    subscriptions: u64,
+    traffic: Traffic,
+    accounts: Vec<AccountFacts>,
+}
+
+impl Counted {
+    /// Whether it need not be counted again. Many who ask, each for something else, must not have many connections counted
+    /// as often: a thousand are counted each ten milliseconds at most, and few whenever somebody asks.
+    fn is_fresh(&self, now: Millis) -> bool {
+        let lasts = (self.connections / COUNTED_PER_MS).min(COUNTED_MS_MAX);
+        now < self.at + lasts
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -57,6 +89,14 @@ impl Past {
     }
 }
 
+fn place(session: &Session, slot: u32, sid: &str) -> ListPlace {
+    ListPlace {
+        slot,
+        client_id: session.client_id,
+        sid: sid.into(),
+    }
+}
+
 fn traffic(session: &Session) -> Traffic {
     Traffic {
         in_messages: session.in_messages,
@@ -70,7 +110,7 @@ impl Shard {
     /// The shard at this moment. To find out of consumers may make the shard send something.
     pub fn facts(&mut self, now: Millis, wanted: &Wanted, fx: &mut Effects) -> ShardFacts {
         let Some(survey) = &wanted.streams else {
-            return self.facts_of_connections(wanted);
+            return self.facts_of_connections(now, wanted);
         };
         self.now = now.max(1);
         let streams = self.with_engine(fx, |engine, now, out| engine.survey(now, survey, out));
@@ -84,19 +124,54 @@ impl Shard {
         }
     }
 
-    fn facts_of_connections(&self, wanted: &Wanted) -> ShardFacts {
+    fn facts_of_connections(&mut self, now: Millis, wanted: &Wanted) -> ShardFacts {
+        let own = self.id;
+        let from = wanted.from.iter().find(|(shard, _)| *shard == own);
         let mut facts = ShardFacts {
             now: self.now,
-            jetstream: self
-                .engine()
-                .map(|engine| engine.facts(wanted.jetstream_accounts)),
-            total_connections: self.past.connections,
-            inserts: self.past.inserts,
-            removes: self.past.removes,
-            slow_consumers: self.counters.slow_consumers,
-            stale_connections: self.past.stale_connections,
-            stalls: self.counters.stalls,
             ..ShardFacts::default()
+        };
+        if wanted.from.is_empty() {
+            self.count(now, wanted, &mut facts);
+        }
+        let is_listed = wanted.connections || wanted.subscriptions != WantedSubscriptions::None;
+        if is_listed && (wanted.from.is_empty() || from.is_some()) {
+            self.list(wanted, from.map(|(_, place)| place), &mut facts);
+        }
+        facts
+    }
+
+    /// What every answer has.
+    fn count(&mut self, now: Millis, wanted: &Wanted, facts: &mut ShardFacts) {
+        if !self.past.counted.is_fresh(now) {
+            self.count_connections(now);
+        }
+        let Counted {
+            connections,
+            subscriptions,
+            traffic,
+            accounts,
+            ..
+        } = &self.past.counted;
+        facts.connections = *connections;
+        facts.subscriptions = *subscriptions;
+        facts.traffic = *traffic;
+        facts.accounts.clone_from(accounts);
+        facts.jetstream = self
+            .engine()
+            .map(|engine| engine.facts(wanted.jetstream_accounts));
+        facts.total_connections = self.past.connections;
+        facts.inserts = self.past.inserts;
+        facts.removes = self.past.removes;
+        facts.slow_consumers = self.counters.slow_consumers;
+        facts.stale_connections = self.past.stale_connections;
+        facts.stalls = self.counters.stalls;
+    }
+
+    fn count_connections(&mut self, now: Millis) {
+        let mut counted = Counted {
+            at: now,
+            ..Counted::default()
         };
         let mut accounts: Vec<AccountFacts> = (0u32..)
             .zip(&self.past.accounts)
@@ -118,53 +193,106 @@ impl Shard {
             let account = &mut accounts[place];
             account.traffic.add(&traffic(session));
             account.subscriptions += u64::from(session.subs);
-            facts.subscriptions += u64::from(session.subs);
+            counted.subscriptions += u64::from(session.subs);
             if session.closing {
                 continue;
             }
-            facts.connections += 1;
+            counted.connections += 1;
             // As in nats-server, one that has not been let in is of no account.
             account.connections += u64::from(session.entered.is_some());
-            self.list(session, wanted, &mut facts);
         }
         for account in &accounts {
-            facts.traffic.add(&account.traffic);
+            counted.traffic.add(&account.traffic);
         }
         accounts.retain(|account| {
             account.connections > 0
                 || account.slow_consumers > 0
                 || account.traffic != Traffic::default()
         });
-        facts.accounts = accounts;
-        facts
+        counted.accounts = accounts;
+        self.past.counted = counted;
     }
 
-    /// Adds what is wanted of one connection.
-    fn list(&self, session: &Session, wanted: &Wanted, facts: &mut ShardFacts) {
-        let account = self.account_name(session.account);
-        if wanted.account.as_ref().is_some_and(|name| *name != account) {
-            return;
-        }
-        if wanted.connections {
-            facts.connections_list.push(self.conn_facts(session));
-        }
-        let every = match &wanted.subscriptions {
-            WantedSubscriptions::None => return,
-            WantedSubscriptions::Of(ids) if ids.binary_search(&session.client_id).is_err() => {
+    /// Lists what is wanted of connections, as far as one turn may take.
+    fn list(&self, wanted: &Wanted, from: Option<&ListPlace>, facts: &mut ShardFacts) {
+        let mut steps = 0;
+        // Where that is more than a piece holds, it saves nothing.
+        let kept = wanted.subscriptions_kept;
+        let kept = kept.filter(|kept| *kept < LIST_STEPS_MAX / LISTED_STEPS);
+        let first = from.map_or(0, |place| place.slot);
+        for slot in first..self.sessions.len() as u32 {
+            let session = &self.sessions[slot as usize];
+            if steps >= LIST_STEPS_MAX {
+                facts.next = Some((self.id, place(session, slot, "")));
                 return;
             }
-            WantedSubscriptions::Of(_) | WantedSubscriptions::All => None,
-            WantedSubscriptions::Matching(literal) => Some(literal.as_bytes()),
-        };
-        let mut sub = session.first_sub;
-        while sub != NONE {
-            let pattern = self.router.subject_of(sub);
-            if every.is_none_or(|literal| subject::matches(pattern, literal)) {
-                facts
-                    .subscriptions_list
-                    .push(self.sub_facts(sub, session, &account));
+            steps += 1;
+            if !session.live || session.internal || session.closing {
+                continue;
             }
-            sub = self.router.next_of_conn(sub);
+            let account = self.account_name(session.account);
+            if wanted.account.as_ref().is_some_and(|name| *name != account) {
+                continue;
+            }
+            let is_same = |place: &&ListPlace| {
+                place.slot == slot && place.client_id == session.client_id && !place.sid.is_empty()
+            };
+            let mut sub = match from.filter(is_same) {
+                // One that has ended meanwhile takes those behind it along.
+                Some(place) => self.router.find(slot, place.sid.as_bytes()).unwrap_or(NONE),
+                None => {
+                    if wanted.connections {
+                        facts.connections_list.push(self.conn_facts(session));
+                        steps += LISTED_STEPS;
+                    }
+                    session.first_sub
+                }
+            };
+            let literal = match &wanted.subscriptions {
+                WantedSubscriptions::None => continue,
+                WantedSubscriptions::Of(ids) if ids.binary_search(&session.client_id).is_err() => {
+                    continue;
+                }
+                WantedSubscriptions::Of(_) | WantedSubscriptions::All => None,
+                WantedSubscriptions::Matching(literal) => Some(literal.as_bytes()),
+            };
+            let mut chosen: Vec<SubId> = Vec::new();
+            while sub != NONE && steps < LIST_STEPS_MAX {
+                steps += 1;
+                let pattern = self.router.subject_of(sub);
+                if literal.is_none_or(|literal| subject::matches(pattern, literal)) {
+                    chosen.push(sub);
+                    steps += if kept.is_none() { LISTED_STEPS } else { 0 };
+                }
+                sub = self.router.next_of_conn(sub);
+            }
+            facts.subscriptions_found += chosen.len();
+            if let Some(kept) = kept.filter(|kept| *kept < chosen.len()) {
+                chosen.select_nth_unstable_by_key(kept, |sub| self.sid_bytes(*sub));
+                chosen.truncate(kept);
+            }
+            let list = chosen
+                .iter()
+                .map(|sub| self.sub_facts(*sub, session, &account));
+            facts.subscriptions_list.extend(list);
+            if kept.is_some() {
+                steps += chosen.len() * LISTED_STEPS;
+            }
+            if sub != NONE {
+                facts.next = Some((self.id, place(session, slot, &self.sid_text(sub))));
+                return;
+            }
+        }
+    }
+
+    fn sid_bytes(&self, sub: SubId) -> SmallVec<[u8; 8]> {
+        let sid = self.router.subs[sub].sid;
+        match sid.long_place() {
+            Some(place) => SmallVec::from_slice(self.router.long_sid(place)),
+            None => {
+                let (word, len) = sid.word_and_len();
+                SmallVec::from_slice(&word.to_le_bytes()[..len - 1])
+            }
         }
     }
 

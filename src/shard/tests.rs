@@ -1,6 +1,10 @@
 //! What the simulator (`tests/simulation`) has found, each in its smallest form.
 
-use super::facts::{CLOSED_SUBSCRIPTIONS_MAX, Notice, Traffic, Wanted, WantedSubscriptions};
+use std::collections::BTreeSet;
+
+use super::facts::{
+    CLOSED_SUBSCRIPTIONS_MAX, ListPlace, Notice, Traffic, Wanted, WantedSubscriptions,
+};
 use super::{Batch, Effects, Event, Opening, Policy, Settings, Shard};
 use crate::base::ids::{ConnId, ShardId};
 use crate::base::limits::MESH_OUTBOX_HIGH_WATER_BYTES;
@@ -245,4 +249,82 @@ fn facts_and_notices() {
         assert!(facts.connections_list.is_empty());
         assert_eq!(facts.accounts[0].traffic, traffic);
     }
+}
+
+/// Long lists come in pieces, none of which takes a turn long, and each subscription in one of them.
+#[test]
+fn lists_come_in_pieces() {
+    const SUBSCRIPTIONS: usize = 10_000;
+    let mut pair = Pair::new(Limits::DEFAULT);
+    let mut text = String::new();
+    for sid in 1..=SUBSCRIPTIONS {
+        text += &format!("SUB a.{sid} {sid}\r\n");
+    }
+    pair.received(text.as_bytes());
+    let listed = |pair: &mut Pair, subscriptions: &WantedSubscriptions, ended: &[u8]| {
+        let mut wanted = Wanted {
+            connections: true,
+            subscriptions: subscriptions.clone(),
+            ..Wanted::default()
+        };
+        let (mut seen, mut connections, mut pieces) = (BTreeSet::new(), 0, 0);
+        loop {
+            let facts = pair.first.facts(1, &wanted, &mut pair.fx);
+            assert!(facts.subscriptions_list.len() <= 2048);
+            // Counts come once.
+            assert_eq!(facts.connections, u64::from(pieces == 0));
+            connections += facts.connections_list.len();
+            pieces += 1;
+            for sub in facts.subscriptions_list {
+                assert!(seen.insert(sub.sid.clone()), "{} comes twice", sub.sid);
+            }
+            let Some(next) = facts.next else {
+                assert_eq!(connections, 1);
+                return (seen.len(), pieces);
+            };
+            pair.received(ended);
+            wanted.from = vec![next];
+        }
+    };
+    let all = WantedSubscriptions::All;
+    assert_eq!(listed(&mut pair, &all, b""), (SUBSCRIPTIONS, 7));
+    let of = WantedSubscriptions::Of([1].as_slice().into());
+    assert_eq!(listed(&mut pair, &of, b""), (SUBSCRIPTIONS, 7));
+    let matching = WantedSubscriptions::Matching("a.77".into());
+    assert_eq!(listed(&mut pair, &matching, b""), (1, 2));
+    // Of those of which a few are enough, the first ones by their ids are among what is told.
+    let mut wanted = Wanted {
+        subscriptions: WantedSubscriptions::All,
+        subscriptions_kept: Some(3),
+        ..Wanted::default()
+    };
+    let (mut told, mut found) = (BTreeSet::new(), 0);
+    loop {
+        let facts = pair.first.facts(1, &wanted, &mut pair.fx);
+        assert!(facts.subscriptions_list.len() <= 3);
+        found += facts.subscriptions_found;
+        told.extend(facts.subscriptions_list.into_iter().map(|sub| sub.sid));
+        let Some(next) = facts.next else {
+            break;
+        };
+        wanted.from = vec![next];
+    }
+    let first: Vec<&str> = told.iter().take(3).map(|sid| &**sid).collect();
+    assert_eq!(
+        (found, &first[..]),
+        (SUBSCRIPTIONS, &["1", "10", "100"][..])
+    );
+    // A place that is no more ends its connection's list, and nothing else.
+    let everything: String = (1..=SUBSCRIPTIONS)
+        .map(|sid| format!("UNSUB {sid}\r\n"))
+        .collect();
+    let (seen, pieces) = listed(&mut pair, &all, everything.as_bytes());
+    assert!(seen <= 2048 && pieces == 2, "{seen} {pieces}");
+    let elsewhere = Wanted {
+        connections: true,
+        from: vec![(ShardId(1), ListPlace::default())],
+        ..Wanted::default()
+    };
+    let facts = pair.first.facts(1, &elsewhere, &mut pair.fx);
+    assert!(facts.connections_list.is_empty() && facts.connections == 0);
 }

@@ -55,8 +55,20 @@ impl Server {
 
     /// The same with a configuration file of this text.
     pub fn configured(text: &str) -> Result<Self, String> {
+        Self::configured_as(command(), text)
+    }
+
+    /// The same with this program, whichever is under test.
+    #[allow(
+        dead_code,
+        reason = "not every test holds the server against another one"
+    )]
+    pub fn configured_for(program: &Path, text: &str) -> Result<Self, String> {
+        Self::configured_as(Command::new(program), text)
+    }
+
+    fn configured_as(mut command: Command, text: &str) -> Result<Self, String> {
         let path = write_config(text);
-        let mut command = command();
         command
             .args(["-a", "127.0.0.1", "-p", "-1", "-c"])
             .arg(&path);

@@ -25,9 +25,15 @@ export class Server {
       host: 127.0.0.1
       port: ${this.port}
       http: "127.0.0.1:${this.monitorPort}"
-      server_name: "page"
+      server_name: "broker-1"
       max_connections: 100000
-      jetstream { store_dir: "${this.folder}/store", max_file_store: 1GB, max_memory_store: 256MB }
+      jetstream { store_dir: "${this.folder}/store", max_file_store: 4GB, max_memory_store: 256MB }
+      accounts {
+        SHOP { jetstream: enabled, users: [{ user: shop, password: shop }] }
+        SENSORS { jetstream: enabled, users: [{ user: sensors, password: sensors }] }
+        PAYMENTS { users: [{ user: payments, password: payments }] }
+      }
+      no_auth_user: shop
     `);
     this.log = '';
     const [program, ...first] = this.command.split(' ');

@@ -7,7 +7,7 @@ mod jetstream_rows;
 mod machine;
 
 mod table;
-mod workloads;
+pub mod workloads;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

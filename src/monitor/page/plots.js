@@ -102,7 +102,7 @@ export class Plot {
           : { range: (_, _min, max) => [0, Math.max((max ?? 0) * 1.12, this.floor)] },
       },
       axes: [
-        { ...axis, size: 26, gap: 4, space: 70, values: (_, splits, _axis, _space, step) => splits.map((s) => clock(s, step)) },
+        { ...axis, size: 30, gap: 8, space: 70, values: (_, splits, _axis, _space, step) => splits.map((s) => clock(s, step)) },
         {
           ...axis,
           size: 64,
