@@ -513,50 +513,44 @@ fn a_missing_segment_is_reported() {
     );
 }
 
-/// Runs some seeds, or those that `SKEIN_STORE_SEEDS=a..b` asks for.
+/// Runs some seeds, or those that `SKEIN_STORE_SEEDS=a..b` asks for: all of them, so that one failure does not hide
+/// others.
 fn simulate(kind: Kind, seeds: std::ops::Range<u64>) {
     let asked = std::env::var("SKEIN_STORE_SEEDS").ok().map(|range| {
         let (from, to) = range.split_once("..").expect("SKEIN_STORE_SEEDS is a..b");
         from.parse().expect("a number")..to.parse().expect("a number")
     });
-    for seed in asked.unwrap_or(seeds) {
-        let result = catch_unwind(AssertUnwindSafe(|| Run::new(seed, kind).run()));
-        if let Err(why) = result {
+    let fails = |seed: &u64| {
+        let result = catch_unwind(AssertUnwindSafe(|| Run::new(*seed, kind).run()));
+        if result.is_err() {
             eprintln!(
-                "\nseed {seed} fails; again: SKEIN_STORE_SEEDS={seed}..{} cargo test --test store {kind:?}\n",
-                seed + 1
+                "\nseed {seed} fails; again: SKEIN_STORE_SEEDS={seed}..{} cargo test --test store {}\n",
+                seed + 1,
+                kind.name()
             );
-            std::panic::resume_unwind(why);
         }
-    }
+        result.is_err()
+    };
+    let failing: Vec<u64> = asked.unwrap_or(seeds).filter(fails).collect();
+    assert!(failing.is_empty(), "seeds {failing:?} fail");
 }
 
-#[test]
-#[allow(non_snake_case)]
-fn simulation_Honest() {
-    simulate(Kind::Honest, 0..100);
+/// A test for each kind of run.
+macro_rules! simulations {
+    ($($test:ident: $kind:ident, $seeds:expr;)*) => {
+        $(
+            #[test]
+            fn $test() {
+                simulate(Kind::$kind, $seeds);
+            }
+        )*
+    };
 }
 
-#[test]
-#[allow(non_snake_case)]
-fn simulation_Killed() {
-    simulate(Kind::Killed, 0..60);
-}
-
-#[test]
-#[allow(non_snake_case)]
-fn simulation_Small() {
-    simulate(Kind::Small, 0..60);
-}
-
-#[test]
-#[allow(non_snake_case)]
-fn simulation_Failing() {
-    simulate(Kind::Failing, 0..60);
-}
-
-#[test]
-#[allow(non_snake_case)]
-fn simulation_Lying() {
-    simulate(Kind::Lying, 0..100);
+simulations! {
+    simulation_honest: Honest, 0..100;
+    simulation_killed: Killed, 0..60;
+    simulation_small: Small, 0..60;
+    simulation_failing: Failing, 0..60;
+    simulation_lying: Lying, 0..100;
 }

@@ -23,6 +23,19 @@ pub enum Kind {
     Lying,
 }
 
+impl Kind {
+    /// What its test is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Honest => "simulation_honest",
+            Self::Killed => "simulation_killed",
+            Self::Small => "simulation_small",
+            Self::Failing => "simulation_failing",
+            Self::Lying => "simulation_lying",
+        }
+    }
+}
+
 pub struct Run {
     random: Prng,
     shell: Shell,
