@@ -87,17 +87,20 @@ pub(crate) fn scan<'a>(
         }
         None
     };
-    // A frame that does not follow the one before comes after damage, or a disk has put it in a wrong
-    // place; then the next one is of before, and would be taken for one.
-    let is_in_place = |head: &FrameHead, at: usize, last: u64| {
-        head.number == last + 1
-            || next_head(at + head.span(), last)
-                .and_then(|next| head_at(segment, next, generation, last))
-                .is_none_or(|next| next.number > head.number)
-    };
     while at < limit {
-        let head = head_at(segment, at, generation, found.last_number);
-        let Some(head) = head.filter(|head| is_in_place(head, at, found.last_number)) else {
+        let head = head_at(segment, at, generation, found.last_number).map(|head| {
+            records.clear();
+            let frame = &segment[at..at + head.span()];
+            let walked = walk(&head, frame, at, &mut |offset, raw| {
+                records.push((offset, raw))
+            });
+            (head, walked)
+        });
+        // A frame that does not follow the one before comes after damage, or a disk has put it in a wrong place; then
+        // none of its records passes, and the next one is of before.
+        let in_place =
+            head.filter(|(head, walked)| head.number == found.last_number + 1 || walked.good > 0);
+        let Some((head, walked)) = in_place else {
             let damage = match next_head(at + BLOCK_BYTES, found.last_number) {
                 Some(next) => Damage { from: at, to: next },
                 None if expected.end.is_some() => Damage {
@@ -113,11 +116,6 @@ pub(crate) fn scan<'a>(
             continue;
         };
         let mut span = head.span();
-        let frame = &segment[at..at + span];
-        records.clear();
-        let walked = walk(&head, frame, at, &mut |offset, raw| {
-            records.push((offset, raw))
-        });
         if !walked.whole {
             let is_torn = !expected.is_sealed
                 && expected.end.is_none()
@@ -210,7 +208,7 @@ mod tests {
         type Written = (u64, usize, usize, usize);
         /// What was written, and then the frames and the bad ranges that are found.
         type Case<'a> = (&'a [Written], &'a [u64], &'a [(usize, usize)]);
-        let cases: [Case<'_>; 5] = [
+        let cases: [Case<'_>; 8] = [
             (&[(1, 0, 1, 0), (2, 1, 2, 1), (3, 3, 1, 3)], &[1, 2, 3], &[]),
             // Behind its place, and the next one is then written over its end.
             (
@@ -229,6 +227,37 @@ mod tests {
                 &[(1, 0, 4, 0), (2, 4, 1, 2), (3, 5, 1, 5)],
                 &[3],
                 &[(0, 4), (4, 5)],
+            ),
+            // Behind the next one, and what would have overwritten it went elsewhere, too.
+            (
+                &[
+                    (1, 0, 1, 0),
+                    (2, 1, 1, 3),
+                    (3, 2, 1, 2),
+                    (4, 3, 1, 8),
+                    (5, 4, 1, 4),
+                ],
+                &[1, 3, 5],
+                &[(1, 2), (3, 4)],
+            ),
+            // Over the beginning of a long one, with another lie behind that.
+            (
+                &[
+                    (1, 0, 1, 0),
+                    (2, 1, 3, 1),
+                    (3, 4, 1, 4),
+                    (4, 5, 1, 1),
+                    (5, 6, 1, 4),
+                    (6, 7, 1, 7),
+                ],
+                &[1, 6],
+                &[(1, 4), (4, 7)],
+            ),
+            // Behind the last one.
+            (
+                &[(1, 0, 1, 0), (2, 1, 1, 3), (3, 2, 1, 2)],
+                &[1, 3],
+                &[(1, 2)],
             ),
             // Before its place.
             (&[(1, 0, 1, 0), (2, 1, 1, 0), (3, 2, 1, 2)], &[3], &[(0, 2)]),
