@@ -1,5 +1,7 @@
 //! Opening, the other half: what records mean for streams.
 
+use std::collections::BTreeMap;
+
 use super::core::Severity;
 use super::facade::Store;
 use super::handle::bury;
@@ -194,6 +196,10 @@ impl Store {
     fn take_stock(&mut self, recovery: &mut Recovery) {
         let newest_mark = recovery.marks.keys().next_back().copied().unwrap_or(0);
         let mut surveys = std::mem::take(&mut recovery.surveys);
+        // Those of which no list is left say where the ones before them ended.
+        let unlisted = surveys.iter().filter_map(|survey| survey.head);
+        let unlisted = unlisted.filter(|head| head.generation > newest_mark);
+        let ends: BTreeMap<u64, u32> = unlisted.filter_map(|head| head.before()).collect();
         surveys.sort_by_key(|survey| survey.head.map(|head| head.generation));
         let mut next_slot = recovery
             .marks
@@ -226,7 +232,7 @@ impl Store {
                     return;
                 }
             };
-            let mark = known.unwrap_or_else(|| {
+            let mut mark = known.unwrap_or_else(|| {
                 next_slot += 1;
                 SegmentMark {
                     generation,
@@ -234,6 +240,9 @@ impl Store {
                     end: 0,
                 }
             });
+            if mark.end == 0 {
+                mark.end = ends.get(&generation).copied().unwrap_or(0);
+            }
             if mark.slot as usize >= Location::SLOTS_MAX {
                 self.core.log.files.lose(file);
                 continue;
@@ -241,16 +250,22 @@ impl Store {
             self.core.log.adopt(mark, file, seal);
             recovery.replay.push_back(mark);
         }
-        for (generation, mark) in &recovery.marks {
-            let found = recovery
-                .replay
-                .iter()
-                .any(|found| found.generation == *generation);
-            if !found && !recovery.freed.contains(generation) && mark.end > 0 {
+        let listed = recovery.marks.values();
+        let mut expected: BTreeMap<u64, u32> = listed
+            .map(|mark| (mark.generation, mark.end))
+            .filter(|&(_, end)| end > 0)
+            .collect();
+        if recovery.has_marks {
+            // The list itself says that it has not ended.
+            expected.extend(ends.range(newest_mark..));
+        }
+        for (generation, end) in expected {
+            let mut found = recovery.replay.iter();
+            let is_found = found.any(|found| found.generation == generation);
+            if !is_found && !recovery.freed.contains(&generation) {
                 recovery.damages += 1;
                 let text = format!(
-                    "store: the segment of generation {generation} with {} bytes is missing: what was in it is lost",
-                    mark.end
+                    "store: the segment of generation {generation} with {end} bytes is missing: what was in it is lost"
                 );
                 self.core.say(Severity::Error, text);
             }

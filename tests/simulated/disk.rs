@@ -363,6 +363,28 @@ impl Disk {
         None
     }
 
+    /// The first blocks of files, by name.
+    pub fn first_blocks(&self) -> BTreeMap<String, Vec<u8>> {
+        let blocks = self.files.iter().map(|(name, file)| {
+            let end = BLOCK_BYTES.min(file.now.len());
+            (name.clone(), file.now[..end].to_vec())
+        });
+        blocks.collect()
+    }
+
+    /// Puts something else in a place.
+    pub fn overwrite(&mut self, name: &str, at: usize, bytes: &[u8]) {
+        let file = self.files.get_mut(name).expect("it is there");
+        file.now[at..at + bytes.len()].copy_from_slice(bytes);
+        file.safe[at..at + bytes.len()].copy_from_slice(bytes);
+        self.lies.push((name.to_owned(), at, bytes.len()));
+    }
+
+    /// What is in a place.
+    pub fn content(&self, name: &str, places: std::ops::Range<usize>) -> &[u8] {
+        &self.files[name].now[places]
+    }
+
     /// Flips a bit in a file.
     pub fn spoil(&mut self, name: &str) {
         let file = self.files.get_mut(name).expect("it is there");

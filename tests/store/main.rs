@@ -3,6 +3,7 @@
 #[path = "../simulated/disk.rs"]
 mod disk;
 mod full;
+mod lies;
 mod oracle;
 mod random;
 mod report;

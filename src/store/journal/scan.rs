@@ -184,7 +184,7 @@ pub(crate) fn newest_generation(file: &[u8]) -> Option<FrameHead> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::frame::OpenFrame;
+    use super::super::frame::{Before, OpenFrame};
     use super::super::record::{Kind, StreamNumber};
     use super::*;
     use crate::base::aligned::AlignedBuffer;
@@ -199,7 +199,7 @@ mod tests {
         let mut open = OpenFrame::new(place, number, start, bytes, AlignedBuffer::default());
         let body = vec![number as u8; bytes - 100];
         open.push(Kind::Removed, StreamNumber(1), &[&body], None);
-        open.seal(0, [0; 16]).buffer[..bytes].to_vec()
+        open.seal(0, [0; 16], Before::default()).buffer[..bytes].to_vec()
     }
 
     #[test]
