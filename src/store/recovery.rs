@@ -27,6 +27,8 @@ pub(crate) struct Survey {
     pub head: Option<FrameHead>,
     /// Nothing but zeroes: it was never written to, if nobody misses it.
     pub is_blank: bool,
+    /// All of it was looked through for frames of a later generation.
+    pub is_searched: bool,
 }
 
 /// A file that was read as a whole.
@@ -47,8 +49,8 @@ pub(crate) enum Stage {
     Search,
     /// The newest segments are read for which others there are.
     Marks,
-    /// What seems to be spare is read as a whole: if the first frame of the newest segment was lost,
-    /// nothing else shows that there are more.
+    /// What seems to be spare is read as a whole: a segment whose first frame was lost looks like one, blank or
+    /// with what was in the file before.
     Spares,
     /// What is still to come of the checkpoint is awaited.
     Restore,
@@ -77,8 +79,7 @@ pub(crate) struct Recovery {
     /// What the newest segments say of others, and what is said to be gone.
     pub marks: BTreeMap<u64, SegmentMark>,
     pub has_marks: bool,
-    /// Whether spares were looked through, and one was none.
-    pub has_searched_spares: bool,
+    /// A segment was found that may know better which others there are.
     pub has_lost_head: bool,
     pub freed: BTreeSet<u64>,
     /// The highest generation of what was never a segment.
@@ -113,7 +114,6 @@ impl Recovery {
             order: VecDeque::new(),
             marks: BTreeMap::new(),
             has_marks: false,
-            has_searched_spares: false,
             has_lost_head: false,
             freed: BTreeSet::new(),
             highest: 0,
@@ -139,6 +139,7 @@ impl Recovery {
                 bytes,
                 head: None,
                 is_blank: false,
+                is_searched: false,
             });
             let work = Work::Open {
                 file: file.id(),

@@ -93,9 +93,7 @@ impl Store {
                     return false;
                 }
                 recovery.stage = Stage::Spares;
-                if !recovery.has_searched_spares {
-                    recovery.wanted = spares(recovery);
-                }
+                recovery.wanted = spares(recovery);
                 true
             }
             Stage::Spares => {
@@ -106,9 +104,7 @@ impl Store {
                 if !recovery.is_satisfied() {
                     return false;
                 }
-                recovery.has_searched_spares = true;
                 if std::mem::take(&mut recovery.has_lost_head) {
-                    // It is the newest, and asked first.
                     recovery.stage = Stage::Marks;
                     recovery.has_marks = false;
                     recovery.marks.clear();
@@ -143,10 +139,13 @@ impl Store {
     /// Looks in the newest segment which others there are. When its first frame is not there, the
     /// segment before it is asked as well.
     fn read_marks(&mut self, recovery: &mut Recovery, whole: &Whole) {
-        let survey = recovery
-            .surveys
-            .iter()
-            .find(|survey| survey.file == whole.file);
+        look_through(recovery, whole);
+        if std::mem::take(&mut recovery.has_lost_head) {
+            recovery.wanted = newest(recovery).into_iter().collect();
+            return;
+        }
+        let mut surveys = recovery.surveys.iter();
+        let survey = surveys.find(|survey| survey.file == whole.file);
         let Some(head) = survey.and_then(|survey| survey.head) else {
             return;
         };
@@ -641,7 +640,7 @@ fn note_damage(recovery: &mut Recovery, whole: &Whole, generation: u64, damage: 
         .push((whole.file, generation, damage, whole.unreadable > 0));
 }
 
-/// Files that are not among the segments.
+/// Files that do not seem to be among the segments, and of which only the first block is known.
 fn spares(recovery: &Recovery) -> std::collections::VecDeque<(FileNumber, u64)> {
     let is_spare = |survey: &&Survey| match survey.head {
         Some(head) => {
@@ -651,23 +650,40 @@ fn spares(recovery: &Recovery) -> std::collections::VecDeque<(FileNumber, u64)> 
         }
         None => true,
     };
-    let found = recovery.surveys.iter().filter(is_spare);
+    let unknown = recovery.surveys.iter().filter(|survey| !survey.is_searched);
+    let found = unknown.filter(is_spare);
     found.map(|survey| (survey.file, survey.bytes)).collect()
 }
 
-/// Looks for frames of a later generation than any that is known, in what seems to be a spare.
+/// Looks in all of a file for frames of a later generation than its first block has: then its first frame is lost. If
+/// the list has that generation, or is older, it is a segment.
 fn look_through(recovery: &mut Recovery, whole: &Whole) {
-    let heads = recovery.surveys.iter().filter_map(|survey| survey.head);
-    let known = heads.map(|head| head.generation).max().unwrap_or(0);
-    if let Some(head) = newest_generation(&whole.buffer)
-        && head.generation > known.max(recovery.highest)
-        && let Some(survey) = recovery
-            .surveys
-            .iter_mut()
-            .find(|survey| survey.file == whole.file)
-    {
+    let newest_mark = recovery.marks.keys().next_back().copied().unwrap_or(0);
+    let found = newest_generation(&whole.buffer);
+    let is_elsewhere = |generation: u64| {
+        let mut others = recovery.surveys.iter();
+        others.any(|survey| {
+            let known = survey.head.map(|head| head.generation);
+            survey.file != whole.file && known == Some(generation)
+        })
+    };
+    let found = found.filter(|head| !is_elsewhere(head.generation));
+    let mut surveys = recovery.surveys.iter_mut();
+    let Some(survey) = surveys.find(|survey| survey.file == whole.file) else {
+        return;
+    };
+    survey.is_searched = true;
+    let Some(head) = found else {
+        return;
+    };
+    let is_later = survey
+        .head
+        .is_none_or(|known| known.generation < head.generation);
+    let is_listed = recovery.marks.contains_key(&head.generation);
+    let is_newer = head.generation > newest_mark.max(recovery.highest);
+    if is_later && (is_listed || is_newer) && !recovery.freed.contains(&head.generation) {
         survey.head = Some(head);
-        recovery.has_lost_head = true;
+        recovery.has_lost_head |= is_newer;
     }
 }
 

@@ -1,7 +1,7 @@
 //! Lies of a disk that are made for one purpose: what is told of them, and what they cost.
 
 use skein::store::io::BLOCK_BYTES;
-use skein::store::{Messages, NewMessage, StreamNumber, StreamOptions};
+use skein::store::{Messages, NewMessage, Selection, StreamNumber, StreamOptions};
 
 use crate::report::Report;
 use crate::shell::Shell;
@@ -107,4 +107,80 @@ fn a_segment_of_which_nothing_is_left_is_missed_even_when_the_next_list_of_segme
     );
     let there = (1..=7).filter(|&seq| shell.get(number, seq).is_some());
     assert_eq!(there.collect::<Vec<_>>(), [1, 6, 7], "{log:?}");
+}
+
+/// What stands in the first block of a file after its first write there was lost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Left {
+    /// Nothing: the file was new.
+    Zeroes,
+    /// What was there in an earlier life.
+    Old,
+}
+
+#[test]
+fn a_segment_whose_first_write_was_lost_costs_no_more_than_that() {
+    let payload = [9; 10_000];
+    // Which of the segments it is: the oldest, one between, or the newest.
+    let mut old_ones = 0;
+    for (which, left) in (0..5).flat_map(|which| [(which, Left::Zeroes), (which, Left::Old)]) {
+        let (mut shell, number) = with_stream(1);
+        // The files have a life behind them.
+        for _ in 0..300 {
+            append(&mut shell, number, &payload);
+            shell.settle();
+        }
+        let old = shell.disk.first_blocks();
+        let everything = &mut Selection::everything();
+        let mut stream = shell.store.stream(number).unwrap();
+        assert_eq!(stream.purge(everything, u64::MAX, 0), 300);
+        for _ in 0..200 {
+            shell.settle();
+            shell.pass_time();
+        }
+        assert_eq!(shell.store.usage().segments, 1);
+        let mut begun = Vec::new();
+        let mut known = shell.disk.first_blocks();
+        for _ in 0..390 {
+            append(&mut shell, number, &payload);
+            shell.settle();
+            let now = shell.disk.first_blocks();
+            if now != known {
+                begun.push(changed(&shell, &known));
+                known = now;
+            }
+        }
+        assert_eq!(begun.len(), 5, "{begun:?}");
+        let file = &begun[which];
+        shell.disk.cut_power();
+        let block = match left {
+            Left::Zeroes => vec![0; BLOCK_BYTES],
+            Left::Old => match old.get(file) {
+                Some(block) if block.iter().any(|&byte| byte != 0) => block.clone(),
+                _ => continue,
+            },
+        };
+        old_ones += u32::from(left == Left::Old);
+        shell.disk.overwrite(file, 0, &block);
+        shell.reopen();
+        let log = shell.log();
+        let report = Report::of(&log);
+        assert!(report.missing.is_empty(), "{which}, {left:?}: {log:?}");
+        let lost = (301..=690).filter(|&seq| shell.get(number, seq).is_none());
+        let lost = lost.count();
+        assert!(lost <= 1, "{which}, {left:?}: {lost} are lost, {log:?}");
+        for _ in 0..300 {
+            append(&mut shell, number, &payload);
+            shell.settle();
+            shell.pass_time();
+        }
+        shell.reopen_after_power_cut();
+        let lost = (301..=990).filter(|&seq| shell.get(number, seq).is_none());
+        let lost = lost.count();
+        assert!(
+            lost <= 1,
+            "{which}, {left:?}: {lost} are lost later, {log:?}"
+        );
+    }
+    assert!(old_ones >= 2, "{old_ones}");
 }
