@@ -278,17 +278,18 @@ impl SealedFrame {
 }
 
 /// What walking through a frame's records found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Walked {
     /// All of it is as it was written.
     pub whole: bool,
     /// Records that are.
     pub good: u32,
-    /// Where the first bad byte may be, in the frame.
-    pub bad_from: usize,
-    /// And where records are good again, or the frame ends.
-    pub bad_to: usize,
+    /// Where the frame is bad: from where records do not pass to where they do again, or the frame ends.
+    pub bad: Vec<(usize, usize)>,
 }
+
+/// So many bad ranges of a frame are told apart; the last one takes in those that follow.
+const BAD_MAX: usize = 64;
 
 /// Walks through the records of a frame that begins at `start` of a segment. After a bad record
 /// it tries to go on behind it, and then at each place where a record may begin.
@@ -310,11 +311,12 @@ pub(crate) fn walk<'a>(
         let Some(raw) = record::parse(&frame[at..end], record::salt(head.generation, start + at))
         else {
             let next = resume(head, &frame[..end], start, at);
-            if walked.bad_to == 0 {
-                walked.bad_from = at;
-            }
             walked.whole = false;
-            walked.bad_to = next;
+            if walked.bad.len() < BAD_MAX {
+                walked.bad.push((at, next));
+            } else if let Some(last) = walked.bad.last_mut() {
+                last.1 = next;
+            }
             at = next;
             continue;
         };
@@ -329,8 +331,7 @@ pub(crate) fn walk<'a>(
     let is_chained = chain == head.chain || has_erased;
     if walked.whole && (walked.good != head.records || !is_chained) {
         walked.whole = false;
-        walked.bad_from = FRAME_HEAD_BYTES;
-        walked.bad_to = end;
+        walked.bad.push((FRAME_HEAD_BYTES, end));
     }
     walked
 }

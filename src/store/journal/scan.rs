@@ -1,6 +1,6 @@
 //! Reading a whole segment back: frames in order, torn ends cut, damage found.
 
-use super::frame::{FRAME_HEAD_BYTES, FrameHead, walk};
+use super::frame::{FRAME_HEAD_BYTES, FrameHead, Walked, walk};
 use super::record::{self, Raw};
 use crate::base::aligned::BLOCK_BYTES;
 
@@ -12,13 +12,12 @@ pub(crate) struct Damage {
 }
 
 /// What was found in a segment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Scan {
     /// Where its frames end.
     pub end: usize,
     /// Number of its last frame; 0 if there is none.
     pub last_number: u64,
-    pub damages: Vec<Damage>,
     /// Bytes of a frame behind the end that was not finished.
     pub torn_bytes: usize,
 }
@@ -69,111 +68,142 @@ pub(crate) fn scan<'a>(
     each: &mut dyn FnMut(Piece<'a>),
 ) -> Scan {
     let limit = expected.end.unwrap_or(segment.len()).min(segment.len());
-    let generation = expected.generation;
-    let mut found = Scan {
+    let found = Scan {
         end: expected.from,
         last_number: expected.after,
-        ..Scan::default()
+        torn_bytes: 0,
     };
-    let mut records = Vec::new();
-    let mut at = expected.from;
-    let next_head = |from: usize, after: u64| {
-        let mut at = from.next_multiple_of(BLOCK_BYTES);
-        while at < limit {
-            if head_at(segment, at, generation, after).is_some() {
-                return Some(at);
+    let mut scanning = Scanning {
+        segment,
+        expected,
+        limit,
+        found,
+        lost_from: None,
+        records: Vec::new(),
+        each,
+    };
+    while scanning.found.end < limit && scanning.advance() {}
+    if let Some(end) = expected.end
+        && scanning.found.end < end
+    {
+        // The file is shorter than its segment was.
+        scanning.lose(end);
+    }
+    scanning.tell_lost();
+    scanning.found
+}
+
+/// A segment that is being gone through.
+struct Scanning<'a, 'e> {
+    segment: &'a [u8],
+    expected: Expected,
+    /// Nothing of it is behind this.
+    limit: usize,
+    found: Scan,
+    /// From where on nothing was found. It is told as one, however many frames it was.
+    lost_from: Option<usize>,
+    /// The good ones of the frame that is looked at.
+    records: Vec<(usize, Raw<'a>)>,
+    each: &'e mut dyn FnMut(Piece<'a>),
+}
+
+impl Scanning<'_, '_> {
+    /// Goes through one frame, or to the next one. False when there is no more.
+    fn advance(&mut self) -> bool {
+        let at = self.found.end;
+        let Some((head, walked)) = self.frame_in_place(at) else {
+            match self.next_head(at + BLOCK_BYTES, self.found.last_number) {
+                Some(next) => self.lose(next),
+                None if self.expected.end.is_some() => self.lose(self.limit),
+                None => return false,
             }
-            at += BLOCK_BYTES;
-        }
-        None
-    };
-    while at < limit {
-        let head = head_at(segment, at, generation, found.last_number).map(|head| {
-            records.clear();
-            let frame = &segment[at..at + head.span()];
-            let walked = walk(&head, frame, at, &mut |offset, raw| {
-                records.push((offset, raw))
-            });
-            (head, walked)
-        });
-        // A frame that does not follow the one before comes after damage, or a disk has put it in a wrong place; then
-        // none of its records passes, and the next one is of before.
-        let in_place =
-            head.filter(|(head, walked)| head.number == found.last_number + 1 || walked.good > 0);
-        let Some((head, walked)) = in_place else {
-            let damage = match next_head(at + BLOCK_BYTES, found.last_number) {
-                Some(next) => Damage { from: at, to: next },
-                None if expected.end.is_some() => Damage {
-                    from: at,
-                    to: limit,
-                },
-                None => break,
-            };
-            each(Piece::Damage(damage));
-            found.damages.push(damage);
-            at = damage.to;
-            found.end = at;
-            continue;
+            return true;
         };
         let mut span = head.span();
         if !walked.whole {
-            let is_torn = !expected.is_sealed
-                && expected.end.is_none()
-                && next_head(at + BLOCK_BYTES, head.number).is_none();
+            let is_torn = !self.expected.is_sealed
+                && self.expected.end.is_none()
+                && self.next_head(at + BLOCK_BYTES, head.number).is_none();
             if is_torn {
-                found.torn_bytes = span;
-                break;
+                self.found.torn_bytes = span;
+                return false;
             }
-            // A disk that has put a frame in a wrong place may have been given the right ones since: the next
-            // then begins within it. What a good record says is not taken for one.
-            let blocks = at + BLOCK_BYTES..limit.min(at + span);
-            let inner = blocks.step_by(BLOCK_BYTES).find(|&inner| {
-                let covers = |(offset, raw): &(usize, Raw<'_>)| {
-                    *offset < inner && inner < offset + raw.bytes.len()
-                };
-                is_begun(segment, inner, generation, head.number) && !records.iter().any(covers)
-            });
-            if let Some(inner) = inner {
+            if let Some(inner) = self.inner(&head, at) {
                 span = inner - at;
-                records.retain(|(offset, _)| *offset < inner);
-            }
-            let damage = Damage {
-                from: at + walked.bad_from.min(span - 1),
-                to: at + walked.bad_to.min(span),
-            };
-            found.damages.push(damage);
-            let mut told = false;
-            for (offset, raw) in records.drain(..) {
-                if offset >= damage.from && !told {
-                    told = true;
-                    each(Piece::Damage(damage));
-                }
-                each(Piece::Record(offset, raw));
-            }
-            if !told {
-                each(Piece::Damage(damage));
-            }
-        } else {
-            for (offset, raw) in records.drain(..) {
-                each(Piece::Record(offset, raw));
+                self.records.retain(|(offset, _)| *offset < inner);
             }
         }
-        found.last_number = head.number;
-        at += span;
-        found.end = at;
+        self.tell_lost();
+        self.tell(at, span, &walked);
+        self.found.last_number = head.number;
+        self.found.end = at + span;
+        true
     }
-    if let Some(end) = expected.end
-        && found.end < end
-    {
-        // The file is shorter than its segment was.
-        let damage = Damage {
-            from: found.end,
-            to: end,
-        };
-        each(Piece::Damage(damage));
-        found.damages.push(damage);
+
+    /// What is up to `to` is lost.
+    fn lose(&mut self, to: usize) {
+        self.lost_from.get_or_insert(self.found.end);
+        self.found.end = to;
     }
-    found
+
+    fn tell_lost(&mut self) {
+        if let Some(from) = self.lost_from.take() {
+            let to = self.found.end;
+            (self.each)(Piece::Damage(Damage { from, to }));
+        }
+    }
+
+    /// Where the next head of a frame with a higher number is.
+    fn next_head(&self, from: usize, after: u64) -> Option<usize> {
+        let mut blocks = (from.next_multiple_of(BLOCK_BYTES)..self.limit).step_by(BLOCK_BYTES);
+        let generation = self.expected.generation;
+        blocks.find(|&at| head_at(self.segment, at, generation, after).is_some())
+    }
+
+    /// The frame at an offset, if it was written for that place; its records are collected. One that does not follow
+    /// the one before comes after damage, or a disk has put it in a wrong place; then none of its records passes, and
+    /// the next one is of before.
+    fn frame_in_place(&mut self, at: usize) -> Option<(FrameHead, Walked)> {
+        let last = self.found.last_number;
+        let head = head_at(self.segment, at, self.expected.generation, last)?;
+        let frame = &self.segment[at..at + head.span()];
+        let records = &mut self.records;
+        records.clear();
+        let walked = walk(&head, frame, at, &mut |offset, raw| {
+            records.push((offset, raw))
+        });
+        (head.number == last + 1 || walked.good > 0).then_some((head, walked))
+    }
+
+    /// A disk that has put a frame in a wrong place may have been given the right ones since: the next then begins
+    /// within it. What a good record says is not taken for one.
+    fn inner(&self, head: &FrameHead, at: usize) -> Option<usize> {
+        let mut blocks = (at + BLOCK_BYTES..self.limit.min(at + head.span())).step_by(BLOCK_BYTES);
+        blocks.find(|&inner| {
+            let covers = |(offset, raw): &(usize, Raw<'_>)| {
+                *offset < inner && inner < offset + raw.bytes.len()
+            };
+            is_begun(self.segment, inner, head.generation, head.number)
+                && !self.records.iter().any(covers)
+        })
+    }
+
+    /// Gives away the records of a frame, and what is bad between them.
+    fn tell(&mut self, at: usize, span: usize, walked: &Walked) {
+        let bad = walked.bad.iter().filter(|(from, _)| *from < span);
+        let bad = bad.map(|&(from, to)| Damage {
+            from: at + from,
+            to: at + to.min(span),
+        });
+        let mut bad = bad.peekable();
+        for (offset, raw) in self.records.drain(..) {
+            while let Some(damage) = bad.next_if(|damage| damage.from <= offset) {
+                (self.each)(Piece::Damage(damage));
+            }
+            (self.each)(Piece::Record(offset, raw));
+        }
+        bad.for_each(|damage| (self.each)(Piece::Damage(damage)));
+    }
 }
 
 /// The highest generation of which a frame's head is found anywhere in a file.
@@ -277,19 +307,19 @@ mod tests {
                 after: 0,
                 is_sealed: true,
             };
-            let scanned = scan(&segment, expected_of, &mut |piece| {
-                if let Piece::Record(_, raw) = piece {
-                    found.push(u64::from(raw.body()[0]));
-                }
+            let mut damages = Vec::new();
+            scan(&segment, expected_of, &mut |piece| match piece {
+                Piece::Record(_, raw) => found.push(u64::from(raw.body()[0])),
+                Piece::Damage(damage) => damages.push(damage),
             });
             assert_eq!(found, expected, "{written:?}");
             let mut covered = Vec::new();
-            for damage in &scanned.damages {
+            for damage in &damages {
                 assert!(damage.from < damage.to, "{written:?}: {damage:?}");
                 covered.extend(damage.from / BLOCK_BYTES..damage.to.div_ceil(BLOCK_BYTES));
             }
             let lost: Vec<usize> = damaged.iter().flat_map(|&(from, to)| from..to).collect();
-            assert_eq!(covered, lost, "{written:?}: {:?}", scanned.damages);
+            assert_eq!(covered, lost, "{written:?}: {damages:?}");
         }
     }
 }
