@@ -171,7 +171,7 @@ impl Store {
             if Some(slot) == log.active()
                 || segment.file.is_none()
                 || log.is_freeing(slot)
-                || self.core.erasure.wants(slot)
+                || self.core.erasure.wants(slot, segment.generation)
                 || !log.is_written(slot)
                 || self.compaction.unmovable.contains(&segment.generation)
             {

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::erase::Logged;
 use super::io::{AlignedBuffer, BLOCK_BYTES, Failure, Work};
 use super::journal::files::FileNumber;
 use super::journal::frame::FrameHead;
@@ -95,7 +96,7 @@ pub(crate) struct Recovery {
     /// Where in the first of them.
     pub replay_from: (u64, usize),
     /// Messages that were to be erased: generation and offset.
-    pub erased: BTreeSet<(u64, usize)>,
+    pub erased: BTreeMap<(u64, usize), Logged>,
     /// Damages to be reported: file, generation, where, and whether it could not be read.
     pub found: Vec<(FileNumber, u64, Damage, bool)>,
     /// Number of damages so far, and sequences that may be lost with them.
@@ -122,7 +123,7 @@ impl Recovery {
             replay: VecDeque::new(),
             deleted: BTreeSet::new(),
             replay_from: (0, 0),
-            erased: BTreeSet::new(),
+            erased: BTreeMap::new(),
             found: Vec::new(),
             damages: 0,
         }

@@ -393,9 +393,15 @@ impl Store {
     /// Tells of what was found; how many damages there are, without what was being erased.
     fn report_damages(&mut self, recovery: &Recovery) -> u64 {
         let mut damages = recovery.damages;
-        for &(file, generation, damage, unreadable) in &recovery.found {
-            if recovery.erased.contains(&(generation, damage.from)) {
-                // It was to be erased, and is as good as that. It is done again.
+        for &(file, generation, mut damage, unreadable) in &recovery.found {
+            // What was to be erased is as good as that, and it is done again. What lies behind it is not.
+            while damage.from < damage.to
+                && let Some(logged) = recovery.erased.get(&(generation, damage.from))
+                && let Some(length) = logged.length
+            {
+                damage.from += record::padded(length);
+            }
+            if damage.from >= damage.to {
                 damages -= 1;
                 continue;
             }
@@ -577,7 +583,10 @@ impl Store {
             }
             Kind::Erase => {
                 let place = (record::u64_at(body, 0)?, record::u32_at(body, 8)? as usize);
-                recovery.erased.insert(place);
+                let length = record::u32_at(body, 12).map(|length| length as usize);
+                let logged = recovery.erased.entry(place).or_default();
+                logged.length = length.or(logged.length);
+                logged.generation = generation;
                 return Some(());
             }
             Kind::Segments | Kind::Freed | Kind::Erased => return Some(()),
@@ -589,13 +598,10 @@ impl Store {
     /// All is read: what is doubtful is told, and the log goes on behind it.
     fn finish_recovery(&mut self, recovery: &Recovery) {
         let damages = self.report_damages(recovery);
-        for &(generation, offset) in &recovery.erased {
+        for (&place, &logged) in &recovery.erased {
             let mut segments = self.core.log.segments();
-            let found = segments.find(|(_, segment)| segment.generation == generation);
-            if let Some((slot, _)) = found {
-                let location =
-                    Location::new(slot, offset / 8 * 8 % super::location::SEGMENT_BYTES_MAX, 1);
-                self.core.erasure.add(location, generation);
+            if let Some((slot, _)) = segments.find(|(_, segment)| segment.generation == place.0) {
+                self.core.erasure.add_again(slot, place, logged);
             }
         }
         let mut lines = Vec::new();

@@ -400,7 +400,34 @@ impl Disk {
 
     /// Whether some bytes are on the disk anywhere.
     pub fn contains(&self, bytes: &[u8]) -> bool {
-        let mut files = self.files.values();
-        files.any(|file| file.now.windows(bytes.len()).any(|window| window == bytes))
+        self.find(bytes).is_some()
+    }
+
+    /// Where some bytes are: file and offset.
+    pub fn find(&self, bytes: &[u8]) -> Option<(String, usize)> {
+        self.files.iter().find_map(|(name, file)| {
+            let mut windows = file.now.windows(bytes.len());
+            let at = windows.position(|window| window == bytes)?;
+            Some((name.clone(), at))
+        })
+    }
+
+    /// Whether a place is about to be written.
+    pub fn is_writing(&self, name: &str, at: usize) -> bool {
+        self.under_way
+            .iter()
+            .any(|submission| match &submission.work {
+                Work::Write {
+                    file,
+                    offset,
+                    bytes,
+                    ..
+                } => {
+                    let offset = *offset as usize;
+                    self.open.get(file).is_some_and(|open| open == name)
+                        && (offset..offset + bytes).contains(&at)
+                }
+                _ => false,
+            })
     }
 }

@@ -184,3 +184,116 @@ fn a_segment_whose_first_write_was_lost_costs_no_more_than_that() {
     }
     assert!(old_ones >= 2, "{old_ones}");
 }
+
+/// Where some bytes are.
+fn place_of(shell: &Shell, bytes: &[u8]) -> (String, usize) {
+    let place = shell.disk.find(bytes).expect("it is on the disk");
+    assert!(place.0.starts_with("segment"));
+    place
+}
+
+/// Flips a bit.
+fn flip(shell: &mut Shell, (name, at): (&str, usize), bit: u32) {
+    let byte = shell.disk.content(name, at..at + 1)[0];
+    shell.disk.overwrite(name, at, &[byte ^ 1 << bit]);
+}
+
+#[test]
+fn a_message_whose_length_is_bad_is_not_erased_and_its_neighbours_stay() {
+    for bit in 3..20 {
+        let (mut shell, number) = with_stream(u64::from(bit));
+        let secret: Vec<u8> = (0..900u32).map(|i| (i * 7 + 13) as u8 | 1).collect();
+        for i in 0..20u8 {
+            let other = [i; 400];
+            append(&mut shell, number, if i == 5 { &secret } else { &other });
+        }
+        shell.settle();
+        append(&mut shell, number, &[20; 400]);
+        shell.settle();
+        // Before the payload are a subject of one byte and a head of 36; length and kind are its second word.
+        let (name, payload) = place_of(&shell, &secret);
+        let word = payload - 37 + 4;
+        flip(&mut shell, (&name, word + bit as usize / 8), bit % 8);
+        let mut stream = shell.store.stream(number).unwrap();
+        assert!(stream.remove(6, true));
+        shell.settle();
+        let log = shell.log();
+        assert!(
+            log.iter()
+                .any(|line| line.contains("its bytes may survive")),
+            "bit {bit}: {log:?}"
+        );
+        shell.reopen_after_power_cut();
+        shell.settle();
+        let log = shell.log();
+        assert_eq!(Report::of(&log).damages.len(), 1, "bit {bit}: {log:?}");
+        for seq in (1..=21).filter(|&seq| seq != 6) {
+            let there = shell.get(number, seq).map(|(_, payload)| payload);
+            assert_eq!(there, Some(vec![seq as u8 - 1; 400]), "bit {bit}: {seq}");
+        }
+    }
+}
+
+#[test]
+fn damage_beside_a_message_whose_erasure_was_cut_off_is_told() {
+    // What is flipped as well: the message behind, one further on, or the length of the erased one.
+    let mut torn = [0; 3];
+    for (seed, what) in (0..60).flat_map(|seed| [(seed, 0), (seed, 1), (seed, 2)]) {
+        let (mut shell, number) = with_stream(seed);
+        let secret: Vec<u8> = (0..3000u32).map(|i| (i * 7 + 13) as u8 | 1).collect();
+        for i in 0..6u8 {
+            let other = [i; 500];
+            append(&mut shell, number, if i == 1 { &secret } else { &other });
+        }
+        shell.settle();
+        let (name, payload) = place_of(&shell, &secret);
+        let behind = place_of(&shell, &[2; 500]).1;
+        let further = place_of(&shell, &[4; 500]).1;
+        assert!(shell.store.stream(number).unwrap().remove(2, true));
+        let place = payload..payload + secret.len();
+        let mut turns = 0;
+        loop {
+            shell.begin();
+            if shell.disk.is_writing(&name, payload) || turns == 30 {
+                break;
+            }
+            shell.turn();
+            turns += 1;
+        }
+        shell.disk.cut_power();
+        let left = shell.disk.content(&name, place.clone());
+        let zeroes = left.iter().filter(|&&byte| byte == 0).count();
+        if !(1..secret.len()).contains(&zeroes) {
+            continue;
+        }
+        torn[what] += 1;
+        let (at, lost) = match what {
+            0 => (behind + 100, Some(3)),
+            1 => (further + 100, Some(5)),
+            _ => (payload - 37 + 4, None),
+        };
+        flip(&mut shell, (&name, at), 4);
+        shell.reopen();
+        let log = shell.log();
+        let report = Report::of(&log);
+        let damages: Vec<bool> = report
+            .damages
+            .iter()
+            .map(|(_, from, to)| (*from..*to).contains(&at) && *from > payload + secret.len())
+            .collect();
+        let expected = vec![true; usize::from(lost.is_some())];
+        assert_eq!(damages, expected, "seed {seed}, {what}: {log:?}");
+        for _ in 0..2 {
+            shell.settle();
+            for seq in (1..=6).filter(|&seq| seq != 2 && Some(seq) != lost) {
+                let there = shell.get(number, seq).map(|(_, payload)| payload);
+                let payload = Some(vec![seq as u8 - 1; 500]);
+                assert_eq!(there, payload, "seed {seed}, {what}: {seq}");
+            }
+            let left = shell.disk.content(&name, place.clone());
+            assert!(left.iter().all(|&byte| byte == 0), "seed {seed}, {what}");
+            shell.reopen_after_power_cut();
+        }
+    }
+    assert!(torn.iter().all(|&torn| torn > 10), "{torn:?}");
+}

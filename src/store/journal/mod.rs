@@ -41,7 +41,8 @@
 //! 8 segments  (generation:u64 slot:u32 end:u32)*     first record of a segment: which others are live
 //! 9 freed     generation:u64*                        segments that are not
 //! 10 erased   zeroes                                 in place of a message that was erased
-//! 11 erase    generation:u64 offset:u32              a message that is to be erased
+//! 11 erase    generation:u64 offset:u32 length:u32?  a message that is to be erased; its length when that was found
+//!                                                    to be right, before it is overwritten
 //! ```
 //!
 //! # What makes replay simple
