@@ -11,7 +11,7 @@ use super::io::Work;
 use super::journal::StreamNumber;
 use super::journal::files::FileNumber;
 use super::journal::record::{self, Kind, Raw, SegmentMark};
-use super::journal::scan::{Damage, Expected, Piece, newest_generation, scan};
+use super::journal::scan::{Damage, Expected, Piece, newest_frame, scan};
 use super::journal::seal::Seal;
 use super::location::{Location, Slot};
 use super::recovery::{Recovery, Stage, Survey, Whole};
@@ -73,7 +73,7 @@ impl Store {
                         .iter_mut()
                         .find(|survey| survey.file == whole.file);
                     if let Some(survey) = survey {
-                        survey.head = newest_generation(&whole.buffer);
+                        survey.head = newest_frame(&whole.buffer);
                     }
                     return true;
                 }
@@ -665,7 +665,7 @@ fn spares(recovery: &Recovery) -> std::collections::VecDeque<(FileNumber, u64)> 
 /// the list has that generation, or is older, it is a segment.
 fn look_through(recovery: &mut Recovery, whole: &Whole) {
     let newest_mark = recovery.marks.keys().next_back().copied().unwrap_or(0);
-    let found = newest_generation(&whole.buffer);
+    let found = newest_frame(&whole.buffer);
     let is_elsewhere = |generation: u64| {
         let mut others = recovery.surveys.iter();
         others.any(|survey| {

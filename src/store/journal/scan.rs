@@ -206,10 +206,29 @@ impl Scanning<'_, '_> {
     }
 }
 
-/// The highest generation of which a frame's head is found anywhere in a file.
-pub(crate) fn newest_generation(file: &[u8]) -> Option<FrameHead> {
-    let heads = file.chunks(BLOCK_BYTES).filter_map(FrameHead::parse);
-    heads.max_by_key(|head| head.generation)
+/// A frame's head of the highest generation of which there are frames in a file. One counts if one of its records
+/// passes, and if it does not lie in a good record of another: what looks like a frame may be a payload.
+pub(crate) fn newest_frame(file: &[u8]) -> Option<FrameHead> {
+    let mut newest: Option<FrameHead> = None;
+    // Blocks that begin within a good record.
+    let mut covered = vec![false; file.len() / BLOCK_BYTES + 1];
+    for at in (0..file.len()).step_by(BLOCK_BYTES) {
+        let head = FrameHead::parse(&file[at..]).filter(|_| !covered[at / BLOCK_BYTES]);
+        let Some(head) = head else {
+            continue;
+        };
+        let frame = &file[at..file.len().min(at + head.span())];
+        let walked = walk(&head, frame, at, &mut |offset, raw| {
+            let blocks = offset / BLOCK_BYTES + 1..(offset + raw.bytes.len()).div_ceil(BLOCK_BYTES);
+            if let Some(blocks) = covered.get_mut(blocks) {
+                blocks.fill(true);
+            }
+        });
+        if walked.good > 0 && newest.is_none_or(|newest| newest.generation < head.generation) {
+            newest = Some(head);
+        }
+    }
+    newest
 }
 
 #[cfg(test)]
@@ -320,6 +339,44 @@ mod tests {
             }
             let lost: Vec<usize> = damaged.iter().flat_map(|&(from, to)| from..to).collect();
             assert_eq!(covered, lost, "{written:?}: {damages:?}");
+        }
+    }
+
+    #[test]
+    fn the_newest_frame_is_one_that_was_written_there() {
+        let other = |generation: u64, block: usize, payload: &[u8]| {
+            let start = block * BLOCK_BYTES;
+            let bytes = payload.len().next_multiple_of(BLOCK_BYTES) + BLOCK_BYTES;
+            let place = (0, generation);
+            let mut open = OpenFrame::new(place, 1, start, bytes, AlignedBuffer::default());
+            open.push(Kind::Removed, StreamNumber(1), &[payload], None);
+            let sealed = open.seal(0, [0; 16], Before::default());
+            sealed.buffer[..sealed.span].to_vec()
+        };
+        // What a client may publish: something that would be a frame where it comes to lie.
+        let mut bait = vec![0; BLOCK_BYTES - FRAME_HEAD_BYTES - record::HEAD_BYTES];
+        bait.extend_from_slice(&other(99, 1, b"bait"));
+        type Case<'a> = (&'a [(usize, Vec<u8>)], Option<u64>);
+        let cases: [Case<'_>; 6] = [
+            (&[], None),
+            (&[(0, other(3, 0, b"a"))], Some(3)),
+            (&[(0, other(3, 0, b"a")), (2, other(7, 2, b"b"))], Some(7)),
+            (
+                &[(0, other(3, 0, &[1; 9000])), (1, other(7, 1, b"b"))],
+                Some(7),
+            ),
+            // In a wrong place.
+            (&[(0, other(3, 0, b"a")), (2, other(7, 3, b"b"))], Some(3)),
+            (&[(0, other(3, 0, &bait))], Some(3)),
+        ];
+        for (i, (written, expected)) in cases.iter().enumerate() {
+            let mut file = vec![0; 16 * BLOCK_BYTES];
+            for (block, frame) in *written {
+                let at = block * BLOCK_BYTES;
+                file[at..at + frame.len()].copy_from_slice(frame);
+            }
+            let found = newest_frame(&file).map(|head| head.generation);
+            assert_eq!(found, *expected, "case {i}");
         }
     }
 }
