@@ -107,7 +107,8 @@ impl Messages for FileHandle<'_> {
     fn append(&mut self, message: &NewMessage<'_>) -> Result<Seq, Refused> {
         let seq = self.shelf.index.state().last_seq + 1;
         let counted_bytes = message.counted_bytes(true);
-        if counted_bytes as usize > RECORD_BYTES_MAX - OVERHEAD_BYTES {
+        // The highest sequence is no bound for purges, so it can be nobody's.
+        if seq == Seq::MAX || counted_bytes as usize > RECORD_BYTES_MAX - OVERHEAD_BYTES {
             return Err(Refused::TooLarge);
         }
         let Ok(subject_bytes) = u16::try_from(message.subject.len()) else {
@@ -160,6 +161,7 @@ impl Messages for FileHandle<'_> {
     }
 
     fn skip_to(&mut self, last: Seq, time: UnixNanos) -> Result<(), Refused> {
+        let last = last.min(Seq::MAX - 1);
         if last <= self.shelf.index.state().last_seq {
             return Ok(());
         }

@@ -481,6 +481,56 @@ fn a_bad_checkpoint_costs_time_and_nothing_else() {
 }
 
 #[test]
+fn the_highest_sequence_is_given_to_nobody() {
+    let last = u64::MAX - 1;
+    // How a stream comes there.
+    let skip: fn(&mut skein::store::Handle<'_>) = |stream| {
+        stream.skip_to(u64::MAX - 2, 7).unwrap();
+        assert_eq!(stream.append(&message("a", b"last")), Ok(u64::MAX - 1));
+    };
+    let skip_all: fn(&mut skein::store::Handle<'_>) = |stream| {
+        stream.skip_to(u64::MAX, 7).unwrap();
+    };
+    let purge: fn(&mut skein::store::Handle<'_>) = |stream| {
+        let everything = &mut skein::store::Selection::everything();
+        stream.purge(everything, u64::MAX - 1, 0);
+        assert_eq!(stream.append(&message("a", b"last")), Ok(u64::MAX - 1));
+    };
+    for (memory, come) in [false, true]
+        .into_iter()
+        .flat_map(|memory| [skip, skip_all, purge].map(|come| (memory, come)))
+    {
+        let mut shell = Shell::new(9);
+        let options = StreamOptions {
+            memory,
+            compress: false,
+        };
+        let number = shell.store.create_stream(b"A/S", b"", options).unwrap();
+        let mut stream = shell.store.stream(number).unwrap();
+        stream.append(&message("a", b"first")).unwrap();
+        come(&mut stream);
+        let before = *stream.state();
+        let refused = stream.append(&message("a", b"too much"));
+        assert_eq!(refused, Err(Refused::TooLarge));
+        assert_eq!((*stream.state(), before.last_seq), (before, last));
+        shell.settle();
+        shell.reopen_after_power_cut();
+        assert_eq!(shell.log(), Vec::<String>::new());
+        let mut stream = match shell.store.stream(number) {
+            Some(stream) => stream,
+            None if memory => continue,
+            None => panic!("it is gone"),
+        };
+        assert_eq!(
+            (stream.state().last_seq, stream.state().messages),
+            (last, before.messages)
+        );
+        let refused = stream.append(&message("a", b"too much"));
+        assert_eq!(refused, Err(Refused::TooLarge));
+    }
+}
+
+#[test]
 fn a_missing_segment_is_reported() {
     let mut shell = Shell::new(9);
     let number = shell
