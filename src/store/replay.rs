@@ -34,7 +34,7 @@ impl Store {
                 let text = format!(
                     "store: {name} cannot be opened ({failure:?}): what is in it is missing"
                 );
-                self.core.say(Severity::Error, text);
+                self.core.insist(Severity::Error, text);
             }
         }
     }
@@ -266,13 +266,13 @@ impl Store {
                 let text = format!(
                     "store: the segment of generation {generation} with {end} bytes is missing: what was in it is lost"
                 );
-                self.core.say(Severity::Error, text);
+                self.core.insist(Severity::Error, text);
             }
         }
         if !recovery.has_marks && !recovery.replay.is_empty() {
             let text =
                 "store: no list of segments was found: all that are there are used".to_owned();
-            self.core.say(Severity::Warning, text);
+            self.core.insist(Severity::Warning, text);
         }
         self.core.log.resume(1, highest + 1);
         recovery.surveys = surveys;
@@ -298,7 +298,7 @@ impl Store {
             } else {
                 self.checkpoints.distrust();
                 let text = "store: the checkpoint is damaged, or not of these segments: the whole journal is read".to_owned();
-                self.core.say(Severity::Warning, text);
+                self.core.insist(Severity::Warning, text);
             }
         }
         let order = recovery.replay.iter().filter_map(|mark| {
@@ -381,7 +381,7 @@ impl Store {
                 found.torn_bytes,
                 found.end
             );
-            self.core.say(Severity::Info, text);
+            self.core.insist(Severity::Info, text);
         }
         self.checkpoints
             .pay(found.end.saturating_sub(expected.from));
@@ -416,7 +416,7 @@ impl Store {
                 damage.from,
                 damage.to
             );
-            self.core.say(Severity::Error, text);
+            self.core.insist(Severity::Error, text);
         }
         damages
     }
@@ -627,11 +627,11 @@ impl Store {
             }
         }
         for text in lines {
-            self.core.say(Severity::Error, text);
+            self.core.insist(Severity::Error, text);
         }
         if damages > 0 {
             let text = "store: opened in spite of damage; what is not damaged is served".to_owned();
-            self.core.say(Severity::Warning, text);
+            self.core.insist(Severity::Warning, text);
         }
         self.compaction.hint();
         self.core.changes = 0;

@@ -1,7 +1,7 @@
 //! Lies of a disk that are made for one purpose: what is told of them, and what they cost.
 
 use skein::store::io::BLOCK_BYTES;
-use skein::store::{Messages, NewMessage, Selection, StreamNumber, StreamOptions};
+use skein::store::{Fetched, Messages, NewMessage, Selection, StreamNumber, StreamOptions};
 
 use crate::report::Report;
 use crate::shell::Shell;
@@ -296,4 +296,64 @@ fn damage_beside_a_message_whose_erasure_was_cut_off_is_told() {
         }
     }
     assert!(torn.iter().all(|&torn| torn > 10), "{torn:?}");
+}
+
+#[test]
+fn however_much_is_lost_all_of_it_is_told() {
+    let (mut shell, number) = with_stream(1);
+    for _ in 0..400 {
+        append(&mut shell, number, &[5; 3000]);
+        shell.settle();
+    }
+    shell.disk.cut_power();
+    // In each frame, a bit of its first record.
+    let mut flipped = 0;
+    for (name, _) in shell.disk.first_blocks() {
+        for at in (0..1 << 20).step_by(BLOCK_BYTES) {
+            if shell.disk.content(&name, at..at + 4) == b"SKJ1" {
+                flip(&mut shell, (&name, at + 64 + 20), 0);
+                flipped += 1;
+            }
+        }
+    }
+    assert!(flipped >= 400);
+    shell.reopen();
+    let log = shell.log();
+    // The last one might not have been finished.
+    assert_eq!(Report::of(&log).damages.len(), flipped - 1, "{log:?}");
+}
+
+#[test]
+fn what_there_was_no_room_to_say_is_counted() {
+    let (mut shell, number) = with_stream(1);
+    for i in 0..400u32 {
+        append(
+            &mut shell,
+            number,
+            &[&[9; 40][..], &i.to_le_bytes()].concat(),
+        );
+    }
+    shell.settle();
+    shell.reopen_after_power_cut();
+    for i in 0..400u32 {
+        let (name, at) = place_of(&shell, &[&[9; 40][..], &i.to_le_bytes()].concat());
+        flip(&mut shell, (&name, at), 2);
+    }
+    assert!(shell.try_get(number, 1).is_err());
+    for seq in 2..=400 {
+        let mut stream = shell.store.stream(number).unwrap();
+        while matches!(stream.get(seq), Fetched::Later) {
+            // The log is not taken in between.
+            shell.turn_quietly();
+            stream = shell.store.stream(number).unwrap();
+        }
+    }
+    let log = shell.log();
+    let told = Report::of(&log).damaged.len();
+    let more = log
+        .iter()
+        .filter_map(|line| line.strip_prefix("store: and ")?.strip_suffix(" more"));
+    let more: usize = more.map(|count| count.parse::<usize>().unwrap()).sum();
+    assert!(more > 100, "{log:?}");
+    assert_eq!(told + more, 400);
 }
