@@ -479,16 +479,8 @@ impl Store {
             for note in here {
                 handle.log_notes_again(note)?;
             }
-            if shelf.last_shown_in == generation {
-                let state = shelf.index.state();
-                let parts: [&[u8]; 2] = [
-                    &state.last_seq.to_le_bytes(),
-                    &state.last_time.to_le_bytes(),
-                ];
-                self.core
-                    .log
-                    .put(Kind::Skip, shelf.number, &parts, Need::Housekeeping)?;
-                shelf.last_shown_in = self.core.log.head_generation();
+            if handle.shelf.last_shown_in == generation {
+                handle.show_last()?;
             }
         }
         if !self.core.log.is_oldest(slot) || self.checkpoints.may_miss(generation) {

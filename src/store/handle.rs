@@ -67,6 +67,14 @@ impl FileHandle<'_> {
         Ok(())
     }
 
+    /// Logs anew how far sequences were given out.
+    pub fn show_last(&mut self) -> Result<(), Refused> {
+        let state = *self.state();
+        self.log_skip(state.last_seq, state.last_time)?;
+        self.shelf.last_shown_in = self.core.log.head_generation();
+        Ok(())
+    }
+
     /// Logs all facts of a number anew, as they are.
     pub fn log_notes_again(&mut self, note: u32) -> Result<(), Refused> {
         let Some(kept) = self.shelf.notes.get_mut(&note) else {

@@ -8,12 +8,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::erase::Logged;
 use super::io::{AlignedBuffer, BLOCK_BYTES, Failure, Work};
+use super::journal::StreamNumber;
 use super::journal::files::FileNumber;
 use super::journal::frame::FrameHead;
 use super::journal::record::SegmentMark;
 use super::journal::scan::Damage;
+use super::location::Slot;
 use super::requests::{Purpose, Requests};
 use super::restore::Restore;
+use super::shelf::Shelf;
 
 /// Files that are opened at once.
 const OPENS_MAX: usize = 64;
@@ -66,6 +69,33 @@ struct Reading {
     unreadable: usize,
 }
 
+/// What a checkpoint says to be in segments that are gone by now. It was logged anew before they went; unless replay
+/// meets that, it is lost, and the next checkpoint would be the only place where it stands.
+#[derive(Debug, Default)]
+pub(crate) struct Strays {
+    /// Names of streams, and what is to be known of them.
+    pub names: BTreeSet<StreamNumber>,
+    /// Facts of these numbers.
+    pub notes: BTreeSet<(StreamNumber, u32)>,
+}
+
+impl Strays {
+    /// Forgets places in such segments, and remembers for what.
+    pub fn gather(&mut self, shelf: &mut Shelf, is_gone: impl Fn(Slot) -> bool) {
+        if shelf.meta_at.is_none_or(|(slot, _)| is_gone(slot)) {
+            shelf.meta_at = None;
+            self.names.insert(shelf.number);
+        }
+        for (&note, kept) in &mut shelf.notes {
+            let spots = kept.spots.len();
+            kept.spots.retain(|&(slot, _)| !is_gone(slot));
+            if kept.spots.len() < spots {
+                self.notes.insert((shelf.number, note));
+            }
+        }
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Recovery {
@@ -91,6 +121,8 @@ pub(crate) struct Recovery {
     pub restore: Option<Restore>,
     /// Segments to be replayed.
     pub replay: VecDeque<SegmentMark>,
+    /// What only the checkpoint knows.
+    pub strays: Strays,
     /// Streams that were deleted.
     pub deleted: BTreeSet<u32>,
     /// Where in the first of them.
@@ -121,6 +153,7 @@ impl Recovery {
             searched: BTreeSet::new(),
             restore: None,
             replay: VecDeque::new(),
+            strays: Strays::default(),
             deleted: BTreeSet::new(),
             replay_from: (0, 0),
             erased: BTreeMap::new(),

@@ -1,15 +1,16 @@
 //! Opening, the other half: what records mean for streams.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::core::Severity;
-use super::facade::Store;
-use super::handle::bury;
+use super::facade::{Store, log_stream};
+use super::handle::{FileHandle, bury};
 use super::index::Arrival;
 use super::io::Failure;
 use super::io::Work;
 use super::journal::StreamNumber;
 use super::journal::files::FileNumber;
+use super::journal::log::Need;
 use super::journal::record::{self, Kind, Raw, SegmentMark};
 use super::journal::scan::{Damage, Expected, Piece, newest_frame, scan};
 use super::journal::seal::Seal;
@@ -317,7 +318,16 @@ impl Store {
         for (slot, &bytes) in restore.weights.iter().enumerate() {
             log.enliven(slot as Slot, bytes as usize);
         }
-        for shelf in restore.shelves {
+        let segments = restore.segments.iter();
+        let gone = segments.filter(|&(&generation, saved)| {
+            let there = log.segment(saved.slot).map(|segment| segment.generation);
+            there != Some(generation)
+        });
+        let gone: BTreeSet<Slot> = gone.map(|(_, saved)| saved.slot).collect();
+        for mut shelf in restore.shelves {
+            recovery
+                .strays
+                .gather(&mut shelf, |slot| gone.contains(&slot));
             let notes = shelf.notes.values().flat_map(|note| &note.spots);
             for &(slot, bytes) in notes.chain(&shelf.meta_at) {
                 log.enliven(slot, bytes);
@@ -527,6 +537,7 @@ impl Store {
                 shelf.key = key.into();
                 shelf.meta = meta.into();
                 shelf.options.compress = options & 1 != 0;
+                recovery.strays.names.remove(&number);
                 self.core.log.enliven(slot, weight);
                 if let Some((old, bytes)) = shelf.meta_at.replace((slot, weight)) {
                     self.core.log.kill(old, bytes);
@@ -564,6 +575,7 @@ impl Store {
             Kind::Notes => {
                 let note = record::u32_at(body, 0)?;
                 record::strings(&body[4..])?;
+                recovery.strays.notes.remove(&(number, note));
                 let shelf = shelf_of(&mut self.shelves, number, &self.hash);
                 let kept = shelf.notes.entry(note).or_default();
                 for (old, bytes) in kept.spots.drain(..) {
@@ -636,6 +648,45 @@ impl Store {
         self.compaction.hint();
         self.core.changes = 0;
         self.core.news.ready = true;
+        self.log_strays(recovery);
+    }
+
+    /// Logs what only the checkpoint knows. Where there is no room, it is tried again when the store is opened next.
+    fn log_strays(&mut self, recovery: &Recovery) {
+        let core = &mut self.core;
+        for number in &recovery.strays.names {
+            if let Some(shelf) = self.shelves.get_mut(number)
+                && !shelf.key.is_empty()
+            {
+                let meta = shelf.meta.clone();
+                let _ = log_stream(core, shelf, &meta, Need::Housekeeping);
+            }
+        }
+        for (number, note) in &recovery.strays.notes {
+            if let Some(shelf) = self.shelves.get_mut(number) {
+                let _ = FileHandle {
+                    core,
+                    shelf,
+                    eager: false,
+                }
+                .log_notes_again(*note);
+            }
+        }
+        for shelf in self.shelves.values_mut() {
+            let state = *shelf.index.state();
+            let shown_in = shelf.last_shown_in;
+            let mut segments = core.log.segments();
+            if state.last_seq == 0 || segments.any(|(_, segment)| segment.generation == shown_in) {
+                continue;
+            }
+            drop(segments);
+            let _ = FileHandle {
+                core,
+                shelf,
+                eager: false,
+            }
+            .show_last();
+        }
     }
 }
 

@@ -357,3 +357,68 @@ fn what_there_was_no_room_to_say_is_counted() {
     assert!(more > 100, "{log:?}");
     assert_eq!(told + more, 400);
 }
+
+#[test]
+fn what_only_the_checkpoint_knows_is_logged_again() {
+    let (mut shell, number) = with_stream(1);
+    let facts = |shell: &Shell| {
+        let mut facts = Vec::new();
+        let store = &shell.store;
+        store.notes(number, &mut |_, fact| facts.push(fact.to_vec()));
+        facts
+    };
+    assert!(shell.store.set_meta(number, b"what it is", true).is_ok());
+    for _ in 0..100 {
+        append(&mut shell, number, &[1; 10_000]);
+        shell.settle();
+    }
+    let mut stream = shell.store.stream(number).unwrap();
+    stream.note(3, b"a fact of it").unwrap();
+    shell.shut_down();
+    shell.reopen_after_power_cut();
+    let before = shell.disk.first_blocks();
+    let everything = &mut Selection::everything();
+    let mut stream = shell.store.stream(number).unwrap();
+    assert_eq!(stream.purge(everything, u64::MAX, 0), 100);
+    // Its first life's segments go, and names and facts are logged anew.
+    for _ in 0..200 {
+        shell.settle();
+        shell.pass_time();
+    }
+    assert_eq!(shell.store.usage().segments, 1);
+    let file = changed(&shell, &before);
+    for _ in 0..3 {
+        append(&mut shell, number, &[2; 100]);
+        shell.settle();
+    }
+    shell.disk.cut_power();
+    // All that was logged anew is lost, but not what came behind.
+    let end = (0..1 << 20)
+        .step_by(BLOCK_BYTES)
+        .rfind(|&at| shell.disk.content(&file, at..at + 4) == b"SKJ1")
+        .expect("there are frames");
+    let zeroes = vec![0; end - BLOCK_BYTES];
+    shell.disk.overwrite(&file, BLOCK_BYTES, &zeroes);
+    shell.reopen();
+    assert!(Report::of(&shell.log()).is_of_loss());
+    assert_eq!(facts(&shell), [b"a fact of it"]);
+    shell.settle();
+    let last = shell.store.stream(number).unwrap().state().last_seq;
+    shell.disk.cut_power();
+    // The checkpoint, and then everything older.
+    let length = shell
+        .disk
+        .listing()
+        .into_iter()
+        .find(|file| file.name == "checkpoint");
+    let length = length.expect("there is one").bytes as usize;
+    shell.disk.overwrite("checkpoint", 0, &vec![0; length]);
+    if shell.disk.first_blocks().contains_key(&file) {
+        shell.disk.overwrite(&file, 0, &vec![0; 1 << 20]);
+    }
+    shell.reopen();
+    assert_eq!(shell.store.key(number), Some(&b"A/S"[..]));
+    assert_eq!(shell.store.meta(number), Some(&b"what it is"[..]));
+    assert_eq!(facts(&shell), [b"a fact of it"]);
+    assert_eq!(shell.store.stream(number).unwrap().state().last_seq, last);
+}
