@@ -98,7 +98,9 @@ pub(crate) struct Core {
     pub cache: Cache,
     pub requests: Requests,
     pub news: News,
-    pub lines: Vec<Line>,
+    lines: Vec<Line>,
+    /// Lines that there was no room for.
+    unsaid: u64,
     pub now: Millis,
     /// Changes so far: positions.
     pub changes: u64,
@@ -132,6 +134,7 @@ impl Core {
             requests: Requests::default(),
             news: News::default(),
             lines: Vec::new(),
+            unsaid: 0,
             now,
             changes: 0,
             covered: VecDeque::new(),
@@ -152,7 +155,25 @@ impl Core {
     pub fn say(&mut self, severity: Severity, text: String) {
         if self.lines.len() < LINES_MAX {
             self.lines.push(Line { severity, text });
+        } else {
+            self.unsaid += 1;
         }
+    }
+
+    /// Says it however many lines wait. What opening finds is told only once, and there is no more of it than of what
+    /// is on the disk.
+    pub fn insist(&mut self, severity: Severity, text: String) {
+        self.lines.push(Line { severity, text });
+    }
+
+    /// What was said since this was called last, and how much there was no room for.
+    pub fn take_lines(&mut self) -> Vec<Line> {
+        let unsaid = std::mem::take(&mut self.unsaid);
+        if unsaid > 0 {
+            let text = format!("store: and {unsaid} more");
+            self.insist(Severity::Error, text);
+        }
+        std::mem::take(&mut self.lines)
     }
 
     /// Logs a record that is needed.
@@ -340,6 +361,12 @@ impl Core {
     pub fn report(&mut self, key: &[u8], stream: StreamNumber, seq: Seq, place: (Slot, usize)) {
         if self.reported.len() >= REPORTED_MAX || !self.reported.insert((stream, seq)) {
             return;
+        }
+        if self.reported.len() == REPORTED_MAX {
+            let text = format!(
+                "store: {REPORTED_MAX} messages were found to be damaged; further ones are not told of"
+            );
+            self.insist(Severity::Error, text);
         }
         let segment = self.log.segment(place.0);
         let file = segment

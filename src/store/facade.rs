@@ -361,7 +361,7 @@ impl Store {
 
     /// What is to be said in the log.
     pub fn take_log(&mut self) -> Vec<Line> {
-        std::mem::take(&mut self.core.lines)
+        self.core.take_lines()
     }
 
     /// When [`Store::tick`] is wanted.

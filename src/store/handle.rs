@@ -67,6 +67,14 @@ impl FileHandle<'_> {
         Ok(())
     }
 
+    /// Logs anew how far sequences were given out.
+    pub fn show_last(&mut self) -> Result<(), Refused> {
+        let state = *self.state();
+        self.log_skip(state.last_seq, state.last_time)?;
+        self.shelf.last_shown_in = self.core.log.head_generation();
+        Ok(())
+    }
+
     /// Logs all facts of a number anew, as they are.
     pub fn log_notes_again(&mut self, note: u32) -> Result<(), Refused> {
         let Some(kept) = self.shelf.notes.get_mut(&note) else {
@@ -107,7 +115,8 @@ impl Messages for FileHandle<'_> {
     fn append(&mut self, message: &NewMessage<'_>) -> Result<Seq, Refused> {
         let seq = self.shelf.index.state().last_seq + 1;
         let counted_bytes = message.counted_bytes(true);
-        if counted_bytes as usize > RECORD_BYTES_MAX - OVERHEAD_BYTES {
+        // The highest sequence is no bound for purges, so it can be nobody's.
+        if seq == Seq::MAX || counted_bytes as usize > RECORD_BYTES_MAX - OVERHEAD_BYTES {
             return Err(Refused::TooLarge);
         }
         let Ok(subject_bytes) = u16::try_from(message.subject.len()) else {
@@ -160,6 +169,7 @@ impl Messages for FileHandle<'_> {
     }
 
     fn skip_to(&mut self, last: Seq, time: UnixNanos) -> Result<(), Refused> {
+        let last = last.min(Seq::MAX - 1);
         if last <= self.shelf.index.state().last_seq {
             return Ok(());
         }

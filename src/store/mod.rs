@@ -124,7 +124,7 @@ pub enum Refused {
     Full,
     /// A flush has failed: what is on the disk is not known any more. Only a restart helps.
     Poisoned,
-    /// Longer than a record can be.
+    /// Longer than a record can be, or there is no sequence left.
     TooLarge,
 }
 

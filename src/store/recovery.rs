@@ -6,13 +6,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::erase::Logged;
 use super::io::{AlignedBuffer, BLOCK_BYTES, Failure, Work};
+use super::journal::StreamNumber;
 use super::journal::files::FileNumber;
 use super::journal::frame::FrameHead;
 use super::journal::record::SegmentMark;
 use super::journal::scan::Damage;
+use super::location::Slot;
 use super::requests::{Purpose, Requests};
 use super::restore::Restore;
+use super::shelf::Shelf;
 
 /// Files that are opened at once.
 const OPENS_MAX: usize = 64;
@@ -27,6 +31,8 @@ pub(crate) struct Survey {
     pub head: Option<FrameHead>,
     /// Nothing but zeroes: it was never written to, if nobody misses it.
     pub is_blank: bool,
+    /// All of it was looked through for frames of a later generation.
+    pub is_searched: bool,
 }
 
 /// A file that was read as a whole.
@@ -47,8 +53,8 @@ pub(crate) enum Stage {
     Search,
     /// The newest segments are read for which others there are.
     Marks,
-    /// What seems to be spare is read as a whole: if the first frame of the newest segment was lost,
-    /// nothing else shows that there are more.
+    /// What seems to be spare is read as a whole: a segment whose first frame was lost looks like one, blank or
+    /// with what was in the file before.
     Spares,
     /// What is still to come of the checkpoint is awaited.
     Restore,
@@ -61,6 +67,33 @@ struct Reading {
     buffer: AlignedBuffer,
     pieces: usize,
     unreadable: usize,
+}
+
+/// What a checkpoint says to be in segments that are gone by now. It was logged anew before they went; unless replay
+/// meets that, it is lost, and the next checkpoint would be the only place where it stands.
+#[derive(Debug, Default)]
+pub(crate) struct Strays {
+    /// Names of streams, and what is to be known of them.
+    pub names: BTreeSet<StreamNumber>,
+    /// Facts of these numbers.
+    pub notes: BTreeSet<(StreamNumber, u32)>,
+}
+
+impl Strays {
+    /// Forgets places in such segments, and remembers for what.
+    pub fn gather(&mut self, shelf: &mut Shelf, is_gone: impl Fn(Slot) -> bool) {
+        if shelf.meta_at.is_none_or(|(slot, _)| is_gone(slot)) {
+            shelf.meta_at = None;
+            self.names.insert(shelf.number);
+        }
+        for (&note, kept) in &mut shelf.notes {
+            let spots = kept.spots.len();
+            kept.spots.retain(|&(slot, _)| !is_gone(slot));
+            if kept.spots.len() < spots {
+                self.notes.insert((shelf.number, note));
+            }
+        }
+    }
 }
 
 /// See the module.
@@ -77,8 +110,7 @@ pub(crate) struct Recovery {
     /// What the newest segments say of others, and what is said to be gone.
     pub marks: BTreeMap<u64, SegmentMark>,
     pub has_marks: bool,
-    /// Whether spares were looked through, and one was none.
-    pub has_searched_spares: bool,
+    /// A segment was found that may know better which others there are.
     pub has_lost_head: bool,
     pub freed: BTreeSet<u64>,
     /// The highest generation of what was never a segment.
@@ -89,12 +121,14 @@ pub(crate) struct Recovery {
     pub restore: Option<Restore>,
     /// Segments to be replayed.
     pub replay: VecDeque<SegmentMark>,
+    /// What only the checkpoint knows.
+    pub strays: Strays,
     /// Streams that were deleted.
     pub deleted: BTreeSet<u32>,
     /// Where in the first of them.
     pub replay_from: (u64, usize),
     /// Messages that were to be erased: generation and offset.
-    pub erased: BTreeSet<(u64, usize)>,
+    pub erased: BTreeMap<(u64, usize), Logged>,
     /// Damages to be reported: file, generation, where, and whether it could not be read.
     pub found: Vec<(FileNumber, u64, Damage, bool)>,
     /// Number of damages so far, and sequences that may be lost with them.
@@ -113,16 +147,16 @@ impl Recovery {
             order: VecDeque::new(),
             marks: BTreeMap::new(),
             has_marks: false,
-            has_searched_spares: false,
             has_lost_head: false,
             freed: BTreeSet::new(),
             highest: 0,
             searched: BTreeSet::new(),
             restore: None,
             replay: VecDeque::new(),
+            strays: Strays::default(),
             deleted: BTreeSet::new(),
             replay_from: (0, 0),
-            erased: BTreeSet::new(),
+            erased: BTreeMap::new(),
             found: Vec::new(),
             damages: 0,
         }
@@ -139,6 +173,7 @@ impl Recovery {
                 bytes,
                 head: None,
                 is_blank: false,
+                is_searched: false,
             });
             let work = Work::Open {
                 file: file.id(),

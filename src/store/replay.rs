@@ -1,15 +1,18 @@
 //! Opening, the other half: what records mean for streams.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::core::Severity;
-use super::facade::Store;
-use super::handle::bury;
+use super::facade::{Store, log_stream};
+use super::handle::{FileHandle, bury};
 use super::index::Arrival;
 use super::io::Failure;
 use super::io::Work;
 use super::journal::StreamNumber;
 use super::journal::files::FileNumber;
+use super::journal::log::Need;
 use super::journal::record::{self, Kind, Raw, SegmentMark};
-use super::journal::scan::{Damage, Expected, Piece, newest_generation, scan};
+use super::journal::scan::{Damage, Expected, Piece, newest_frame, scan};
 use super::journal::seal::Seal;
 use super::location::{Location, Slot};
 use super::recovery::{Recovery, Stage, Survey, Whole};
@@ -32,7 +35,7 @@ impl Store {
                 let text = format!(
                     "store: {name} cannot be opened ({failure:?}): what is in it is missing"
                 );
-                self.core.say(Severity::Error, text);
+                self.core.insist(Severity::Error, text);
             }
         }
     }
@@ -71,7 +74,7 @@ impl Store {
                         .iter_mut()
                         .find(|survey| survey.file == whole.file);
                     if let Some(survey) = survey {
-                        survey.head = newest_generation(&whole.buffer);
+                        survey.head = newest_frame(&whole.buffer);
                     }
                     return true;
                 }
@@ -91,9 +94,7 @@ impl Store {
                     return false;
                 }
                 recovery.stage = Stage::Spares;
-                if !recovery.has_searched_spares {
-                    recovery.wanted = spares(recovery);
-                }
+                recovery.wanted = spares(recovery);
                 true
             }
             Stage::Spares => {
@@ -104,9 +105,7 @@ impl Store {
                 if !recovery.is_satisfied() {
                     return false;
                 }
-                recovery.has_searched_spares = true;
                 if std::mem::take(&mut recovery.has_lost_head) {
-                    // It is the newest, and asked first.
                     recovery.stage = Stage::Marks;
                     recovery.has_marks = false;
                     recovery.marks.clear();
@@ -141,10 +140,13 @@ impl Store {
     /// Looks in the newest segment which others there are. When its first frame is not there, the
     /// segment before it is asked as well.
     fn read_marks(&mut self, recovery: &mut Recovery, whole: &Whole) {
-        let survey = recovery
-            .surveys
-            .iter()
-            .find(|survey| survey.file == whole.file);
+        look_through(recovery, whole);
+        if std::mem::take(&mut recovery.has_lost_head) {
+            recovery.wanted = newest(recovery).into_iter().collect();
+            return;
+        }
+        let mut surveys = recovery.surveys.iter();
+        let survey = surveys.find(|survey| survey.file == whole.file);
         let Some(head) = survey.and_then(|survey| survey.head) else {
             return;
         };
@@ -194,6 +196,10 @@ impl Store {
     fn take_stock(&mut self, recovery: &mut Recovery) {
         let newest_mark = recovery.marks.keys().next_back().copied().unwrap_or(0);
         let mut surveys = std::mem::take(&mut recovery.surveys);
+        // Those of which no list is left say where the ones before them ended.
+        let unlisted = surveys.iter().filter_map(|survey| survey.head);
+        let unlisted = unlisted.filter(|head| head.generation > newest_mark);
+        let ends: BTreeMap<u64, u32> = unlisted.filter_map(|head| head.before()).collect();
         surveys.sort_by_key(|survey| survey.head.map(|head| head.generation));
         let mut next_slot = recovery
             .marks
@@ -226,7 +232,7 @@ impl Store {
                     return;
                 }
             };
-            let mark = known.unwrap_or_else(|| {
+            let mut mark = known.unwrap_or_else(|| {
                 next_slot += 1;
                 SegmentMark {
                     generation,
@@ -234,6 +240,9 @@ impl Store {
                     end: 0,
                 }
             });
+            if mark.end == 0 {
+                mark.end = ends.get(&generation).copied().unwrap_or(0);
+            }
             if mark.slot as usize >= Location::SLOTS_MAX {
                 self.core.log.files.lose(file);
                 continue;
@@ -241,24 +250,30 @@ impl Store {
             self.core.log.adopt(mark, file, seal);
             recovery.replay.push_back(mark);
         }
-        for (generation, mark) in &recovery.marks {
-            let found = recovery
-                .replay
-                .iter()
-                .any(|found| found.generation == *generation);
-            if !found && !recovery.freed.contains(generation) && mark.end > 0 {
+        let listed = recovery.marks.values();
+        let mut expected: BTreeMap<u64, u32> = listed
+            .map(|mark| (mark.generation, mark.end))
+            .filter(|&(_, end)| end > 0)
+            .collect();
+        if recovery.has_marks {
+            // The list itself says that it has not ended.
+            expected.extend(ends.range(newest_mark..));
+        }
+        for (generation, end) in expected {
+            let mut found = recovery.replay.iter();
+            let is_found = found.any(|found| found.generation == generation);
+            if !is_found && !recovery.freed.contains(&generation) {
                 recovery.damages += 1;
                 let text = format!(
-                    "store: the segment of generation {generation} with {} bytes is missing: what was in it is lost",
-                    mark.end
+                    "store: the segment of generation {generation} with {end} bytes is missing: what was in it is lost"
                 );
-                self.core.say(Severity::Error, text);
+                self.core.insist(Severity::Error, text);
             }
         }
         if !recovery.has_marks && !recovery.replay.is_empty() {
             let text =
                 "store: no list of segments was found: all that are there are used".to_owned();
-            self.core.say(Severity::Warning, text);
+            self.core.insist(Severity::Warning, text);
         }
         self.core.log.resume(1, highest + 1);
         recovery.surveys = surveys;
@@ -284,7 +299,7 @@ impl Store {
             } else {
                 self.checkpoints.distrust();
                 let text = "store: the checkpoint is damaged, or not of these segments: the whole journal is read".to_owned();
-                self.core.say(Severity::Warning, text);
+                self.core.insist(Severity::Warning, text);
             }
         }
         let order = recovery.replay.iter().filter_map(|mark| {
@@ -303,7 +318,16 @@ impl Store {
         for (slot, &bytes) in restore.weights.iter().enumerate() {
             log.enliven(slot as Slot, bytes as usize);
         }
-        for shelf in restore.shelves {
+        let segments = restore.segments.iter();
+        let gone = segments.filter(|&(&generation, saved)| {
+            let there = log.segment(saved.slot).map(|segment| segment.generation);
+            there != Some(generation)
+        });
+        let gone: BTreeSet<Slot> = gone.map(|(_, saved)| saved.slot).collect();
+        for mut shelf in restore.shelves {
+            recovery
+                .strays
+                .gather(&mut shelf, |slot| gone.contains(&slot));
             let notes = shelf.notes.values().flat_map(|note| &note.spots);
             for &(slot, bytes) in notes.chain(&shelf.meta_at) {
                 log.enliven(slot, bytes);
@@ -367,7 +391,7 @@ impl Store {
                 found.torn_bytes,
                 found.end
             );
-            self.core.say(Severity::Info, text);
+            self.core.insist(Severity::Info, text);
         }
         self.checkpoints
             .pay(found.end.saturating_sub(expected.from));
@@ -379,9 +403,15 @@ impl Store {
     /// Tells of what was found; how many damages there are, without what was being erased.
     fn report_damages(&mut self, recovery: &Recovery) -> u64 {
         let mut damages = recovery.damages;
-        for &(file, generation, damage, unreadable) in &recovery.found {
-            if recovery.erased.contains(&(generation, damage.from)) {
-                // It was to be erased, and is as good as that. It is done again.
+        for &(file, generation, mut damage, unreadable) in &recovery.found {
+            // What was to be erased is as good as that, and it is done again. What lies behind it is not.
+            while damage.from < damage.to
+                && let Some(logged) = recovery.erased.get(&(generation, damage.from))
+                && let Some(length) = logged.length
+            {
+                damage.from += record::padded(length);
+            }
+            if damage.from >= damage.to {
                 damages -= 1;
                 continue;
             }
@@ -396,7 +426,7 @@ impl Store {
                 damage.from,
                 damage.to
             );
-            self.core.say(Severity::Error, text);
+            self.core.insist(Severity::Error, text);
         }
         damages
     }
@@ -507,6 +537,7 @@ impl Store {
                 shelf.key = key.into();
                 shelf.meta = meta.into();
                 shelf.options.compress = options & 1 != 0;
+                recovery.strays.names.remove(&number);
                 self.core.log.enliven(slot, weight);
                 if let Some((old, bytes)) = shelf.meta_at.replace((slot, weight)) {
                     self.core.log.kill(old, bytes);
@@ -544,6 +575,7 @@ impl Store {
             Kind::Notes => {
                 let note = record::u32_at(body, 0)?;
                 record::strings(&body[4..])?;
+                recovery.strays.notes.remove(&(number, note));
                 let shelf = shelf_of(&mut self.shelves, number, &self.hash);
                 let kept = shelf.notes.entry(note).or_default();
                 for (old, bytes) in kept.spots.drain(..) {
@@ -563,7 +595,10 @@ impl Store {
             }
             Kind::Erase => {
                 let place = (record::u64_at(body, 0)?, record::u32_at(body, 8)? as usize);
-                recovery.erased.insert(place);
+                let length = record::u32_at(body, 12).map(|length| length as usize);
+                let logged = recovery.erased.entry(place).or_default();
+                logged.length = length.or(logged.length);
+                logged.generation = generation;
                 return Some(());
             }
             Kind::Segments | Kind::Freed | Kind::Erased => return Some(()),
@@ -575,13 +610,10 @@ impl Store {
     /// All is read: what is doubtful is told, and the log goes on behind it.
     fn finish_recovery(&mut self, recovery: &Recovery) {
         let damages = self.report_damages(recovery);
-        for &(generation, offset) in &recovery.erased {
+        for (&place, &logged) in &recovery.erased {
             let mut segments = self.core.log.segments();
-            let found = segments.find(|(_, segment)| segment.generation == generation);
-            if let Some((slot, _)) = found {
-                let location =
-                    Location::new(slot, offset / 8 * 8 % super::location::SEGMENT_BYTES_MAX, 1);
-                self.core.erasure.add(location, generation);
+            if let Some((slot, _)) = segments.find(|(_, segment)| segment.generation == place.0) {
+                self.core.erasure.add_again(slot, place, logged);
             }
         }
         let mut lines = Vec::new();
@@ -607,15 +639,54 @@ impl Store {
             }
         }
         for text in lines {
-            self.core.say(Severity::Error, text);
+            self.core.insist(Severity::Error, text);
         }
         if damages > 0 {
             let text = "store: opened in spite of damage; what is not damaged is served".to_owned();
-            self.core.say(Severity::Warning, text);
+            self.core.insist(Severity::Warning, text);
         }
         self.compaction.hint();
         self.core.changes = 0;
         self.core.news.ready = true;
+        self.log_strays(recovery);
+    }
+
+    /// Logs what only the checkpoint knows. Where there is no room, it is tried again when the store is opened next.
+    fn log_strays(&mut self, recovery: &Recovery) {
+        let core = &mut self.core;
+        for number in &recovery.strays.names {
+            if let Some(shelf) = self.shelves.get_mut(number)
+                && !shelf.key.is_empty()
+            {
+                let meta = shelf.meta.clone();
+                let _ = log_stream(core, shelf, &meta, Need::Housekeeping);
+            }
+        }
+        for (number, note) in &recovery.strays.notes {
+            if let Some(shelf) = self.shelves.get_mut(number) {
+                let _ = FileHandle {
+                    core,
+                    shelf,
+                    eager: false,
+                }
+                .log_notes_again(*note);
+            }
+        }
+        for shelf in self.shelves.values_mut() {
+            let state = *shelf.index.state();
+            let shown_in = shelf.last_shown_in;
+            let mut segments = core.log.segments();
+            if state.last_seq == 0 || segments.any(|(_, segment)| segment.generation == shown_in) {
+                continue;
+            }
+            drop(segments);
+            let _ = FileHandle {
+                core,
+                shelf,
+                eager: false,
+            }
+            .show_last();
+        }
     }
 }
 
@@ -626,7 +697,7 @@ fn note_damage(recovery: &mut Recovery, whole: &Whole, generation: u64, damage: 
         .push((whole.file, generation, damage, whole.unreadable > 0));
 }
 
-/// Files that are not among the segments.
+/// Files that do not seem to be among the segments, and of which only the first block is known.
 fn spares(recovery: &Recovery) -> std::collections::VecDeque<(FileNumber, u64)> {
     let is_spare = |survey: &&Survey| match survey.head {
         Some(head) => {
@@ -636,23 +707,40 @@ fn spares(recovery: &Recovery) -> std::collections::VecDeque<(FileNumber, u64)> 
         }
         None => true,
     };
-    let found = recovery.surveys.iter().filter(is_spare);
+    let unknown = recovery.surveys.iter().filter(|survey| !survey.is_searched);
+    let found = unknown.filter(is_spare);
     found.map(|survey| (survey.file, survey.bytes)).collect()
 }
 
-/// Looks for frames of a later generation than any that is known, in what seems to be a spare.
+/// Looks in all of a file for frames of a later generation than its first block has: then its first frame is lost. If
+/// the list has that generation, or is older, it is a segment.
 fn look_through(recovery: &mut Recovery, whole: &Whole) {
-    let heads = recovery.surveys.iter().filter_map(|survey| survey.head);
-    let known = heads.map(|head| head.generation).max().unwrap_or(0);
-    if let Some(head) = newest_generation(&whole.buffer)
-        && head.generation > known.max(recovery.highest)
-        && let Some(survey) = recovery
-            .surveys
-            .iter_mut()
-            .find(|survey| survey.file == whole.file)
-    {
+    let newest_mark = recovery.marks.keys().next_back().copied().unwrap_or(0);
+    let found = newest_frame(&whole.buffer);
+    let is_elsewhere = |generation: u64| {
+        let mut others = recovery.surveys.iter();
+        others.any(|survey| {
+            let known = survey.head.map(|head| head.generation);
+            survey.file != whole.file && known == Some(generation)
+        })
+    };
+    let found = found.filter(|head| !is_elsewhere(head.generation));
+    let mut surveys = recovery.surveys.iter_mut();
+    let Some(survey) = surveys.find(|survey| survey.file == whole.file) else {
+        return;
+    };
+    survey.is_searched = true;
+    let Some(head) = found else {
+        return;
+    };
+    let is_later = survey
+        .head
+        .is_none_or(|known| known.generation < head.generation);
+    let is_listed = recovery.marks.contains_key(&head.generation);
+    let is_newer = head.generation > newest_mark.max(recovery.highest);
+    if is_later && (is_listed || is_newer) && !recovery.freed.contains(&head.generation) {
         survey.head = Some(head);
-        recovery.has_lost_head = true;
+        recovery.has_lost_head |= is_newer;
     }
 }
 

@@ -363,6 +363,28 @@ impl Disk {
         None
     }
 
+    /// The first blocks of files, by name.
+    pub fn first_blocks(&self) -> BTreeMap<String, Vec<u8>> {
+        let blocks = self.files.iter().map(|(name, file)| {
+            let end = BLOCK_BYTES.min(file.now.len());
+            (name.clone(), file.now[..end].to_vec())
+        });
+        blocks.collect()
+    }
+
+    /// Puts something else in a place.
+    pub fn overwrite(&mut self, name: &str, at: usize, bytes: &[u8]) {
+        let file = self.files.get_mut(name).expect("it is there");
+        file.now[at..at + bytes.len()].copy_from_slice(bytes);
+        file.safe[at..at + bytes.len()].copy_from_slice(bytes);
+        self.lies.push((name.to_owned(), at, bytes.len()));
+    }
+
+    /// What is in a place.
+    pub fn content(&self, name: &str, places: std::ops::Range<usize>) -> &[u8] {
+        &self.files[name].now[places]
+    }
+
     /// Flips a bit in a file.
     pub fn spoil(&mut self, name: &str) {
         let file = self.files.get_mut(name).expect("it is there");
@@ -378,7 +400,34 @@ impl Disk {
 
     /// Whether some bytes are on the disk anywhere.
     pub fn contains(&self, bytes: &[u8]) -> bool {
-        let mut files = self.files.values();
-        files.any(|file| file.now.windows(bytes.len()).any(|window| window == bytes))
+        self.find(bytes).is_some()
+    }
+
+    /// Where some bytes are: file and offset.
+    pub fn find(&self, bytes: &[u8]) -> Option<(String, usize)> {
+        self.files.iter().find_map(|(name, file)| {
+            let mut windows = file.now.windows(bytes.len());
+            let at = windows.position(|window| window == bytes)?;
+            Some((name.clone(), at))
+        })
+    }
+
+    /// Whether a place is about to be written.
+    pub fn is_writing(&self, name: &str, at: usize) -> bool {
+        self.under_way
+            .iter()
+            .any(|submission| match &submission.work {
+                Work::Write {
+                    file,
+                    offset,
+                    bytes,
+                    ..
+                } => {
+                    let offset = *offset as usize;
+                    self.open.get(file).is_some_and(|open| open == name)
+                        && (offset..offset + bytes).contains(&at)
+                }
+                _ => false,
+            })
     }
 }

@@ -289,10 +289,12 @@ impl Oracle {
         }
         let report = Report::of(log.difference(&self.said));
         for (file, from, to) in &report.damages {
-            let mut lies = shell.disk.lies.iter();
+            let done = shell.disk.lies.iter().filter(|(name, ..)| name == file);
+            let mut lies = done.clone();
             assert!(
-                lies.any(|(name, at, bytes)| name == file && at < to && at + bytes > *from),
-                "nothing was done to {file} from {from} to {to}"
+                lies.any(|(_, at, bytes)| at < to && at + bytes > *from),
+                "nothing was done to {file} from {from} to {to}, but to {:?}; said was {log:?}",
+                done.collect::<Vec<_>>()
             );
         }
         self.said = log;

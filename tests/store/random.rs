@@ -23,6 +23,19 @@ pub enum Kind {
     Lying,
 }
 
+impl Kind {
+    /// What its test is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Honest => "simulation_honest",
+            Self::Killed => "simulation_killed",
+            Self::Small => "simulation_small",
+            Self::Failing => "simulation_failing",
+            Self::Lying => "simulation_lying",
+        }
+    }
+}
+
 pub struct Run {
     random: Prng,
     shell: Shell,
@@ -108,6 +121,10 @@ impl Run {
             self.oracle.is_lenient = true;
             for _ in 0..4 {
                 self.shell.settle();
+                if self.oracle.live().is_empty() {
+                    let options = StreamOptions::default();
+                    self.oracle.create(&mut self.shell, b"A/last", options);
+                }
                 for number in self.oracle.live() {
                     self.append(number, 10);
                 }

@@ -57,6 +57,13 @@ impl Shell {
 
     /// One thing happens; false when nothing can but time.
     pub fn turn(&mut self) -> bool {
+        let happened = self.turn_quietly();
+        self.take_log();
+        happened
+    }
+
+    /// The same; what the store says is left where it is.
+    pub fn turn_quietly(&mut self) -> bool {
         self.store.submit(&mut self.out);
         self.disk.take(&mut self.out);
         let done = self.disk.step();
@@ -64,7 +71,6 @@ impl Shell {
         if let Some(completion) = done {
             self.store.handle(completion);
         }
-        self.take_log();
         happened
     }
 

@@ -31,9 +31,28 @@ pub(crate) struct FrameHead {
     pub key: u32,
     /// What that segment's key was derived with.
     pub salt: [u8; 16],
+    /// The segment that was begun before that one.
+    pub before: Before,
+}
+
+/// What each frame says of the segment before its own: the list of segments stands only in the first frame, which may
+/// be lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Before {
+    /// How much lower its generation is; 0 when there is none, or nobody knows.
+    pub generations: u32,
+    /// Where its frames end.
+    pub end: u32,
 }
 
 impl FrameHead {
+    /// The segment before that of this frame, if it is known: its generation, and where its frames end.
+    pub fn before(&self) -> Option<(u64, u32)> {
+        let generations = u64::from(self.before.generations);
+        let generation = self.generation.checked_sub(generations)?;
+        (generations > 0 && generation > 0).then_some((generation, self.before.end))
+    }
+
     fn to_bytes(self) -> [u8; FRAME_HEAD_BYTES] {
         let mut out = [0; FRAME_HEAD_BYTES];
         out[0..4].copy_from_slice(&MAGIC.to_le_bytes());
@@ -44,6 +63,8 @@ impl FrameHead {
         out[32..36].copy_from_slice(&self.chain.to_le_bytes());
         out[36..40].copy_from_slice(&self.key.to_le_bytes());
         out[40..56].copy_from_slice(&self.salt);
+        out[56..60].copy_from_slice(&self.before.generations.to_le_bytes());
+        out[60..64].copy_from_slice(&self.before.end.to_le_bytes());
         let crc = crc32c::crc32c(&out[8..]);
         out[4..8].copy_from_slice(&crc.to_le_bytes());
         out
@@ -63,6 +84,10 @@ impl FrameHead {
             chain: u32_at(bytes, 32)?,
             key: u32_at(bytes, 36)?,
             salt: bytes[40..56].try_into().expect("sixteen bytes"),
+            before: Before {
+                generations: u32_at(bytes, 56)?,
+                end: u32_at(bytes, 60)?,
+            },
         };
         (head.bytes as usize >= FRAME_HEAD_BYTES).then_some(head)
     }
@@ -219,7 +244,7 @@ impl OpenFrame {
     }
 
     /// Makes it ready to be written.
-    pub fn seal(mut self, key: u32, salt: [u8; 16]) -> SealedFrame {
+    pub fn seal(mut self, key: u32, salt: [u8; 16], before: Before) -> SealedFrame {
         let head = FrameHead {
             generation: self.generation,
             number: self.number,
@@ -228,6 +253,7 @@ impl OpenFrame {
             chain: self.chain,
             key,
             salt,
+            before,
         };
         self.buffer[..FRAME_HEAD_BYTES].copy_from_slice(&head.to_bytes());
         let span = self.span();
@@ -252,17 +278,18 @@ impl SealedFrame {
 }
 
 /// What walking through a frame's records found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Walked {
     /// All of it is as it was written.
     pub whole: bool,
     /// Records that are.
     pub good: u32,
-    /// Where the first bad byte may be, in the frame.
-    pub bad_from: usize,
-    /// And where records are good again, or the frame ends.
-    pub bad_to: usize,
+    /// Where the frame is bad: from where records do not pass to where they do again, or the frame ends.
+    pub bad: Vec<(usize, usize)>,
 }
+
+/// So many bad ranges of a frame are told apart; the last one takes in those that follow.
+const BAD_MAX: usize = 64;
 
 /// Walks through the records of a frame that begins at `start` of a segment. After a bad record
 /// it tries to go on behind it, and then at each place where a record may begin.
@@ -284,11 +311,12 @@ pub(crate) fn walk<'a>(
         let Some(raw) = record::parse(&frame[at..end], record::salt(head.generation, start + at))
         else {
             let next = resume(head, &frame[..end], start, at);
-            if walked.bad_to == 0 {
-                walked.bad_from = at;
-            }
             walked.whole = false;
-            walked.bad_to = next;
+            if walked.bad.len() < BAD_MAX {
+                walked.bad.push((at, next));
+            } else if let Some(last) = walked.bad.last_mut() {
+                last.1 = next;
+            }
             at = next;
             continue;
         };
@@ -303,8 +331,7 @@ pub(crate) fn walk<'a>(
     let is_chained = chain == head.chain || has_erased;
     if walked.whole && (walked.good != head.records || !is_chained) {
         walked.whole = false;
-        walked.bad_from = FRAME_HEAD_BYTES;
-        walked.bad_to = end;
+        walked.bad.push((FRAME_HEAD_BYTES, end));
     }
     walked
 }

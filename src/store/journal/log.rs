@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use super::files::{FileNumber, Files};
-use super::frame::{FRAME_HEAD_BYTES, OpenFrame, SealedFrame};
+use super::frame::{Before, FRAME_HEAD_BYTES, OpenFrame, SealedFrame};
 use super::record::{self, Kind, SegmentMark, StreamNumber};
 use super::seal::{Keys, Seal, TAG_BYTES};
 use crate::base::aligned::{AlignedBuffer, BLOCK_BYTES};
@@ -44,6 +44,7 @@ pub(crate) struct Segment {
     pub seal: Option<Seal>,
     key: u32,
     salt: [u8; 16],
+    before: Before,
 }
 
 impl Segment {
@@ -58,6 +59,7 @@ impl Segment {
             seal: None,
             key: 0,
             salt: [0; 16],
+            before: Before::default(),
         }
     }
 }
@@ -423,6 +425,7 @@ impl Log {
         };
         let generation = self.next_generation;
         self.next_generation += 1;
+        let before = self.newest_before(generation);
         let own = SegmentMark {
             generation,
             slot: slot as Slot,
@@ -435,6 +438,7 @@ impl Log {
             seal,
             key,
             salt,
+            before,
             ..Segment::none()
         };
         self.active = Some(slot as Slot);
@@ -445,6 +449,19 @@ impl Log {
         open.push(Kind::Segments, StreamNumber::default(), &[&body], None);
         self.scratch = body;
         Ok(())
+    }
+
+    /// What the frames of a segment that is begun say of the one before.
+    fn newest_before(&self, generation: u64) -> Before {
+        let newest = self
+            .segments()
+            .max_by_key(|(_, segment)| segment.generation);
+        let known = newest.and_then(|(_, segment)| {
+            let generations = u32::try_from(generation.checked_sub(segment.generation)?).ok()?;
+            let end = u32::try_from(segment.end).ok()?;
+            Some(Before { generations, end })
+        });
+        known.unwrap_or_default()
     }
 
     fn begin_frame(&mut self, slot: Slot, start: usize, span: usize) {
@@ -475,7 +492,7 @@ impl Log {
         }
         let segment = &mut self.segments[open.slot as usize];
         segment.end = open.start + open.span();
-        let sealed = open.seal(segment.key, segment.salt);
+        let sealed = open.seal(segment.key, segment.salt, segment.before);
         self.queued_bytes += sealed.span;
         self.queue.push_back(sealed);
     }

@@ -18,8 +18,10 @@
 //!
 //! ```text
 //! segment = frame*                                   generations are equal, numbers consecutive
-//! frame   = "SKJ1" crc:u32 generation:u64 number:u64 bytes:u32 records:u32 chain:u32 key:u32 salt:16 0:8
-//!           record* padding to 4 KiB                 crc: CRC32C of the head; chain: of the records' first 8 bytes,
+//! frame   = "SKJ1" crc:u32 generation:u64 number:u64 bytes:u32 records:u32 chain:u32 key:u32 salt:16 before:u32 end:u32
+//!           record* padding to 4 KiB                 before, end: how much lower the generation of the segment before
+//!                                                    is, and where its frames end; 0 when nobody knows
+//!                                                    crc: CRC32C of the head; chain: of the records' first 8 bytes,
 //!                                                    of no meaning when one of them was erased
 //! record  = crc:u32 (kind:6 length:26):u32 stream:u32 body padding to 8
 //!           crc: CRC32C of the rest, begun with a hash of generation and offset; length: without padding
@@ -39,7 +41,8 @@
 //! 8 segments  (generation:u64 slot:u32 end:u32)*     first record of a segment: which others are live
 //! 9 freed     generation:u64*                        segments that are not
 //! 10 erased   zeroes                                 in place of a message that was erased
-//! 11 erase    generation:u64 offset:u32              a message that is to be erased
+//! 11 erase    generation:u64 offset:u32 length:u32?  a message that is to be erased; its length when that was found
+//!                                                    to be right, before it is overwritten
 //! ```
 //!
 //! # What makes replay simple

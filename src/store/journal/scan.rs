@@ -1,6 +1,6 @@
 //! Reading a whole segment back: frames in order, torn ends cut, damage found.
 
-use super::frame::{FRAME_HEAD_BYTES, FrameHead, walk};
+use super::frame::{FRAME_HEAD_BYTES, FrameHead, Walked, walk};
 use super::record::{self, Raw};
 use crate::base::aligned::BLOCK_BYTES;
 
@@ -12,13 +12,12 @@ pub(crate) struct Damage {
 }
 
 /// What was found in a segment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Scan {
     /// Where its frames end.
     pub end: usize,
     /// Number of its last frame; 0 if there is none.
     pub last_number: u64,
-    pub damages: Vec<Damage>,
     /// Bytes of a frame behind the end that was not finished.
     pub torn_bytes: usize,
 }
@@ -69,124 +68,172 @@ pub(crate) fn scan<'a>(
     each: &mut dyn FnMut(Piece<'a>),
 ) -> Scan {
     let limit = expected.end.unwrap_or(segment.len()).min(segment.len());
-    let generation = expected.generation;
-    let mut found = Scan {
+    let found = Scan {
         end: expected.from,
         last_number: expected.after,
-        ..Scan::default()
+        torn_bytes: 0,
     };
-    let mut records = Vec::new();
-    let mut at = expected.from;
-    let next_head = |from: usize, after: u64| {
-        let mut at = from.next_multiple_of(BLOCK_BYTES);
-        while at < limit {
-            if head_at(segment, at, generation, after).is_some() {
-                return Some(at);
+    let mut scanning = Scanning {
+        segment,
+        expected,
+        limit,
+        found,
+        lost_from: None,
+        records: Vec::new(),
+        each,
+    };
+    while scanning.found.end < limit && scanning.advance() {}
+    if let Some(end) = expected.end
+        && scanning.found.end < end
+    {
+        // The file is shorter than its segment was.
+        scanning.lose(end);
+    }
+    scanning.tell_lost();
+    scanning.found
+}
+
+/// A segment that is being gone through.
+struct Scanning<'a, 'e> {
+    segment: &'a [u8],
+    expected: Expected,
+    /// Nothing of it is behind this.
+    limit: usize,
+    found: Scan,
+    /// From where on nothing was found. It is told as one, however many frames it was.
+    lost_from: Option<usize>,
+    /// The good ones of the frame that is looked at.
+    records: Vec<(usize, Raw<'a>)>,
+    each: &'e mut dyn FnMut(Piece<'a>),
+}
+
+impl Scanning<'_, '_> {
+    /// Goes through one frame, or to the next one. False when there is no more.
+    fn advance(&mut self) -> bool {
+        let at = self.found.end;
+        let Some((head, walked)) = self.frame_in_place(at) else {
+            match self.next_head(at + BLOCK_BYTES, self.found.last_number) {
+                Some(next) => self.lose(next),
+                None if self.expected.end.is_some() => self.lose(self.limit),
+                None => return false,
             }
-            at += BLOCK_BYTES;
-        }
-        None
-    };
-    // A frame that does not follow the one before comes after damage, or a disk has put it in a wrong
-    // place; then the next one is of before, and would be taken for one.
-    let is_in_place = |head: &FrameHead, at: usize, last: u64| {
-        head.number == last + 1
-            || next_head(at + head.span(), last)
-                .and_then(|next| head_at(segment, next, generation, last))
-                .is_none_or(|next| next.number > head.number)
-    };
-    while at < limit {
-        let head = head_at(segment, at, generation, found.last_number);
-        let Some(head) = head.filter(|head| is_in_place(head, at, found.last_number)) else {
-            let damage = match next_head(at + BLOCK_BYTES, found.last_number) {
-                Some(next) => Damage { from: at, to: next },
-                None if expected.end.is_some() => Damage {
-                    from: at,
-                    to: limit,
-                },
-                None => break,
-            };
-            each(Piece::Damage(damage));
-            found.damages.push(damage);
-            at = damage.to;
-            found.end = at;
-            continue;
+            return true;
         };
         let mut span = head.span();
-        let frame = &segment[at..at + span];
+        if !walked.whole {
+            let is_torn = !self.expected.is_sealed
+                && self.expected.end.is_none()
+                && self.next_head(at + BLOCK_BYTES, head.number).is_none();
+            if is_torn {
+                self.found.torn_bytes = span;
+                return false;
+            }
+            if let Some(inner) = self.inner(&head, at) {
+                span = inner - at;
+                self.records.retain(|(offset, _)| *offset < inner);
+            }
+        }
+        self.tell_lost();
+        self.tell(at, span, &walked);
+        self.found.last_number = head.number;
+        self.found.end = at + span;
+        true
+    }
+
+    /// What is up to `to` is lost.
+    fn lose(&mut self, to: usize) {
+        self.lost_from.get_or_insert(self.found.end);
+        self.found.end = to;
+    }
+
+    fn tell_lost(&mut self) {
+        if let Some(from) = self.lost_from.take() {
+            let to = self.found.end;
+            (self.each)(Piece::Damage(Damage { from, to }));
+        }
+    }
+
+    /// Where the next head of a frame with a higher number is.
+    fn next_head(&self, from: usize, after: u64) -> Option<usize> {
+        let mut blocks = (from.next_multiple_of(BLOCK_BYTES)..self.limit).step_by(BLOCK_BYTES);
+        let generation = self.expected.generation;
+        blocks.find(|&at| head_at(self.segment, at, generation, after).is_some())
+    }
+
+    /// The frame at an offset, if it was written for that place; its records are collected. One that does not follow
+    /// the one before comes after damage, or a disk has put it in a wrong place; then none of its records passes, and
+    /// the next one is of before.
+    fn frame_in_place(&mut self, at: usize) -> Option<(FrameHead, Walked)> {
+        let last = self.found.last_number;
+        let head = head_at(self.segment, at, self.expected.generation, last)?;
+        let frame = &self.segment[at..at + head.span()];
+        let records = &mut self.records;
         records.clear();
         let walked = walk(&head, frame, at, &mut |offset, raw| {
             records.push((offset, raw))
         });
-        if !walked.whole {
-            let is_torn = !expected.is_sealed
-                && expected.end.is_none()
-                && next_head(at + BLOCK_BYTES, head.number).is_none();
-            if is_torn {
-                found.torn_bytes = span;
-                break;
-            }
-            // A disk that has put a frame in a wrong place may have been given the right ones since: the next
-            // then begins within it. What a good record says is not taken for one.
-            let blocks = at + BLOCK_BYTES..limit.min(at + span);
-            let inner = blocks.step_by(BLOCK_BYTES).find(|&inner| {
-                let covers = |(offset, raw): &(usize, Raw<'_>)| {
-                    *offset < inner && inner < offset + raw.bytes.len()
-                };
-                is_begun(segment, inner, generation, head.number) && !records.iter().any(covers)
-            });
-            if let Some(inner) = inner {
-                span = inner - at;
-                records.retain(|(offset, _)| *offset < inner);
-            }
-            let damage = Damage {
-                from: at + walked.bad_from.min(span - 1),
-                to: at + walked.bad_to.min(span),
+        (head.number == last + 1 || walked.good > 0).then_some((head, walked))
+    }
+
+    /// A disk that has put a frame in a wrong place may have been given the right ones since: the next then begins
+    /// within it. What a good record says is not taken for one.
+    fn inner(&self, head: &FrameHead, at: usize) -> Option<usize> {
+        let mut blocks = (at + BLOCK_BYTES..self.limit.min(at + head.span())).step_by(BLOCK_BYTES);
+        blocks.find(|&inner| {
+            let covers = |(offset, raw): &(usize, Raw<'_>)| {
+                *offset < inner && inner < offset + raw.bytes.len()
             };
-            found.damages.push(damage);
-            let mut told = false;
-            for (offset, raw) in records.drain(..) {
-                if offset >= damage.from && !told {
-                    told = true;
-                    each(Piece::Damage(damage));
-                }
-                each(Piece::Record(offset, raw));
+            is_begun(self.segment, inner, head.generation, head.number)
+                && !self.records.iter().any(covers)
+        })
+    }
+
+    /// Gives away the records of a frame, and what is bad between them.
+    fn tell(&mut self, at: usize, span: usize, walked: &Walked) {
+        let bad = walked.bad.iter().filter(|(from, _)| *from < span);
+        let bad = bad.map(|&(from, to)| Damage {
+            from: at + from,
+            to: at + to.min(span),
+        });
+        let mut bad = bad.peekable();
+        for (offset, raw) in self.records.drain(..) {
+            while let Some(damage) = bad.next_if(|damage| damage.from <= offset) {
+                (self.each)(Piece::Damage(damage));
             }
-            if !told {
-                each(Piece::Damage(damage));
-            }
-        } else {
-            for (offset, raw) in records.drain(..) {
-                each(Piece::Record(offset, raw));
-            }
+            (self.each)(Piece::Record(offset, raw));
         }
-        found.last_number = head.number;
-        at += span;
-        found.end = at;
+        bad.for_each(|damage| (self.each)(Piece::Damage(damage)));
     }
-    if let Some(end) = expected.end
-        && found.end < end
-    {
-        // The file is shorter than its segment was.
-        let damage = Damage {
-            from: found.end,
-            to: end,
-        };
-        each(Piece::Damage(damage));
-        found.damages.push(damage);
-    }
-    found
 }
 
-/// The highest generation of which a frame's head is found anywhere in a file.
-pub(crate) fn newest_generation(file: &[u8]) -> Option<FrameHead> {
-    let heads = file.chunks(BLOCK_BYTES).filter_map(FrameHead::parse);
-    heads.max_by_key(|head| head.generation)
+/// A frame's head of the highest generation of which there are frames in a file. One counts if one of its records
+/// passes, and if it does not lie in a good record of another: what looks like a frame may be a payload.
+pub(crate) fn newest_frame(file: &[u8]) -> Option<FrameHead> {
+    let mut newest: Option<FrameHead> = None;
+    // Blocks that begin within a good record.
+    let mut covered = vec![false; file.len() / BLOCK_BYTES + 1];
+    for at in (0..file.len()).step_by(BLOCK_BYTES) {
+        let head = FrameHead::parse(&file[at..]).filter(|_| !covered[at / BLOCK_BYTES]);
+        let Some(head) = head else {
+            continue;
+        };
+        let frame = &file[at..file.len().min(at + head.span())];
+        let walked = walk(&head, frame, at, &mut |offset, raw| {
+            let blocks = offset / BLOCK_BYTES + 1..(offset + raw.bytes.len()).div_ceil(BLOCK_BYTES);
+            if let Some(blocks) = covered.get_mut(blocks) {
+                blocks.fill(true);
+            }
+        });
+        if walked.good > 0 && newest.is_none_or(|newest| newest.generation < head.generation) {
+            newest = Some(head);
+        }
+    }
+    newest
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::frame::OpenFrame;
+    use super::super::frame::{Before, OpenFrame};
     use super::super::record::{Kind, StreamNumber};
     use super::*;
     use crate::base::aligned::AlignedBuffer;
@@ -201,7 +248,7 @@ mod tests {
         let mut open = OpenFrame::new(place, number, start, bytes, AlignedBuffer::default());
         let body = vec![number as u8; bytes - 100];
         open.push(Kind::Removed, StreamNumber(1), &[&body], None);
-        open.seal(0, [0; 16]).buffer[..bytes].to_vec()
+        open.seal(0, [0; 16], Before::default()).buffer[..bytes].to_vec()
     }
 
     #[test]
@@ -210,7 +257,7 @@ mod tests {
         type Written = (u64, usize, usize, usize);
         /// What was written, and then the frames and the bad ranges that are found.
         type Case<'a> = (&'a [Written], &'a [u64], &'a [(usize, usize)]);
-        let cases: [Case<'_>; 5] = [
+        let cases: [Case<'_>; 8] = [
             (&[(1, 0, 1, 0), (2, 1, 2, 1), (3, 3, 1, 3)], &[1, 2, 3], &[]),
             // Behind its place, and the next one is then written over its end.
             (
@@ -230,6 +277,37 @@ mod tests {
                 &[3],
                 &[(0, 4), (4, 5)],
             ),
+            // Behind the next one, and what would have overwritten it went elsewhere, too.
+            (
+                &[
+                    (1, 0, 1, 0),
+                    (2, 1, 1, 3),
+                    (3, 2, 1, 2),
+                    (4, 3, 1, 8),
+                    (5, 4, 1, 4),
+                ],
+                &[1, 3, 5],
+                &[(1, 2), (3, 4)],
+            ),
+            // Over the beginning of a long one, with another lie behind that.
+            (
+                &[
+                    (1, 0, 1, 0),
+                    (2, 1, 3, 1),
+                    (3, 4, 1, 4),
+                    (4, 5, 1, 1),
+                    (5, 6, 1, 4),
+                    (6, 7, 1, 7),
+                ],
+                &[1, 6],
+                &[(1, 4), (4, 7)],
+            ),
+            // Behind the last one.
+            (
+                &[(1, 0, 1, 0), (2, 1, 1, 3), (3, 2, 1, 2)],
+                &[1, 3],
+                &[(1, 2)],
+            ),
             // Before its place.
             (&[(1, 0, 1, 0), (2, 1, 1, 0), (3, 2, 1, 2)], &[3], &[(0, 2)]),
         ];
@@ -248,19 +326,57 @@ mod tests {
                 after: 0,
                 is_sealed: true,
             };
-            let scanned = scan(&segment, expected_of, &mut |piece| {
-                if let Piece::Record(_, raw) = piece {
-                    found.push(u64::from(raw.body()[0]));
-                }
+            let mut damages = Vec::new();
+            scan(&segment, expected_of, &mut |piece| match piece {
+                Piece::Record(_, raw) => found.push(u64::from(raw.body()[0])),
+                Piece::Damage(damage) => damages.push(damage),
             });
             assert_eq!(found, expected, "{written:?}");
             let mut covered = Vec::new();
-            for damage in &scanned.damages {
+            for damage in &damages {
                 assert!(damage.from < damage.to, "{written:?}: {damage:?}");
                 covered.extend(damage.from / BLOCK_BYTES..damage.to.div_ceil(BLOCK_BYTES));
             }
             let lost: Vec<usize> = damaged.iter().flat_map(|&(from, to)| from..to).collect();
-            assert_eq!(covered, lost, "{written:?}: {:?}", scanned.damages);
+            assert_eq!(covered, lost, "{written:?}: {damages:?}");
+        }
+    }
+
+    #[test]
+    fn the_newest_frame_is_one_that_was_written_there() {
+        let other = |generation: u64, block: usize, payload: &[u8]| {
+            let start = block * BLOCK_BYTES;
+            let bytes = payload.len().next_multiple_of(BLOCK_BYTES) + BLOCK_BYTES;
+            let place = (0, generation);
+            let mut open = OpenFrame::new(place, 1, start, bytes, AlignedBuffer::default());
+            open.push(Kind::Removed, StreamNumber(1), &[payload], None);
+            let sealed = open.seal(0, [0; 16], Before::default());
+            sealed.buffer[..sealed.span].to_vec()
+        };
+        // What a client may publish: something that would be a frame where it comes to lie.
+        let mut bait = vec![0; BLOCK_BYTES - FRAME_HEAD_BYTES - record::HEAD_BYTES];
+        bait.extend_from_slice(&other(99, 1, b"bait"));
+        type Case<'a> = (&'a [(usize, Vec<u8>)], Option<u64>);
+        let cases: [Case<'_>; 6] = [
+            (&[], None),
+            (&[(0, other(3, 0, b"a"))], Some(3)),
+            (&[(0, other(3, 0, b"a")), (2, other(7, 2, b"b"))], Some(7)),
+            (
+                &[(0, other(3, 0, &[1; 9000])), (1, other(7, 1, b"b"))],
+                Some(7),
+            ),
+            // In a wrong place.
+            (&[(0, other(3, 0, b"a")), (2, other(7, 3, b"b"))], Some(3)),
+            (&[(0, other(3, 0, &bait))], Some(3)),
+        ];
+        for (i, (written, expected)) in cases.iter().enumerate() {
+            let mut file = vec![0; 16 * BLOCK_BYTES];
+            for (block, frame) in *written {
+                let at = block * BLOCK_BYTES;
+                file[at..at + frame.len()].copy_from_slice(frame);
+            }
+            let found = newest_frame(&file).map(|head| head.generation);
+            assert_eq!(found, *expected, "case {i}");
         }
     }
 }
