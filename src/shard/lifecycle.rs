@@ -266,6 +266,7 @@ impl Shard {
                         self.interest_lost();
                     }
                 }
+                Frame::Fence => self.mesh.count_interest(from),
                 Frame::Ack(number) => {
                     self.mesh.acked(from, number);
                     acked = true;

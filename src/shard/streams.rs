@@ -485,6 +485,11 @@ impl Host for Out<'_> {
         self.shard.mesh.interest_number()
     }
 
+    fn fence(&mut self) -> u64 {
+        self.fx.mesh.0 |= self.shard.mesh.peers().0;
+        self.shard.mesh.fence()
+    }
+
     fn interest_known(&self) -> u64 {
         self.shard.mesh.acked_by_all()
     }

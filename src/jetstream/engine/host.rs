@@ -76,6 +76,8 @@ pub trait Host {
     fn unlisten(&mut self, listen: u32);
     /// The number of the last change of interest that was told to other shards.
     fn interest_number(&self) -> u64;
+    /// The same for what other shards were told of in orders before: a number that they acknowledge.
+    fn fence(&mut self) -> u64;
     /// The number up to which all of them know it.
     fn interest_known(&self) -> u64;
     /// The number up to which this shard knows another one's interest.
