@@ -369,6 +369,10 @@ impl Host for Out<'_> {
             .collect()
     }
 
+    fn seek_accounts(&mut self, names: Vec<String>) {
+        self.fx.accounts = names;
+    }
+
     fn client(&self, publisher: (ShardId, ConnId)) -> Option<Vec<u8>> {
         let (shard, conn) = publisher;
         let info = self.shard.client_info(Publisher { shard, conn }, true)?;
@@ -583,6 +587,11 @@ impl Shard {
         self.end_hold_for_disk(fx);
     }
 
+    /// Accounts that the engine wanted have been looked for.
+    pub(super) fn accounts_were_sought(&mut self, fx: &mut Effects) {
+        self.with_engine(fx, |engine, now, out| engine.accounts_were_sought(now, out));
+    }
+
     /// What has come this turn is flushed.
     pub(super) fn flush_streams(&mut self, fx: &mut Effects) {
         let mut disk = std::mem::take(&mut fx.disk);
@@ -603,7 +612,7 @@ impl Shard {
         let unix_ms = self.settings.unix_at_zero_ms + self.now;
         let fine_ns = (self.settings.fine_clock_ns)() as i64;
         self.streams.unix_at_fine_zero = unix_ms as i64 * 1_000_000 - fine_ns;
-        self.with_engine(fx, |engine, _, out| engine.accounts_changed(out));
+        self.with_engine(fx, |engine, now, out| engine.accounts_changed(now, out));
     }
 
     /// Time has passed for streams.
@@ -618,6 +627,13 @@ impl Shard {
     /// Whether streams are there and those of other shards are known, or there is no JetStream.
     pub fn streams_are_ready(&self) -> bool {
         self.engine().is_none_or(Engine::is_ready)
+    }
+
+    /// Whether all shards know of this one's streams, also of those that came with their account.
+    pub fn streams_are_known(&self) -> bool {
+        let acknowledged = self.mesh.acked_by_all();
+        let mut engine = self.engine().into_iter();
+        engine.all(|engine| engine.is_known_by(acknowledged))
     }
 
     /// Why they will never be.

@@ -54,6 +54,9 @@ pub trait Host {
     fn own(&self) -> ShardId;
     /// All accounts.
     fn accounts(&self) -> Vec<AccountFacts>;
+    /// Has accounts of these names looked for: [`super::Engine::accounts_changed`] is called if any is
+    /// found, and `Engine::accounts_were_sought` afterwards in any case.
+    fn seek_accounts(&mut self, names: Vec<String>);
     /// What is shown of a client in advisories: a JSON object; nothing if it is not known.
     fn client(&self, publisher: (ShardId, ConnId)) -> Option<Vec<u8>>;
     /// Publishes in an account.

@@ -21,6 +21,9 @@ use crate::jetstream::stream::storage_error;
 use crate::jetstream::{Now, Order, Request};
 use crate::store::{StreamNumber, StreamOptions, UnixNanos};
 
+/// Why a stream is not made whose name one on the disks has.
+pub(super) const LOST: &str = "a stream of that name is on disk and could not be brought back";
+
 /// An account's streams, for the checks.
 struct Of<'a>(&'a Directory, AccountId);
 
@@ -55,11 +58,11 @@ pub(super) struct Leaving {
 
 /// What a store knows of a stream.
 #[derive(Debug, PartialEq, Eq)]
-struct Meta {
-    created: UnixNanos,
-    config: StreamConfig,
+pub(super) struct Meta {
+    pub created: UnixNanos,
+    pub config: StreamConfig,
     /// Not all of it has come yet.
-    is_restoring: bool,
+    pub is_restoring: bool,
 }
 
 impl Default for Meta {
@@ -180,6 +183,9 @@ impl Engine {
         let (home, config) = match judged? {
             Creation::New(_) if self.snapshots.is_coming(account, name) => {
                 return Err(Code::StreamNameExist.into());
+            }
+            Creation::New(_) if self.is_lost(account, name) => {
+                return Err(Code::StreamStoreFailed.with(&[LOST]));
             }
             Creation::New(config) => (self.directory.emptiest(self.options.shards), *config),
             Creation::Same => {
@@ -338,7 +344,7 @@ impl Engine {
     }
 
     /// Gives a stream its place, and tells everybody.
-    fn settle_in<H: Host>(
+    pub(super) fn settle_in<H: Host>(
         &mut self,
         account: AccountId,
         shelf: usize,
@@ -701,9 +707,5 @@ impl Engine {
                 Some(Ok(false)) | None => {}
             }
         }
-        self.with(place, now, host, |asset, around| {
-            asset.begin(around);
-        });
-        Ok(())
     }
 }

@@ -15,6 +15,7 @@ mod host;
 mod lifecycle;
 mod messages;
 mod questions;
+mod recovery;
 mod snapshots;
 mod tells;
 mod way_out;
@@ -45,6 +46,7 @@ use batches::Batches;
 use directory::{Directory, Located};
 use held::Held;
 use questions::Questions;
+use recovery::Recovery;
 use snapshots::Snapshots;
 use way_out::{Watchers, WayOut};
 
@@ -126,9 +128,7 @@ struct Shelf {
 pub struct Engine {
     options: Options,
     shelves: Vec<Shelf>,
-    is_recovered: bool,
-    /// Streams that could not be brought back.
-    lost: Vec<Ailing>,
+    recovery: Recovery,
     /// Other shards that have told of all their streams.
     peers_recovered: usize,
     assets: Vec<Option<Box<Hosted>>>,
@@ -176,8 +176,7 @@ impl Engine {
         Self {
             options,
             shelves: stores.into_iter().map(shelf).collect(),
-            is_recovered: false,
-            lost: Vec::new(),
+            recovery: Recovery::default(),
             peers_recovered: 0,
             assets: Vec::new(),
             lives: 0,
@@ -210,7 +209,7 @@ impl Engine {
     /// Whether its streams are there, and those of all other shards are known: before, requests would
     /// be told that there is no such stream, or make it twice.
     pub fn is_ready(&self) -> bool {
-        self.is_recovered && self.peers_recovered + 1 >= self.options.shards
+        self.recovery.is_done() && self.peers_recovered + 1 >= self.options.shards
     }
 
     /// Messages have arrived at sinks, in this order. What is for the same stream or consumer is handed
@@ -592,14 +591,15 @@ impl Engine {
                 home,
                 config,
                 decision,
-            } => self.directory.set(
-                account,
-                Located {
+            } => {
+                self.found(account, &config.name);
+                let located = Located {
                     home,
                     config,
                     decision,
-                },
-            ),
+                };
+                self.directory.set(account, located);
+            }
             Order::Gone {
                 account,
                 name,
@@ -634,6 +634,7 @@ impl Engine {
                 self.order(from, Order::Answered { question, streams }, now, host);
             }
             Order::Recovered => self.peers_recovered += 1,
+            Order::LeftAlone { account, name } => self.recovery.hear_of_lost(account, name),
             Order::Batches(atomic, fast) => self.batches.heard(from, (atomic, fast)),
             Order::Answered { question, streams } => self.answered(question, streams, host),
         }
@@ -649,9 +650,10 @@ impl Engine {
     }
 
     /// Who may have JetStream has changed, or is known for the first time.
-    pub fn accounts_changed<H: Host>(&mut self, host: &mut H) {
+    pub fn accounts_changed<H: Host>(&mut self, now: Now, host: &mut H) {
         let domain = &self.options.stream.domain;
         self.accounts.change(host.accounts(), domain, host);
+        self.recover_left_alone(now, host);
     }
 
     /// The server stops: who waits is told, and what is known of the stores is written down.

@@ -256,6 +256,9 @@ impl Engine {
         if self.snapshots.is_coming(account, name) {
             return Err(Code::StreamNameExistRestoreFailed.into());
         }
+        if self.is_lost(account, name) {
+            return Err(Code::StreamRestore.with(&[LOST]));
+        }
         if self.snapshots.incoming.len() >= UNDER_WAY_MAX {
             return Err(Code::StreamRestore.with(&["too many restores are under way"]));
         }
