@@ -344,8 +344,9 @@ impl Asset {
         };
         let was_dirty = seat.consumer.is_dirty();
         let done = work(&mut seat.consumer, &mut own);
-        self.wake
-            .arm(place, seat.consumer.take_deadline(around.now));
+        if let Some(at) = seat.consumer.take_deadline(around.now) {
+            self.wake.arm(place, at);
+        }
         if seat.is_kept && !was_dirty && seat.consumer.is_dirty() {
             self.dirty.push(place);
         }
@@ -434,7 +435,6 @@ impl Asset {
     ) {
         for place in self.pushers.get(subject).cloned().unwrap_or_default() {
             self.with(place, around, Consumer::interest_changed);
-            self.rearm(place);
         }
     }
 
@@ -608,7 +608,20 @@ impl Asset {
         self.wake.add(place, seat.consumer.selection());
         self.note_pusher(place);
         self.with(place, around, |_, _| {});
-        self.rearm(place);
+    }
+
+    /// The first place that nobody has.
+    fn vacant(&mut self) -> u32 {
+        let is_taken = |seat: &Option<Box<Seat>>| seat.is_some();
+        while self.seats.get(self.full_to).is_some_and(is_taken) {
+            self.full_to += 1;
+        }
+        self.full_to as u32
+    }
+
+    fn vacate(&mut self, place: u32) {
+        self.seats[place as usize] = None;
+        self.full_to = self.full_to.min(place as usize);
     }
 
     fn put_seat(&mut self, place: u32, seat: Seat) {
@@ -617,13 +630,6 @@ impl Asset {
             self.seats.resize_with(at + 1, || None);
         }
         self.seats[at] = Some(Box::new(seat));
-    }
-
-    fn rearm(&mut self, place: u32) {
-        let due = self
-            .seat(place)
-            .and_then(|seat| seat.consumer.next_deadline());
-        self.wake.arm(place, due);
     }
 
     /// Gives a consumer another configuration, which has been checked.
@@ -649,7 +655,6 @@ impl Asset {
             }
             self.sweep_if_interest();
         }
-        self.rearm(place);
         self.note_pusher(place);
         let is_kept = self.seat(place).is_some_and(|seat| seat.is_kept);
         if is_kept && self.write_whole(place, around).is_err() {
@@ -666,9 +671,7 @@ impl Asset {
         work: impl FnOnce(&mut Consumer, &mut Around<'_, M, O>) -> R,
     ) -> Option<R> {
         let place = *self.names.get(name)?;
-        let done = self.with(place, around, work);
-        self.rearm(place);
-        done
+        self.with(place, around, work)
     }
 
     /// Ends a consumer; whether there was one.
@@ -686,6 +689,7 @@ impl Asset {
             consumer.end(End::Deleted, around);
         });
         self.wake.remove(place);
+        self.wake.disarm(place);
         self.forget_pusher(place);
         for list in [&mut self.reading, &mut self.pausing, &mut self.dirty] {
             list.retain(|&other| other != place);

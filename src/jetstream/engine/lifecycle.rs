@@ -567,6 +567,9 @@ impl Engine {
         for list in [&mut self.dirty, &mut self.flushing, &mut self.reading] {
             list.retain(|&other| other != place);
         }
+        if let Some(at) = hosted.armed {
+            self.alarms.clear(at, place);
+        }
         self.ready.retain(|&other| other != place);
         self.shelves[hosted.shelf]
             .store

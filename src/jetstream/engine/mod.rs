@@ -36,7 +36,7 @@ use smallvec::SmallVec;
 use super::asset::{Asset, Surroundings};
 use super::consumer::{AckSubject, Desk};
 use super::stream;
-use crate::base::deadlines::{Deadlines, Millis};
+use crate::base::deadlines::{Alarms, Millis};
 use crate::base::ids::{AccountId, ShardId, ShardSet};
 use crate::jetstream::{Now, Order, Outgoing, Request};
 use crate::store::io::{Completion, Submission};
@@ -146,7 +146,9 @@ pub struct Engine {
     dirty: Vec<u32>,
     flushing: Vec<u32>,
     reading: Vec<u32>,
-    deadlines: Deadlines<u32>,
+    /// A store has news for those.
+    has_read: bool,
+    alarms: Alarms<u32>,
     questions: Questions,
     /// Streams that are deleted.
     leaving: Vec<lifecycle::Leaving>,
@@ -191,7 +193,8 @@ impl Engine {
             dirty: Vec::new(),
             flushing: Vec::new(),
             reading: Vec::new(),
-            deadlines: Deadlines::default(),
+            has_read: false,
+            alarms: Alarms::default(),
             questions: Questions::default(),
             leaving: Vec::new(),
             early: VecDeque::new(),
@@ -338,8 +341,7 @@ impl Engine {
         if let Some(at) = due
             && hosted.armed.is_none_or(|armed| at < armed)
         {
-            hosted.armed = Some(at);
-            self.deadlines.arm(at, place);
+            self.alarms.set(hosted.armed.replace(at), at, place);
         }
     }
 
@@ -519,7 +521,12 @@ impl Engine {
             self.shelves[number].store.tick(now.mono_ms);
             self.take_news(now, number, host);
         }
-        while let Some((_, place)) = self.deadlines.pop_due(now.mono_ms) {
+        // Each once: who has more to do at once leaves room for others first.
+        let mut due: SmallVec<[u32; 16]> = SmallVec::new();
+        while let Some(place) = self.alarms.pop_due(now.mono_ms) {
+            due.push(place);
+        }
+        for place in due {
             let Some(hosted) = self.assets[place as usize].as_deref_mut() else {
                 continue;
             };
