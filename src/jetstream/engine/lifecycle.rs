@@ -551,6 +551,7 @@ impl Engine {
         request: Option<Box<Request>>,
         host: &mut H,
     ) {
+        self.end_snapshots(now, place, host);
         self.with(place, now, host, |asset, around| {
             asset.end_feeds(around);
             asset.end(End::Deleted, around);

@@ -4,8 +4,8 @@
 //! a store, where it is marked as unfinished, and its name is taken, but it has no subjects. Restores
 //! live on the shard that decides about streams.
 
-use super::host::{Arrival, Host};
-use super::lifecycle::{key, stored_form, unfinished_form};
+use super::host::{Arrival, Host, Seat};
+use super::lifecycle::{LOST, key, stored_form, unfinished_form};
 use super::way_out::WayOut;
 use super::{Engine, owned};
 use crate::base::deadlines::Millis;
@@ -29,7 +29,7 @@ const ID_LETTERS: usize = 8;
 
 /// A snapshot that is being sent.
 struct Outgoing {
-    place: u32,
+    stream: Seat,
     id: String,
     sending: Sending,
     /// It waits for the store.
@@ -136,17 +136,17 @@ impl Engine {
         let sending = sending.ok_or(Code::StreamNotFound)?;
         self.respond(arrival, host, |to| to.extend_from_slice(&answer));
         let client = self.client(arrival, host);
-        if let Some(hosted) = self.hosted(place) {
-            let (account, stream) = (hosted.account, hosted.asset.config().name.clone());
-            let advisory = Advisory::SnapshotCreate {
-                stream: &stream,
-                state: &held,
-                client: &client,
-            };
-            self.tell(account, &advisory, now, host);
-        }
+        let hosted = self.hosted(place).ok_or(Code::StreamNotFound)?;
+        let life = hosted.life;
+        let (account, stream) = (hosted.account, hosted.asset.config().name.clone());
+        let advisory = Advisory::SnapshotCreate {
+            stream: &stream,
+            state: &held,
+            client: &client,
+        };
+        self.tell(account, &advisory, now, host);
         self.snapshots.outgoing.push(Outgoing {
-            place,
+            stream: Seat { place, life },
             id,
             sending,
             is_reading: false,
@@ -167,7 +167,8 @@ impl Engine {
     ) {
         let id = id.split(|&byte| byte == b'.').next().unwrap_or_default();
         for one in &mut self.snapshots.outgoing {
-            if one.place == place && one.id.as_bytes() == id {
+            // There is none of a stream that was in its place before.
+            if one.stream.place == place && one.id.as_bytes() == id {
                 one.sending.acknowledged();
             }
         }
@@ -195,13 +196,13 @@ impl Engine {
                 at += 1;
                 continue;
             }
-            let place = one.place;
+            let place = one.stream.place;
             let mut one = self.snapshots.outgoing.swap_remove(at);
             let sent = self.with(place, now, host, |_, around| {
                 one.sending.poll(now, around.messages, around.outlet)
             });
             match sent {
-                // The stream is gone, or all was sent.
+                // The store does not know the stream.
                 None => continue,
                 Some(Sent::Ended(result)) => {
                     self.snapshot_ended(&one, &result, now, host);
@@ -221,6 +222,26 @@ impl Engine {
         }
     }
 
+    /// A stream is about to be deleted: who gets a snapshot of it is told that there is no more to come.
+    pub(super) fn end_snapshots<H: Host>(&mut self, now: Now, place: u32, host: &mut H) {
+        let Some(life) = self.hosted(place).map(|hosted| hosted.life) else {
+            return;
+        };
+        let stream = Seat { place, life };
+        let (ended, others) = std::mem::take(&mut self.snapshots.outgoing)
+            .into_iter()
+            .partition(|one| one.stream == stream);
+        self.snapshots.outgoing = others;
+        for mut one in ended {
+            let sent = self.with(place, now, host, |_, around| {
+                one.sending.give_up("stream deleted", around.outlet)
+            });
+            if let Some(Sent::Ended(result)) = sent {
+                self.snapshot_ended(&one, &result, now, host);
+            }
+        }
+    }
+
     fn snapshot_ended<H: Host>(
         &mut self,
         one: &Outgoing,
@@ -228,7 +249,7 @@ impl Engine {
         now: Now,
         host: &mut H,
     ) {
-        let Some(hosted) = self.hosted(one.place) else {
+        let Some(hosted) = self.hosted(one.stream.place) else {
             return;
         };
         let (account, stream) = (hosted.account, hosted.asset.config().name.clone());

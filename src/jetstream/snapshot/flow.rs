@@ -216,6 +216,11 @@ impl Sending {
         })
     }
 
+    /// Ends it before its end.
+    pub fn give_up(&mut self, why: &str, outlet: &mut impl Outlet) -> Sent {
+        self.end(&format!("500 {why}"), Err(why.to_owned()), outlet)
+    }
+
     fn end(&mut self, status: &str, result: Result<(), String>, outlet: &mut impl Outlet) -> Sent {
         let headers = format!("NATS/1.0 {status}\r\n\r\n");
         self.publish(&[], headers.as_bytes(), &[], outlet);
