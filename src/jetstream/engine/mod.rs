@@ -542,7 +542,7 @@ impl Engine {
         self.is_busy = false;
         self.send_snapshots(now, false, host);
         self.take_in_all(now, host);
-        self.tell_usage(host);
+        self.tell_usage(now, host);
     }
 
     /// When [`Self::tick`] is to be called.
@@ -551,7 +551,12 @@ impl Engine {
             return Some(0);
         }
         let stores = self.shelves.iter().filter_map(|s| s.store.next_deadline());
-        let others = [self.deadlines.next(), self.snapshots.next_deadline()];
+        let is_told = self.options.shards > 1;
+        let others = [
+            self.alarms.next(),
+            self.snapshots.next_deadline(),
+            is_told.then(|| self.accounts.next_telling()),
+        ];
         stores.chain(others.into_iter().flatten()).min()
     }
 
