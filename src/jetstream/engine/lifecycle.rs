@@ -17,7 +17,7 @@ use crate::jetstream::api::responses::{Kind, StreamInfo};
 use crate::jetstream::asset::Asset;
 use crate::jetstream::config::{Compression, Storage, StreamConfig};
 use crate::jetstream::consumer::End;
-use crate::jetstream::stream::storage_error;
+use crate::jetstream::stream::{check_transforms, storage_error};
 use crate::jetstream::{Now, Order, Request};
 use crate::store::{StreamNumber, StreamOptions, UnixNanos};
 
@@ -515,6 +515,8 @@ impl Engine {
             )
         });
         check_stream::consumers_fit(hosted.asset.config(), &config, consumers)?;
+        // Nothing is written of what would then be refused.
+        check_transforms(&config)?;
         let (shelf, number) = (hosted.shelf, hosted.number);
         let meta = meta(hosted.asset.created(), &config);
         let compress = options(&config).compress;
