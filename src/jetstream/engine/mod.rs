@@ -10,6 +10,7 @@ mod batches;
 mod consumers;
 mod directory;
 mod facts;
+mod fenced;
 mod held;
 mod host;
 mod lifecycle;
@@ -152,6 +153,7 @@ pub struct Engine {
     questions: Questions,
     /// Streams that are deleted.
     leaving: Vec<lifecycle::Leaving>,
+    fence: fenced::Fence,
     /// Orders that cannot be obeyed yet, with who gave them.
     early: VecDeque<(ShardId, Order)>,
     snapshots: Snapshots,
@@ -197,6 +199,7 @@ impl Engine {
             alarms: Alarms::default(),
             questions: Questions::default(),
             leaving: Vec::new(),
+            fence: VecDeque::new(),
             early: VecDeque::new(),
             snapshots: Snapshots::default(),
             now: Now {
@@ -431,6 +434,7 @@ impl Engine {
         if !self.leaving.is_empty() {
             self.let_go(host);
         }
+        self.release_fenced(host);
         for shelf in &mut self.shelves {
             if !shelf.held.is_empty() {
                 shelf.held.release(shelf.store.durable(), host);
@@ -562,7 +566,14 @@ impl Engine {
 
     /// What another shard's engine has said.
     pub fn ordered<H: Host>(&mut self, now: Now, from: ShardId, order: Order, host: &mut H) {
-        let is_behind = self.early.iter().any(|(other, _)| *other == from);
+        // Only those that are answered to somebody: other shards take the rest as known when this one has
+        // acknowledged what came behind it, and numbers of decisions say which of them counts.
+        let is_request = matches!(
+            order,
+            Order::Request(_) | Order::Create { .. } | Order::Update { .. }
+        );
+        let mut early = self.early.iter();
+        let is_behind = is_request && early.any(|(other, _)| *other == from);
         if is_behind || is_early(from, &order, host) {
             self.early.push_back((from, order));
         } else {
@@ -637,13 +648,12 @@ impl Engine {
                 account,
                 names,
             } => {
-                for name in names {
-                    if let Some(place) = self.place(account, &name) {
+                for name in &names {
+                    if let Some(place) = self.place(account, name) {
                         self.drop_stream(now, place, None, host);
                     }
                 }
-                let streams = Vec::new();
-                self.order(from, Order::Answered { question, streams }, now, host);
+                self.answer_when_gone(account, &names, (from, question), host);
             }
             Order::Recovered => self.peers_recovered += 1,
             Order::LeftAlone { account, name } => self.recovery.hear_of_lost(account, name),
@@ -720,6 +730,7 @@ impl Engine {
             (!self.dirty.is_empty(), "facts are not written"),
             (!self.ready.is_empty(), "a stream has something to deliver"),
             (!self.leaving.is_empty(), "a deletion waits for the disk"),
+            (!self.fence.is_empty(), "an answer waits for other shards"),
             (!self.early.is_empty(), "an order came too early"),
             (self.questions.is_open(), "a list waits for other shards"),
         ];
