@@ -165,6 +165,7 @@ impl Asset {
     /// All of it is there: it goes on.
     pub fn begin<M: Messages, O: Outlet + Feeder>(&mut self, around: &mut Surroundings<'_, M, O>) {
         self.sweep_if_interest();
+        self.begin_feeds(around.messages);
         self.tick_feeds(around);
         // What was found is aged from now on, even if nothing else happens.
         self.with_stream(around, |_, _| {});
@@ -297,6 +298,7 @@ impl Asset {
         let done = work(&mut self.stream, &mut world);
         around.room = world.room;
         self.stream_due = self.stream.next_deadline(around.messages, around.now);
+        self.note_feeds_in_time(around.messages.state().last_seq);
         done
     }
 
@@ -441,7 +443,7 @@ impl Asset {
     /// Notes where a consumer delivers to.
     fn note_pusher(&mut self, place: u32) {
         self.forget_pusher(place);
-        if let Some(seat) = self.seat(place)
+        if let Some(seat) = self.seats[place as usize].as_deref_mut()
             && seat.consumer.is_push()
         {
             let subject = seat.consumer.config().deliver_subject.as_bytes().into();
@@ -501,12 +503,13 @@ impl Asset {
     }
 
     /// The store has news: what waited for it goes on.
-    pub fn resume<M: Messages, O: Outlet>(&mut self, around: &mut Surroundings<'_, M, O>) {
+    pub fn resume<M: Messages, O: Outlet + Feeder>(&mut self, around: &mut Surroundings<'_, M, O>) {
         for place in std::mem::take(&mut self.reading) {
             self.queue(place);
         }
         self.with_stream(around, Stream::resume);
         self.after_change(around);
+        self.resume_feeds(around);
     }
 
     /// Whether [`Self::pump`] has something to do.
@@ -516,11 +519,11 @@ impl Asset {
 
     /// Whether something waits for the store's news.
     pub fn waits_for_read(&self) -> bool {
-        !self.reading.is_empty() || self.stream.waits()
+        !self.reading.is_empty() || self.stream.waits() || self.feeds.wait()
     }
 
     /// Time has passed. Names of consumers that have ended by it.
-    pub fn tick<M: Messages, O: Outlet>(
+    pub fn tick<M: Messages, O: Outlet + Feeder>(
         &mut self,
         around: &mut Surroundings<'_, M, O>,
     ) -> Vec<Box<str>> {
@@ -533,6 +536,7 @@ impl Asset {
         if self.stream_due.is_some_and(|at| at <= now_ms) {
             self.with_stream(around, Stream::tick);
             self.after_change(around);
+            self.resume_feeds(around);
         }
         let mut ended = Vec::new();
         while let Some(place) = self.wake.pop_due(now_ms) {
