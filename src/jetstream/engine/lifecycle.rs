@@ -383,6 +383,7 @@ impl Engine {
             is_queued: false,
             is_dirty: false,
             is_flushing: false,
+            is_reading: false,
             armed: None,
             counted_bytes: 0,
             counted_batches: (0, 0),

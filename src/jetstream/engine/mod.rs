@@ -109,6 +109,8 @@ struct Hosted {
     is_dirty: bool,
     /// Messages of it are on their way to the disk.
     is_flushing: bool,
+    /// It waits for a store.
+    is_reading: bool,
     /// When it is looked at next.
     armed: Option<Millis>,
     /// What it was counted with in its account.
@@ -337,7 +339,8 @@ impl Engine {
             hosted.is_dirty = true;
             self.dirty.push(place);
         }
-        if asset.waits_for_read() && !self.reading.contains(&place) {
+        if !hosted.is_reading && asset.waits_for_read() {
+            hosted.is_reading = true;
             self.reading.push(place);
         }
         let due = asset.next_deadline();
@@ -398,18 +401,23 @@ impl Engine {
             self.release(host);
             self.wake(now, host);
         }
-        if news.reads || news.space {
-            self.send_snapshots(now, true, host);
-            for place in std::mem::take(&mut self.reading) {
-                self.with(place, now, host, |asset, around| asset.resume(around));
-            }
+        self.has_read |= news.reads || news.space;
+        if self.recovery.is_reading() && self.shelves.iter().all(|shelf| shelf.store.is_ready()) {
+            self.begin_recovery(now, host);
         }
-        if !self.is_recovered && self.shelves.iter().all(|shelf| shelf.store.is_ready()) {
-            self.recover(now, host);
-            self.is_recovered = true;
-            for shard in self.others(host) {
-                host.order(shard, Order::Recovered);
+    }
+
+    /// Has those go on that wait for the stores, once for all that was read in a turn.
+    fn go_on<H: Host>(&mut self, now: Now, host: &mut H) {
+        if !std::mem::take(&mut self.has_read) {
+            return;
+        }
+        self.send_snapshots(now, true, host);
+        for place in std::mem::take(&mut self.reading) {
+            if let Some(hosted) = self.assets[place as usize].as_deref_mut() {
+                hosted.is_reading = false;
             }
+            self.with(place, now, host, |asset, around| asset.resume(around));
         }
     }
 
@@ -449,6 +457,7 @@ impl Engine {
         disk: &mut Vec<(usize, Submission)>,
         host: &mut H,
     ) {
+        self.go_on(now, host);
         if !self.early.is_empty() {
             self.obey_early(now, host);
         }
@@ -473,6 +482,8 @@ impl Engine {
             }
             self.take_news(now, number, host);
         }
+        // In the next turn, so that what they want to read is submitted then.
+        self.is_busy |= self.has_read;
     }
 
     /// Writes what is to be known of a stream's consumers.
