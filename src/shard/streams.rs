@@ -6,7 +6,7 @@
 //! published to JetStream itself (`$JS.API.>`, acknowledgements, flow control) is taken on the
 //! publisher's shard: each has a sink for it that the others are not told of.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::{HashMap, HashSet};
 
@@ -128,7 +128,7 @@ pub(super) struct Streams {
     arrivals: Arrivals,
     spare: Arrivals,
     /// Subjects of which the engine wants to know whether anybody listens, and how many want it.
-    watched: HashMap<(AccountId, Box<[u8]>), u32>,
+    watched: BTreeMap<(AccountId, Box<[u8]>), u32>,
     /// Those of them for which that has changed: in order, so that the same events have the same effects.
     changed: BTreeSet<(AccountId, Box<[u8]>)>,
     /// What was published last took somebody over the mark.
@@ -180,8 +180,13 @@ impl Streams {
             }
             return;
         }
-        for key in self.watched.keys() {
-            if key.0 == account && subject::matches(pattern, &key.1) {
+        // What it matches begins as it does up to its first wildcard: mostly nothing, as with the inboxes
+        // that each client has.
+        let literal = literal_beginning(pattern);
+        let watched = self.watched.range((account, literal.into())..);
+        let same = watched.take_while(|(key, _)| key.0 == account && key.1.starts_with(literal));
+        for (key, _) in same {
+            if subject::matches(pattern, &key.1) {
                 self.changed.insert(key.clone());
             }
         }
@@ -202,6 +207,18 @@ impl Streams {
             self.note_watched(import.exporter, subject);
         }
     }
+}
+
+/// A pattern up to its first token that is a wildcard.
+fn literal_beginning(pattern: &[u8]) -> &[u8] {
+    let mut at = 0;
+    for token in pattern.split(|&byte| byte == b'.') {
+        if token == b"*" || token == b">" {
+            break;
+        }
+        at += token.len() + 1;
+    }
+    &pattern[..at.min(pattern.len())]
 }
 
 impl Shard {
@@ -661,5 +678,39 @@ impl Shard {
     /// Whether all that was accepted is on disk.
     pub fn streams_are_stored(&self) -> bool {
         self.engine().is_none_or(Engine::is_stored)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_find_the_watched_subjects_that_they_match() {
+        const A: AccountId = AccountId(1);
+        let mut streams = Streams::default();
+        let all = ["a", "a.b", "a.b.c", "a.bc", "a.c", "b", "b.a"];
+        for subject in all {
+            for account in [A, AccountId(2)] {
+                let key = (account, subject.as_bytes().into());
+                streams.watched.insert(key, 1);
+            }
+        }
+        for (pattern, expected) in [
+            ("a.b", &["a.b"][..]),
+            ("a.*", &["a.b", "a.bc", "a.c"]),
+            ("a.b.*", &["a.b.c"]),
+            ("a.b.>", &["a.b.c"]),
+            ("*.a", &["b.a"]),
+            ("*", &["a", "b"]),
+            (">", &["a", "a.b", "a.b.c", "a.bc", "a.c", "b", "b.a"]),
+            ("c.>", &[]),
+            ("x", &[]),
+        ] {
+            streams.note_watched(A, pattern.as_bytes());
+            let changed = std::mem::take(&mut streams.changed);
+            let expected = expected.iter().map(|name| (A, name.as_bytes().into()));
+            assert_eq!(changed, expected.collect(), "{pattern}");
+        }
     }
 }

@@ -63,6 +63,8 @@ struct Seat {
     is_hidden: bool,
     /// It has to hear of each message that is removed.
     hears: bool,
+    /// Where it is noted to deliver to.
+    pushes_to: Option<Box<[u8]>>,
 }
 
 /// See the module.
@@ -73,6 +75,8 @@ pub struct Asset {
     created: UnixNanos,
     /// By place; a consumer's facts are numbered by it, so it is kept over restarts.
     seats: Vec<Option<Box<Seat>>>,
+    /// No place before this is vacant.
+    full_to: usize,
     names: BTreeMap<Box<str>, u32>,
     /// How many of them are consumers of mirrors and sources.
     hidden: usize,
@@ -146,6 +150,7 @@ impl Asset {
             home,
             created,
             seats: Vec::new(),
+            full_to: 0,
             names: BTreeMap::new(),
             hidden: 0,
             wake: Wake::default(),
@@ -446,16 +451,23 @@ impl Asset {
         if let Some(seat) = self.seats[place as usize].as_deref_mut()
             && seat.consumer.is_push()
         {
-            let subject = seat.consumer.config().deliver_subject.as_bytes().into();
+            let subject: Box<[u8]> = seat.consumer.config().deliver_subject.as_bytes().into();
+            seat.pushes_to = Some(subject.clone());
             self.pushers.entry(subject).or_default().push(place);
         }
     }
 
     fn forget_pusher(&mut self, place: u32) {
-        self.pushers.retain(|_, places| {
+        let seat = self.seats[place as usize].as_deref_mut();
+        let Some(subject) = seat.and_then(|seat| seat.pushes_to.take()) else {
+            return;
+        };
+        if let Some(places) = self.pushers.get_mut(&subject) {
             places.retain(|&other| other != place);
-            !places.is_empty()
-        });
+            if places.is_empty() {
+                self.pushers.remove(&subject);
+            }
+        }
     }
 
     /// Delivers at most `budget` messages, and takes off it what it has cost; whether there is more.
@@ -582,8 +594,7 @@ impl Asset {
             desk: &mut *around.desk,
         };
         let consumer = Consumer::create(name, config, &mut own);
-        let free = self.seats.iter().position(Option::is_none);
-        let place = free.unwrap_or(self.seats.len()) as u32;
+        let place = self.vacant();
         self.put_seat(
             place,
             Seat {
@@ -592,10 +603,11 @@ impl Asset {
                 is_kept,
                 is_hidden,
                 hears: false,
+                pushes_to: None,
             },
         );
         if is_kept && self.write_whole(place, around).is_err() {
-            self.seats[place as usize] = None;
+            self.vacate(place);
             return Err(Code::ConsumerStoreFailed.with(&["the storage cannot take it"]));
         }
         self.names.insert(name.into(), place);
@@ -700,7 +712,7 @@ impl Asset {
         }
         self.ready.retain(|&other| other != place);
         self.set_hearing(place, false);
-        self.seats[place as usize] = None;
+        self.vacate(place);
         around.messages.forget_note(notes::number(place));
         self.sweep_if_interest();
         true
