@@ -15,7 +15,7 @@ use crate::jetstream::api::advisories::Advisory;
 use crate::jetstream::api::errors::{ApiError, Code};
 use crate::jetstream::api::requests::{self, ConsumerRequest, RestoreRequest, SnapshotRequest};
 use crate::jetstream::api::responses::{self, Kind, StreamState};
-use crate::jetstream::config::StreamConfig;
+use crate::jetstream::config::{Storage, StreamConfig};
 use crate::jetstream::snapshot::{self, Item, Received, Receiving, Sending, Sent, Writer};
 use crate::jetstream::stream::storage_error;
 use crate::jetstream::{Now, Request, letters};
@@ -46,6 +46,8 @@ struct Incoming {
     receiving: Receiving,
     number: StreamNumber,
     created: UnixNanos,
+    /// What it counts with in its account.
+    counted_bytes: u64,
     consumers: u32,
     request: Box<Request>,
     began: UnixNanos,
@@ -300,6 +302,7 @@ impl Engine {
             receiving,
             number,
             created: now.unix,
+            counted_bytes: 0,
             consumers: 0,
             request: owned(arrival),
             began: now.unix,
@@ -342,6 +345,8 @@ impl Engine {
 
     fn take_in<H: Host>(&mut self, now: Now, place: usize, host: &mut H) {
         let mut one = self.snapshots.incoming.swap_remove(place);
+        let (account, is_file) = (one.account, one.config.storage == Storage::File);
+        let room = self.accounts.room(account, is_file, &self.options);
         let shelf = &mut self.shelves[0];
         let mut outlet = WayOut {
             host,
@@ -358,11 +363,28 @@ impl Engine {
             receiving,
             consumers,
             created,
+            counted_bytes,
             ..
         } = &mut one;
+        let before = *counted_bytes;
+        let mut is_too_much = false;
         let received = receiving.poll(now, &mut outlet, &mut |item| {
-            keep(item, &mut messages, consumers, created)
+            keep(item, &mut messages, consumers, created)?;
+            let more = messages.state().bytes.saturating_sub(before);
+            let server_bytes = u64::try_from(room.server_bytes).unwrap_or(0);
+            is_too_much = more > room.account_bytes.min(server_bytes);
+            match is_too_much {
+                true => Err(String::new()),
+                false => Ok(()),
+            }
         });
+        let held = match received {
+            Received::Waiting | Received::Again => messages.state().bytes,
+            // It is a stream like others from now on, or none.
+            Received::Complete { .. } | Received::Failed { .. } => 0,
+        };
+        self.accounts.count(account, is_file, before, held);
+        *counted_bytes = held;
         match received {
             Received::Waiting => self.snapshots.incoming.push(one),
             Received::Again => {
@@ -373,7 +395,11 @@ impl Engine {
             Received::Failed { reply, why } => {
                 shelf.store.delete_stream(one.number);
                 one.request.reply = reply;
-                let error = Code::StreamRestore.with(&[&why]);
+                let error = match (is_too_much, is_file) {
+                    (false, _) => Code::StreamRestore.with(&[&why]),
+                    (true, true) => Code::StorageResourcesExceeded.into(),
+                    (true, false) => Code::MemoryResourcesExceeded.into(),
+                };
                 let arrival = super::borrowed(&one.request);
                 self.refuse(&arrival, Kind::StreamCreate, &error, host);
             }
