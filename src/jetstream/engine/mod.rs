@@ -372,7 +372,7 @@ impl Engine {
     }
 
     /// All shards know more of the interest that this one has told them of.
-    pub fn interest_known<H: Host>(&mut self, _now: Now, host: &mut H) {
+    pub fn interest_known<H: Host>(&mut self, host: &mut H) {
         self.release(host);
     }
 
@@ -522,11 +522,6 @@ impl Engine {
                 asset.pump(&mut budget, around)
             });
         }
-    }
-
-    /// Whether nothing more is to be done before the next thing happens.
-    pub fn is_idle(&self) -> bool {
-        self.ready.is_empty()
     }
 
     /// Time has passed, or there is something to deliver.

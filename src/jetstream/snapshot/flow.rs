@@ -98,11 +98,6 @@ impl Sending {
         }
     }
 
-    /// What acknowledgements are published to: whatever comes is one.
-    pub fn ack_pattern(&self) -> String {
-        format!("{}.>", self.acks)
-    }
-
     /// What its chunks go to, and whose interest counts.
     pub fn deliver_subject(&self) -> &[u8] {
         &self.deliver
