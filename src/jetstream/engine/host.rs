@@ -10,7 +10,7 @@ use crate::jetstream::{Order, Outgoing, Reached};
 pub struct Seat {
     /// Where it is.
     pub place: u32,
-    /// The how-manieth that is there.
+    /// How many streams have had this place before.
     pub life: u32,
 }
 

@@ -85,7 +85,7 @@ pub struct Options {
     pub max_request_batch: i64,
     /// Bytes on their way to a shard's disks above which who publishes to its streams is held back.
     pub unflushed_high_bytes: usize,
-    /// Bytes below which he goes on.
+    /// Bytes below which they go on.
     pub unflushed_low_bytes: usize,
 }
 
@@ -803,7 +803,7 @@ impl hashbrown::Equivalent<(AccountId, Box<str>)> for Key<'_> {
 }
 
 /// Whether the answer to a request that has come by a third shard might not reach who waits for it: what
-/// he subscribes to is still on its way here.
+/// it subscribes to is still on its way here.
 fn is_early<H: Host>(from: ShardId, order: &Order, host: &H) -> bool {
     let (Order::Request(request) | Order::Create { request, .. } | Order::Update { request, .. }) =
         order
