@@ -3,6 +3,10 @@
 //! `ARCHITECTURE.md` beside this file is the map. In short: [`shard`] is the broker of one core, a
 //! state machine without I/O; `runtime` runs one of them per core around a ring of sockets.
 
+// What unit tests share with others speaks of the library by its name.
+#[cfg(test)]
+extern crate self as skein;
+
 pub mod auth;
 pub mod base;
 pub mod config;

@@ -5,7 +5,7 @@
 //! Entries of keys that are gone stay until they come up or are swept away.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 
 /// Milliseconds of the shard's monotonic clock.
 pub type Millis = u64;
@@ -71,6 +71,59 @@ impl<K: Ord + Copy> Deadlines<K> {
     }
 }
 
+/// Times at which keys come up, one for each at most: for keys whose times move often, so that entries which
+/// do not count any more would pile up. Their owner knows for when each is set.
+#[derive(Debug)]
+pub struct Alarms<K: Ord> {
+    at: BTreeSet<(Millis, K)>,
+}
+
+impl<K: Ord> Default for Alarms<K> {
+    fn default() -> Self {
+        Self {
+            at: BTreeSet::new(),
+        }
+    }
+}
+
+impl<K: Ord + Copy> Alarms<K> {
+    /// Has `key` come up at `at` and not at `before`.
+    pub fn set(&mut self, before: Option<Millis>, at: Millis, key: K) {
+        if let Some(before) = before {
+            self.at.remove(&(before, key));
+        }
+        self.at.insert((at, key));
+    }
+
+    /// Has a key that is set for `at` not come up.
+    pub fn clear(&mut self, at: Millis, key: K) {
+        self.at.remove(&(at, key));
+    }
+
+    /// The earliest time at which something comes up.
+    pub fn next(&self) -> Option<Millis> {
+        self.at.first().map(|(at, _)| *at)
+    }
+
+    /// Takes one whose time has come.
+    pub fn pop_due(&mut self, now: Millis) -> Option<K> {
+        if self.next()? > now {
+            return None;
+        }
+        self.at.pop_first().map(|(_, key)| key)
+    }
+
+    /// How many are set.
+    pub fn len(&self) -> usize {
+        self.at.len()
+    }
+
+    /// True when nothing will come up.
+    pub fn is_empty(&self) -> bool {
+        self.at.is_empty()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +139,24 @@ mod tests {
         assert_eq!(deadlines.pop_due(25), Some((20, 2)));
         assert_eq!(deadlines.pop_due(25), None);
         assert_eq!(deadlines.next(), Some(30));
+    }
+
+    #[test]
+    fn a_key_comes_up_once() {
+        let mut alarms = Alarms::default();
+        alarms.set(None, 1_000_000, 7);
+        alarms.set(None, 30, 8);
+        let mut before = 1_000_000;
+        for at in (10..20).rev() {
+            alarms.set(Some(before), at, 7);
+            before = at;
+        }
+        assert_eq!((alarms.len(), alarms.next()), (2, Some(10)));
+        assert_eq!(alarms.pop_due(9), None);
+        assert_eq!(alarms.pop_due(100), Some(7));
+        alarms.clear(30, 8);
+        assert_eq!(alarms.pop_due(100), None);
+        assert!(alarms.is_empty());
     }
 
     #[test]

@@ -57,9 +57,9 @@ pub fn consumer_fact(
     (notes::number(place), fact)
 }
 
-/// Number and content of the fact of how far sources were followed; by what names a source.
-pub fn sources_fact(taken: &BTreeMap<String, Taken>) -> (u32, Vec<u8>) {
-    feeds::fact(taken)
+/// Number and content of the fact of how far sources were followed; by what names a source. The stream has this last sequence.
+pub fn sources_fact(taken: &BTreeMap<String, Taken>, last_seq: Seq) -> (u32, Vec<u8>) {
+    feeds::fact(taken, last_seq)
 }
 
 /// A stream that is being taken over: its messages, then how it ends.
@@ -153,7 +153,7 @@ impl Adopting {
             messages.skip_to(last.0, last.1.max(self.last_time))?;
         }
         if !self.sources.is_empty() {
-            let (note, fact) = sources_fact(&self.sources);
+            let (note, fact) = sources_fact(&self.sources, messages.state().last_seq);
             messages.rewrite_note(note, &fact)?;
         }
         Ok(())
@@ -403,8 +403,8 @@ mod tests {
         );
         assert_eq!(messages.messages[&8].flags, flags::SOURCED);
         assert_eq!(messages.messages[&9].flags, flags::MSG_ID);
-        let (note, _) = sources_fact(&BTreeMap::new());
-        assert_eq!(messages.facts(note), [b"7 A > >\n9 B > >\n".to_vec()]);
+        let (note, _) = sources_fact(&BTreeMap::new(), 0);
+        assert_eq!(messages.facts(note), [b"12 .\n7 A > >\n9 B > >\n".to_vec()]);
         let fact = &messages.facts(notes::number(0))[0];
         assert!(String::from_utf8_lossy(fact).contains(r#""created":50"#));
 

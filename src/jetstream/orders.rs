@@ -140,6 +140,13 @@ pub enum Order {
     },
     /// To all: what lives on a shard was told before this, and nothing that is on its disks is missing.
     Recovered,
+    /// To the shard that decides: a stream is on the disks of a shard and could not be brought back.
+    LeftAlone {
+        /// Name of the account, which may not be known.
+        account: Box<str>,
+        /// Which.
+        name: Box<str>,
+    },
     /// To all: how many batches have begun on a shard and not ended, atomic ones and fast ones.
     Batches(usize, usize),
 }
@@ -164,6 +171,7 @@ impl Order {
             | Self::AskUsage { .. }
             | Self::Recovered
             | Self::Batches(..) => 0,
+            Self::LeftAlone { account, name } => account.len() + name.len(),
             Self::Describe { names, .. } | Self::Drop { names, .. } => names.len() * 32,
             Self::Answered { streams, .. } => streams.iter().map(|(_, json)| json.len() + 32).sum(),
         }

@@ -4,9 +4,10 @@
 //! (who may connect, and the accounts) that the shards have copies of, makes a new one when the configuration or claims
 //! change, and hands it to all of them. Must not know sockets or sessions, nor what a rule means ([`crate::auth`]).
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::callouts::{Callouts, Waiting};
 use super::commands::{Address, Command};
@@ -18,6 +19,7 @@ use crate::auth::admission::{CalloutNeed, Outcome, Presented, Refused};
 use crate::auth::callout::{self, Question, Random, ServerFacts, ServerKeys};
 use crate::auth::definition::{AccountDefinition, AuthDefinition, ResolverDefinition};
 use crate::auth::gate::Gate;
+use crate::auth::nkey::is_account_key;
 use crate::base::ids::ConnId;
 use crate::config::Config;
 use crate::proto::info::{PROTOCOL_VERSION, ServerIdentity};
@@ -25,6 +27,9 @@ use crate::shard::Policy;
 
 /// Times that an account is fetched for one decision: its own, and none more.
 const FETCHES_MAX: usize = 1;
+
+/// How long shards may take to tell each other of streams that have come with an account.
+const STREAMS_TIME: Duration = Duration::from_secs(5);
 
 /// What the desk says of the server when it asks others.
 struct Letterhead {
@@ -84,6 +89,8 @@ pub struct Authenticator {
     unique: u64,
     /// The tokens that the configuration gives, by account.
     preloaded: Mutex<Vec<(String, String)>>,
+    /// Accounts that have streams and could not be found.
+    streams_of: Mutex<BTreeSet<String>>,
     log: Log,
 }
 
@@ -143,6 +150,7 @@ impl Authenticator {
             callouts: OnceLock::new(),
             unique,
             preloaded: Mutex::new(config.auth.resolver_preload.clone()),
+            streams_of: Mutex::default(),
             log: log.clone(),
         })
     }
@@ -352,6 +360,44 @@ impl Authenticator {
         Ok(())
     }
 
+    /// Looks for accounts that have streams, has those known that there are, and then tells the shard that
+    /// has the streams. May take long; call it on a helper thread.
+    pub fn seek(&self, names: &[String], shard: &Address) {
+        if let Some(tenants) = &self.tenants {
+            let mut is_any_found = false;
+            for name in names.iter().filter(|name| is_account_key(name)) {
+                match tenants.load(name, unix_s()) {
+                    Ok(()) => is_any_found = true,
+                    Err(why) => {
+                        self.streams_of().insert(name.clone());
+                        let text = format!("Account {name} has streams, but is not found: {why}");
+                        self.log.error(format_args!("{text}"));
+                    }
+                }
+            }
+            if is_any_found {
+                self.renew(true);
+            }
+        }
+        shard.send(Command::AccountsSought);
+    }
+
+    /// Streams have come with an account: whoever connects next, and waits for the policy meanwhile, finds them.
+    fn await_streams(&self) {
+        let (known, all) = crossbeam_channel::unbounded();
+        for shard in &*self.shards() {
+            shard.send(Command::AwaitStreams(known.clone()));
+        }
+        drop(known);
+        let until = Instant::now() + STREAMS_TIME;
+        while all.recv_deadline(until).is_ok() {}
+    }
+
+    fn streams_of(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        let missing = self.streams_of.lock();
+        missing.unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Claims have changed or gone: all shards get the accounts as they are now, and look at who
     /// is connected.
     pub fn tenants_changed(&self) {
@@ -377,6 +423,12 @@ impl Authenticator {
                 // Something has ended by itself meanwhile: it is not only more.
                 policy.only_more = only_more && !was_due;
                 self.tell_shards(&policy);
+                let mut missing = self.streams_of();
+                let before = missing.len();
+                missing.retain(|name| policy.directory.find(name).is_none());
+                if missing.len() < before {
+                    self.await_streams();
+                }
             }
             Err(error) => self.log.error(format_args!("{error}")),
         }

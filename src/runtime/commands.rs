@@ -59,6 +59,10 @@ pub enum Command {
     Decided(ConnId, Outcome),
     /// Who may connect, and the accounts, have changed.
     Policy(Policy),
+    /// The accounts that the shard wanted have been looked for.
+    AccountsSought,
+    /// Say when all shards know of the shard's streams.
+    AwaitStreams(Sender<()>),
     /// The configuration was read again.
     Reloaded(Box<Reload>),
     /// Accept connections: all shards are ready for them.

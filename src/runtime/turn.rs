@@ -8,6 +8,8 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::Sender;
+
 use super::Seat;
 use super::authenticator::Authenticator;
 use super::clock::Clock;
@@ -60,6 +62,8 @@ pub struct Turns {
     helpers: Helpers,
     /// Who decides on those whom the shard cannot.
     desk: Arc<Authenticator>,
+    /// Who waits until all shards know of this one's streams.
+    awaiting_streams: Vec<Sender<()>>,
     /// TLS of the connections.
     pub(super) secure: Secure,
     pub(super) log: Log,
@@ -123,6 +127,7 @@ impl Turns {
             secure,
             helpers,
             desk,
+            awaiting_streams: Vec::new(),
             log,
             clock,
             notices,
@@ -233,6 +238,12 @@ impl Turns {
         if self.shard.next_deadline().is_some_and(|at| at <= now) {
             self.shard.handle(now, Event::Tick, &mut self.fx);
             busy = true;
+        }
+        if !self.awaiting_streams.is_empty() && self.shard.streams_are_known() {
+            for known in self.awaiting_streams.drain(..) {
+                // Who waits for it may have stopped waiting.
+                let _ = known.send(());
+            }
         }
         self.securing_due(now);
         self.end_lingering(now);
@@ -555,6 +566,10 @@ impl Turns {
                 Command::Policy(policy) => {
                     self.shard.handle(now, Event::Policy(policy), &mut self.fx);
                 }
+                Command::AccountsSought => {
+                    self.shard.handle(now, Event::AccountsSought, &mut self.fx);
+                }
+                Command::AwaitStreams(known) => self.awaiting_streams.push(known),
                 Command::Reloaded(reload) => self.reload(now, *reload),
                 Command::Accept => self.accept(),
                 Command::StopAccepting => self.stop_accepting(),
@@ -708,7 +723,7 @@ impl Turns {
         }
     }
 
-    /// Has the desk decide on connections, on a helper thread.
+    /// Has the desk decide on connections and look for accounts, on a helper thread.
     fn ask_desk(&mut self, now: Millis) {
         for (conn, presented) in std::mem::take(&mut self.fx.questions) {
             let desk = Arc::clone(&self.desk);
@@ -719,6 +734,15 @@ impl Turns {
                 let outcome = Outcome::Refused(Refused::Credentials, why);
                 let event = Event::Decided { conn, outcome };
                 self.shard.handle(now, event, &mut self.fx);
+            }
+        }
+        if !self.fx.accounts.is_empty() {
+            let names = std::mem::take(&mut self.fx.accounts);
+            let desk = Arc::clone(&self.desk);
+            let here = self.mailbox.address(self.links.own());
+            let job = Box::new(move || desk.seek(&names, &here));
+            if self.helpers.submit(job).is_err() {
+                self.shard.handle(now, Event::AccountsSought, &mut self.fx);
             }
         }
     }

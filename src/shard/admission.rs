@@ -326,7 +326,7 @@ impl Shard {
         self.router.set_directory(Arc::clone(&policy.directory));
         let only_more = policy.only_more;
         self.settings.policy = policy;
-        self.with_engine(fx, |engine, _, out| engine.accounts_changed(out));
+        self.with_engine(fx, |engine, now, out| engine.accounts_changed(now, out));
         self.settings.identity.auth_required = self.settings.policy.gate.is_asked_for();
         if only_more {
             return;

@@ -55,6 +55,9 @@ pub enum Event<'a> {
     },
     /// Who may connect, and the accounts, have changed.
     Policy(Policy),
+    /// The accounts that [`Effects::accounts`] named have been looked for. Those that there are have
+    /// come before this, with [`Event::Policy`].
+    AccountsSought,
     /// The configuration was read again.
     Reloaded(Box<Reloaded>),
     /// Bytes were received.
@@ -193,6 +196,8 @@ pub struct Effects {
     pub mesh: ShardSet,
     /// Connections that somebody else must decide on, with what they present.
     pub questions: Vec<(ConnId, Box<Presented>)>,
+    /// Names of accounts that have streams and are not known: they are to be looked for.
+    pub accounts: Vec<String>,
     /// What has happened to connections.
     pub notices: Vec<Notice>,
     /// What the disk is to do.

@@ -14,6 +14,7 @@ const HOLD: u8 = 4;
 const RELEASE: u8 = 5;
 const TRACE: u8 = 6;
 const ORDER: u8 = 7;
+const FENCE: u8 = 8;
 
 const FLAG_PLAIN: u8 = 1;
 const FLAG_REPLANNED: u8 = 2;
@@ -137,6 +138,8 @@ pub enum Frame<'a> {
     Trace(TraceFrame<'a>),
     /// The next of the batch's orders.
     Order,
+    /// Numbered and acknowledged as interest is, so that it is known when what came before it has come.
+    Fence,
 }
 
 /// Bytes that [`encode_publish`] will take.
@@ -264,6 +267,11 @@ pub fn encode_hold(to: &mut Vec<u8>, conn: ConnId, hold: bool) {
 /// Appends the mark of an order that the batch holds beside its bytes.
 pub fn encode_order(to: &mut Vec<u8>) {
     to.push(ORDER);
+}
+
+/// Appends what is only to be acknowledged.
+pub fn encode_fence(to: &mut Vec<u8>) {
+    to.push(FENCE);
 }
 
 /// Reads the frames of a batch, one after the other.
@@ -401,6 +409,7 @@ impl<'a> Iterator for Frames<'a> {
                 })
             }
             ORDER => Frame::Order,
+            FENCE => Frame::Fence,
             kind => unreachable!("no frame is of kind {kind}"),
         })
     }

@@ -266,6 +266,7 @@ impl Shard {
                         self.interest_lost();
                     }
                 }
+                Frame::Fence => self.mesh.count_interest(from),
                 Frame::Ack(number) => {
                     self.mesh.acked(from, number);
                     acked = true;
@@ -286,7 +287,7 @@ impl Shard {
             fx.mesh.0 |= from.bit();
         }
         if acked {
-            self.with_engine(fx, |engine, now, out| engine.interest_known(now, out));
+            self.with_engine(fx, |engine, _, out| engine.interest_known(out));
         }
         if acked && !self.awaiting.is_empty() {
             self.end_waiting(fx);

@@ -120,6 +120,17 @@ impl Mesh {
         }
     }
 
+    /// Numbers what was sent to all peers so far; they acknowledge it as they do interest.
+    pub fn fence(&mut self) -> u64 {
+        if self.peers.0 != 0 {
+            self.sent += 1;
+            for peer in self.peers {
+                frame::encode_fence(self.room(peer, 1));
+            }
+        }
+        self.sent
+    }
+
     /// Sends a message to a peer.
     #[inline]
     pub fn publish(&mut self, peer: ShardId, message: &PublishFrame<'_>, shared: Option<&Bytes>) {

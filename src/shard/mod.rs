@@ -209,6 +209,7 @@ impl Shard {
             }
             Event::Decided { conn, outcome } => self.decided(conn, outcome, fx),
             Event::Policy(policy) => self.set_policy(policy, fx),
+            Event::AccountsSought => self.accounts_were_sought(fx),
             Event::Reloaded(reloaded) => self.reload(*reloaded, fx),
             Event::Opening { conn, news } => self.opening(conn, news, fx),
             Event::Secured { conn, facts } => self.secured(conn, facts, fx),

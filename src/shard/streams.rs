@@ -6,7 +6,7 @@
 //! published to JetStream itself (`$JS.API.>`, acknowledgements, flow control) is taken on the
 //! publisher's shard: each has a sink for it that the others are not told of.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::{HashMap, HashSet};
 
@@ -133,7 +133,7 @@ pub(super) struct Streams {
     arrivals: Arrivals,
     spare: Arrivals,
     /// Subjects of which the engine wants to know whether anybody listens, and how many want it.
-    watched: HashMap<(AccountId, Box<[u8]>), u32>,
+    watched: BTreeMap<(AccountId, Box<[u8]>), u32>,
     /// Those of them for which that has changed: in order, so that the same events have the same effects.
     changed: BTreeSet<(AccountId, Box<[u8]>)>,
     /// What was published last took somebody over the mark.
@@ -185,8 +185,13 @@ impl Streams {
             }
             return;
         }
-        for key in self.watched.keys() {
-            if key.0 == account && subject::matches(pattern, &key.1) {
+        // What it matches begins as it does up to its first wildcard: mostly nothing, as with the inboxes
+        // that each client has.
+        let literal = literal_beginning(pattern);
+        let watched = self.watched.range((account, literal.into())..);
+        let same = watched.take_while(|(key, _)| key.0 == account && key.1.starts_with(literal));
+        for (key, _) in same {
+            if subject::matches(pattern, &key.1) {
                 self.changed.insert(key.clone());
             }
         }
@@ -207,6 +212,18 @@ impl Streams {
             self.note_watched(import.exporter, subject);
         }
     }
+}
+
+/// A pattern up to its first token that is a wildcard.
+fn literal_beginning(pattern: &[u8]) -> &[u8] {
+    let mut at = 0;
+    for token in pattern.split(|&byte| byte == b'.') {
+        if token == b"*" || token == b">" {
+            break;
+        }
+        at += token.len() + 1;
+    }
+    &pattern[..at.min(pattern.len())]
 }
 
 impl Shard {
@@ -446,6 +463,10 @@ impl Host for Out<'_> {
             .collect()
     }
 
+    fn seek_accounts(&mut self, names: Vec<String>) {
+        self.fx.accounts = names;
+    }
+
     fn client(&self, publisher: (ShardId, ConnId)) -> Option<Vec<u8>> {
         let (shard, conn) = publisher;
         let info = self.shard.client_info(Publisher { shard, conn }, true)?;
@@ -562,6 +583,11 @@ impl Host for Out<'_> {
         self.shard.mesh.interest_number()
     }
 
+    fn fence(&mut self) -> u64 {
+        self.fx.mesh.0 |= self.shard.mesh.peers().0;
+        self.shard.mesh.fence()
+    }
+
     fn interest_known(&self) -> u64 {
         self.shard.mesh.acked_by_all()
     }
@@ -655,6 +681,11 @@ impl Shard {
         self.end_hold_for_disk(fx);
     }
 
+    /// Accounts that the engine wanted have been looked for.
+    pub(super) fn accounts_were_sought(&mut self, fx: &mut Effects) {
+        self.with_engine(fx, |engine, now, out| engine.accounts_were_sought(now, out));
+    }
+
     /// What has come this turn is flushed.
     pub(super) fn flush_streams(&mut self, fx: &mut Effects) {
         let mut disk = std::mem::take(&mut fx.disk);
@@ -675,7 +706,7 @@ impl Shard {
         let unix_ms = self.settings.unix_at_zero_ms + self.now;
         let fine_ns = (self.settings.fine_clock_ns)() as i64;
         self.streams.unix_at_fine_zero = unix_ms as i64 * 1_000_000 - fine_ns;
-        self.with_engine(fx, |engine, _, out| engine.accounts_changed(out));
+        self.with_engine(fx, |engine, now, out| engine.accounts_changed(now, out));
     }
 
     /// Time has passed for streams.
@@ -690,6 +721,13 @@ impl Shard {
     /// Whether streams are there and those of other shards are known, or there is no JetStream.
     pub fn streams_are_ready(&self) -> bool {
         self.engine().is_none_or(Engine::is_ready)
+    }
+
+    /// Whether all shards know of this one's streams, also of those that came with their account.
+    pub fn streams_are_known(&self) -> bool {
+        let acknowledged = self.mesh.acked_by_all();
+        let mut engine = self.engine().into_iter();
+        engine.all(|engine| engine.is_known_by(acknowledged))
     }
 
     /// Why they will never be.
@@ -717,5 +755,39 @@ impl Shard {
     /// Whether all that was accepted is on disk.
     pub fn streams_are_stored(&self) -> bool {
         self.engine().is_none_or(Engine::is_stored)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_find_the_watched_subjects_that_they_match() {
+        const A: AccountId = AccountId(1);
+        let mut streams = Streams::default();
+        let all = ["a", "a.b", "a.b.c", "a.bc", "a.c", "b", "b.a"];
+        for subject in all {
+            for account in [A, AccountId(2)] {
+                let key = (account, subject.as_bytes().into());
+                streams.watched.insert(key, 1);
+            }
+        }
+        for (pattern, expected) in [
+            ("a.b", &["a.b"][..]),
+            ("a.*", &["a.b", "a.bc", "a.c"]),
+            ("a.b.*", &["a.b.c"]),
+            ("a.b.>", &["a.b.c"]),
+            ("*.a", &["b.a"]),
+            ("*", &["a", "b"]),
+            (">", &["a", "a.b", "a.b.c", "a.bc", "a.c", "b", "b.a"]),
+            ("c.>", &[]),
+            ("x", &[]),
+        ] {
+            streams.note_watched(A, pattern.as_bytes());
+            let changed = std::mem::take(&mut streams.changed);
+            let expected = expected.iter().map(|name| (A, name.as_bytes().into()));
+            assert_eq!(changed, expected.collect(), "{pattern}");
+        }
     }
 }

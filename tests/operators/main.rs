@@ -14,6 +14,7 @@ mod harness;
 
 mod callout;
 mod scene;
+mod streams;
 
 use harness::{Directory, Server, is_nats_server};
 use scene::{

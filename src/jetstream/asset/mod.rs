@@ -63,6 +63,8 @@ struct Seat {
     is_hidden: bool,
     /// It has to hear of each message that is removed.
     hears: bool,
+    /// Where it is noted to deliver to.
+    pushes_to: Option<Box<[u8]>>,
 }
 
 /// See the module.
@@ -73,6 +75,8 @@ pub struct Asset {
     created: UnixNanos,
     /// By place; a consumer's facts are numbered by it, so it is kept over restarts.
     seats: Vec<Option<Box<Seat>>>,
+    /// No place before this is vacant.
+    full_to: usize,
     names: BTreeMap<Box<str>, u32>,
     /// How many of them are consumers of mirrors and sources.
     hidden: usize,
@@ -146,6 +150,7 @@ impl Asset {
             home,
             created,
             seats: Vec::new(),
+            full_to: 0,
             names: BTreeMap::new(),
             hidden: 0,
             wake: Wake::default(),
@@ -165,6 +170,7 @@ impl Asset {
     /// All of it is there: it goes on.
     pub fn begin<M: Messages, O: Outlet + Feeder>(&mut self, around: &mut Surroundings<'_, M, O>) {
         self.sweep_if_interest();
+        self.begin_feeds(around.messages);
         self.tick_feeds(around);
         // What was found is aged from now on, even if nothing else happens.
         self.with_stream(around, |_, _| {});
@@ -297,6 +303,7 @@ impl Asset {
         let done = work(&mut self.stream, &mut world);
         around.room = world.room;
         self.stream_due = self.stream.next_deadline(around.messages, around.now);
+        self.note_feeds_in_time(around.messages.state().last_seq);
         done
     }
 
@@ -344,8 +351,9 @@ impl Asset {
         };
         let was_dirty = seat.consumer.is_dirty();
         let done = work(&mut seat.consumer, &mut own);
-        self.wake
-            .arm(place, seat.consumer.take_deadline(around.now));
+        if let Some(at) = seat.consumer.take_deadline(around.now) {
+            self.wake.arm(place, at);
+        }
         if seat.is_kept && !was_dirty && seat.consumer.is_dirty() {
             self.dirty.push(place);
         }
@@ -434,26 +442,32 @@ impl Asset {
     ) {
         for place in self.pushers.get(subject).cloned().unwrap_or_default() {
             self.with(place, around, Consumer::interest_changed);
-            self.rearm(place);
         }
     }
 
     /// Notes where a consumer delivers to.
     fn note_pusher(&mut self, place: u32) {
         self.forget_pusher(place);
-        if let Some(seat) = self.seat(place)
+        if let Some(seat) = self.seats[place as usize].as_deref_mut()
             && seat.consumer.is_push()
         {
-            let subject = seat.consumer.config().deliver_subject.as_bytes().into();
+            let subject: Box<[u8]> = seat.consumer.config().deliver_subject.as_bytes().into();
+            seat.pushes_to = Some(subject.clone());
             self.pushers.entry(subject).or_default().push(place);
         }
     }
 
     fn forget_pusher(&mut self, place: u32) {
-        self.pushers.retain(|_, places| {
+        let seat = self.seats[place as usize].as_deref_mut();
+        let Some(subject) = seat.and_then(|seat| seat.pushes_to.take()) else {
+            return;
+        };
+        if let Some(places) = self.pushers.get_mut(&subject) {
             places.retain(|&other| other != place);
-            !places.is_empty()
-        });
+            if places.is_empty() {
+                self.pushers.remove(&subject);
+            }
+        }
     }
 
     /// Delivers at most `budget` messages, and takes off it what it has cost; whether there is more.
@@ -501,12 +515,13 @@ impl Asset {
     }
 
     /// The store has news: what waited for it goes on.
-    pub fn resume<M: Messages, O: Outlet>(&mut self, around: &mut Surroundings<'_, M, O>) {
+    pub fn resume<M: Messages, O: Outlet + Feeder>(&mut self, around: &mut Surroundings<'_, M, O>) {
         for place in std::mem::take(&mut self.reading) {
             self.queue(place);
         }
         self.with_stream(around, Stream::resume);
         self.after_change(around);
+        self.resume_feeds(around);
     }
 
     /// Whether [`Self::pump`] has something to do.
@@ -516,11 +531,11 @@ impl Asset {
 
     /// Whether something waits for the store's news.
     pub fn waits_for_read(&self) -> bool {
-        !self.reading.is_empty() || self.stream.waits()
+        !self.reading.is_empty() || self.stream.waits() || self.feeds.wait()
     }
 
     /// Time has passed. Names of consumers that have ended by it.
-    pub fn tick<M: Messages, O: Outlet>(
+    pub fn tick<M: Messages, O: Outlet + Feeder>(
         &mut self,
         around: &mut Surroundings<'_, M, O>,
     ) -> Vec<Box<str>> {
@@ -533,6 +548,7 @@ impl Asset {
         if self.stream_due.is_some_and(|at| at <= now_ms) {
             self.with_stream(around, Stream::tick);
             self.after_change(around);
+            self.resume_feeds(around);
         }
         let mut ended = Vec::new();
         while let Some(place) = self.wake.pop_due(now_ms) {
@@ -578,8 +594,7 @@ impl Asset {
             desk: &mut *around.desk,
         };
         let consumer = Consumer::create(name, config, &mut own);
-        let free = self.seats.iter().position(Option::is_none);
-        let place = free.unwrap_or(self.seats.len()) as u32;
+        let place = self.vacant();
         self.put_seat(
             place,
             Seat {
@@ -588,10 +603,11 @@ impl Asset {
                 is_kept,
                 is_hidden,
                 hears: false,
+                pushes_to: None,
             },
         );
         if is_kept && self.write_whole(place, around).is_err() {
-            self.seats[place as usize] = None;
+            self.vacate(place);
             return Err(Code::ConsumerStoreFailed.with(&["the storage cannot take it"]));
         }
         self.names.insert(name.into(), place);
@@ -608,7 +624,20 @@ impl Asset {
         self.wake.add(place, seat.consumer.selection());
         self.note_pusher(place);
         self.with(place, around, |_, _| {});
-        self.rearm(place);
+    }
+
+    /// The first place that nobody has.
+    fn vacant(&mut self) -> u32 {
+        let is_taken = |seat: &Option<Box<Seat>>| seat.is_some();
+        while self.seats.get(self.full_to).is_some_and(is_taken) {
+            self.full_to += 1;
+        }
+        self.full_to as u32
+    }
+
+    fn vacate(&mut self, place: u32) {
+        self.seats[place as usize] = None;
+        self.full_to = self.full_to.min(place as usize);
     }
 
     fn put_seat(&mut self, place: u32, seat: Seat) {
@@ -617,13 +646,6 @@ impl Asset {
             self.seats.resize_with(at + 1, || None);
         }
         self.seats[at] = Some(Box::new(seat));
-    }
-
-    fn rearm(&mut self, place: u32) {
-        let due = self
-            .seat(place)
-            .and_then(|seat| seat.consumer.next_deadline());
-        self.wake.arm(place, due);
     }
 
     /// Gives a consumer another configuration, which has been checked.
@@ -649,7 +671,6 @@ impl Asset {
             }
             self.sweep_if_interest();
         }
-        self.rearm(place);
         self.note_pusher(place);
         let is_kept = self.seat(place).is_some_and(|seat| seat.is_kept);
         if is_kept && self.write_whole(place, around).is_err() {
@@ -666,9 +687,7 @@ impl Asset {
         work: impl FnOnce(&mut Consumer, &mut Around<'_, M, O>) -> R,
     ) -> Option<R> {
         let place = *self.names.get(name)?;
-        let done = self.with(place, around, work);
-        self.rearm(place);
-        done
+        self.with(place, around, work)
     }
 
     /// Ends a consumer; whether there was one.
@@ -686,13 +705,14 @@ impl Asset {
             consumer.end(End::Deleted, around);
         });
         self.wake.remove(place);
+        self.wake.disarm(place);
         self.forget_pusher(place);
         for list in [&mut self.reading, &mut self.pausing, &mut self.dirty] {
             list.retain(|&other| other != place);
         }
         self.ready.retain(|&other| other != place);
         self.set_hearing(place, false);
-        self.seats[place as usize] = None;
+        self.vacate(place);
         around.messages.forget_note(notes::number(place));
         self.sweep_if_interest();
         true

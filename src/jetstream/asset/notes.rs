@@ -148,6 +148,7 @@ impl Asset {
             is_kept: true,
             is_hidden: false,
             hears: false,
+            pushes_to: None,
         };
         let place = note - 1;
         self.put_seat(place, seat);

@@ -220,6 +220,14 @@ impl Scene {
     fn restart(&mut self) {
         let (asset, messages) = (&mut self.asset, &mut self.messages);
         asset.before_flush(messages);
+        self.crash();
+    }
+
+    /// As it is after a crash, with what has been written.
+    fn crash(&mut self) {
+        let Self {
+            asset, messages, ..
+        } = self;
         let config = asset.config().clone();
         let now = Now {
             mono_ms: self.now_ms,
@@ -235,8 +243,11 @@ impl Scene {
             .into_iter()
             .filter(|(note, facts)| *note > 0 && !facts.is_empty())
         {
-            self.with(|asset, around| asset.recover_consumer(note, &facts, around))
-                .unwrap();
+            let recovered = self.with(|asset, around| match asset.recover_feeds(note, &facts) {
+                true => Ok(()),
+                false => asset.recover_consumer(note, &facts, around),
+            });
+            recovered.unwrap();
         }
         self.with(|asset, around| asset.begin(around));
     }
@@ -626,4 +637,93 @@ fn a_source_that_was_made_anew_is_followed_from_its_beginning() {
     let (_, headers, body) = scene.outlet.asked.pop().expect("it begins anew");
     assert_eq!(headers, "NATS/1.0\r\nNats-Stream-Identity: \r\n\r\n");
     assert!(!body.contains("opt_start_seq"), "{body}");
+}
+
+/// Something comes to a stream with sources.
+fn fed(scene: &mut Scene, to: &[u8], reply: &str, headers: &str, payload: &str) {
+    let message = Outgoing {
+        to,
+        subject: b"o",
+        reply: reply.as_bytes(),
+        headers: headers.as_bytes(),
+        payload: payload.as_bytes(),
+    };
+    scene.with(|asset, around| asset.fed(&message, around));
+}
+
+/// A stream that sources O, as it was made.
+fn sourcing() -> Scene {
+    Scene::new(|config| {
+        config.subjects = vec!["s".into()];
+        config.sources.push(StreamSource {
+            name: "O".to_owned(),
+            ..StreamSource::default()
+        });
+    })
+}
+
+/// Answers what it has asked for; the subject that it listens to, and from where on it wants messages.
+fn answer_source(scene: &mut Scene) -> (Vec<u8>, Option<u64>) {
+    let (reply, _, body) = scene.outlet.asked.pop().expect("it asks");
+    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let deliver = body["config"]["deliver_subject"].as_str().unwrap();
+    let one = "NATS/1.0\r\nNats-Stream-Identity: one\r\n\r\n";
+    fed(scene, &reply, "", one, r#"{"name":"C"}"#);
+    let from = body["config"]["opt_start_seq"].as_u64();
+    (deliver.as_bytes().to_vec(), from)
+}
+
+fn noted(scene: &mut Scene) -> String {
+    scene.with(|asset, around| asset.before_flush(around.messages));
+    let facts = scene.messages.facts(u32::MAX).concat();
+    String::from_utf8_lossy(&facts).into_owned()
+}
+
+#[test]
+fn what_waits_of_a_source_is_not_noted() {
+    let mut scene = sourcing();
+    scene.publish_with("s", "NATS/1.0\r\nNats-Msg-Id: a\r\n\r\n");
+    scene.messages.later.insert(1);
+    scene.restart();
+    let (deliver, _) = answer_source(&mut scene);
+    for seq in [5, 6] {
+        let ack = format!("$JS.ACK.O.C.1.{seq}.{}.0.0", seq - 4);
+        fed(&mut scene, &deliver, &ack, "", "x");
+    }
+    assert_eq!(scene.messages.state().last_seq, 1, "the ids come first");
+    assert_eq!(noted(&mut scene), "1 .\n");
+    assert!(scene.with(|asset, _| asset.waits_for_read()));
+    scene.messages.later.clear();
+    scene.with(|asset, around| asset.resume(around));
+    assert_eq!(scene.messages.state().last_seq, 3);
+    assert_eq!(noted(&mut scene), "3 .\n6 O > > one\n");
+    assert!(!scene.with(|asset, _| asset.waits_for_read()));
+}
+
+/// A message may be on the disk and the note of it not.
+#[test]
+fn what_was_stored_of_a_source_is_not_taken_twice() {
+    for is_cold in [false, true] {
+        let mut scene = sourcing();
+        assert_eq!(noted(&mut scene), "0 .\n");
+        scene.with(|asset, around| asset.tick_feeds(around));
+        let (deliver, from) = answer_source(&mut scene);
+        assert_eq!(from, None);
+        fed(&mut scene, &deliver, "$JS.ACK.O.C.1.5.1.0.0", "", "x");
+        assert_eq!(noted(&mut scene), "1 .\n5 O > > one\n");
+        fed(&mut scene, &deliver, "$JS.ACK.O.C.1.6.2.0.0", "", "x");
+        scene.publish("s");
+        if is_cold {
+            scene.messages.later.insert(2);
+        }
+        scene.crash();
+        if is_cold {
+            assert!(scene.outlet.asked.is_empty(), "it looks first");
+            scene.messages.later.clear();
+            scene.with(|asset, around| asset.resume(around));
+        }
+        let (_, from) = answer_source(&mut scene);
+        assert_eq!(from, Some(7));
+        assert_eq!(noted(&mut scene), "3 .\n6 O > > one\n");
+    }
 }

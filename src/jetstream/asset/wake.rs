@@ -6,7 +6,7 @@
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use crate::base::deadlines::{Deadlines, Millis};
+use crate::base::deadlines::{Alarms, Millis};
 use crate::jetstream::Outlet;
 use crate::store::{Messages, Selection};
 use crate::subject::{EntryId, Index, SubjectHash};
@@ -21,7 +21,9 @@ const MANY_MESSAGES: u64 = 4096;
 /// See the module.
 #[derive(Debug)]
 pub struct Wake {
-    deadlines: Deadlines<u32>,
+    alarms: Alarms<u32>,
+    /// For when each is set.
+    armed: Vec<Option<Millis>>,
     hash: SubjectHash,
     index: Index,
     /// By entry of the index: who has that filter.
@@ -37,7 +39,8 @@ impl Default for Wake {
         // Filters are the operator's: nobody gains from collisions but who pays for them.
         let hash = SubjectHash::new(0x5b1d);
         Self {
-            deadlines: Deadlines::default(),
+            alarms: Alarms::default(),
+            armed: Vec::new(),
             index: Index::new(hash.clone()),
             hash,
             filtered: Vec::new(),
@@ -89,21 +92,32 @@ impl Wake {
         self.unfiltered.len() + self.entries.len()
     }
 
-    /// Looks at a consumer then.
-    pub fn arm(&mut self, place: u32, at: Option<Millis>) {
-        if let Some(at) = at {
-            self.deadlines.arm(at, place);
+    /// Looks at a consumer then, and not at the time that was said before.
+    pub fn arm(&mut self, place: u32, at: Millis) {
+        let slot = place as usize;
+        if slot >= self.armed.len() {
+            self.armed.resize(slot + 1, None);
+        }
+        self.alarms.set(self.armed[slot].replace(at), at, place);
+    }
+
+    /// Does not look at a consumer any more.
+    pub fn disarm(&mut self, place: u32) {
+        if let Some(at) = self.armed.get_mut(place as usize).and_then(Option::take) {
+            self.alarms.clear(at, place);
         }
     }
 
     /// A consumer to look at now.
     pub fn pop_due(&mut self, now: Millis) -> Option<u32> {
-        self.deadlines.pop_due(now).map(|(_, place)| place)
+        let place = self.alarms.pop_due(now)?;
+        self.armed[place as usize] = None;
+        Some(place)
     }
 
     /// When the next one is to be looked at.
     pub fn next_due(&self) -> Option<Millis> {
-        self.deadlines.next()
+        self.alarms.next()
     }
 
     /// Whether somebody wants a subject.

@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::base::deadlines::Millis;
 use crate::jetstream::config::{
-    AckPolicy, ConsumerConfig, DeliverPolicy, PriorityPolicy, ReplayPolicy, Retention,
+    ConsumerConfig, DeliverPolicy, PriorityPolicy, ReplayPolicy, Retention,
 };
 use crate::jetstream::{Now, Outlet};
 use crate::store::{Messages, Selection, Seq, UnixNanos};
@@ -807,11 +807,6 @@ impl Consumer {
     /// Whether it delivers to a subject of its own accord.
     pub fn is_push(&self) -> bool {
         !self.config.deliver_subject.is_empty()
-    }
-
-    /// Whether it takes acknowledgements by subject; if not, nobody is there to answer them.
-    pub fn takes_acks(&self) -> bool {
-        matches!(self.config.ack_policy, AckPolicy::All | AckPolicy::Explicit)
     }
 
     /// Whether it would deliver a new message now: then [`Self::deliver`] is to be called when there

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::base::prng::Prng;
+use crate::jetstream::config::AckPolicy;
 use crate::jetstream::{Outgoing, Reached};
 use crate::store::naive::Naive;
 

@@ -6,16 +6,20 @@ use smallvec::SmallVec;
 
 use super::host::{Host, Sink};
 use super::{Engine, Options};
+use crate::base::deadlines::Millis;
 use crate::base::ids::{AccountId, ShardId};
 use crate::jetstream::api::check_stream::Limits;
 use crate::jetstream::api::responses;
 use crate::jetstream::api::responses::{AccountInfo, AccountLimits, ApiStats};
 use crate::jetstream::config::Storage;
 use crate::jetstream::stream::Room;
-use crate::jetstream::{Order, Usage};
+use crate::jetstream::{Now, Order, Usage};
 
 /// Subjects that are JetStream's own, in every account.
 const SPECIAL: [&str; 4] = ["$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$JS.SNAPSHOT.>"];
+
+/// Between two tellings of what is used, at least.
+const USAGE_PAUSE_MS: Millis = 10;
 
 /// An account as its host knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,14 +38,40 @@ pub struct AccountFacts {
 struct Account {
     facts: AccountFacts,
     own: Usage,
-    told: Usage,
+    /// Others are to be told of it.
+    has_changed: bool,
     others: Vec<(ShardId, Usage)>,
+    /// Bytes in memory and on disk, with those of others.
+    stored: [u64; 2],
+}
+
+impl Account {
+    fn add(&mut self, kind: usize, before: u64, now: u64) {
+        self.stored[kind] = moved(self.stored[kind], before, now);
+    }
+}
+
+/// Which of two sums.
+const fn kind(is_file: bool) -> usize {
+    is_file as usize
+}
+
+const fn moved(sum: u64, before: u64, now: u64) -> u64 {
+    sum.saturating_sub(before).saturating_add(now)
 }
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Accounts {
     accounts: HashMap<AccountId, Account>,
+    /// Bytes in memory and on disk of all accounts, on all shards as far as that is known here.
+    stored: [u64; 2],
+    /// Accounts of which others are to be told.
+    changed: Vec<AccountId>,
+    /// When they were told last.
+    told_ms: Millis,
+    /// What other shards have said of accounts that are not known here yet.
+    unknown: Vec<(ShardId, AccountId, Usage)>,
 }
 
 impl Accounts {
@@ -60,13 +90,17 @@ impl Accounts {
                     }
                     let account = Account {
                         own: Usage::default(),
-                        told: Usage::default(),
+                        has_changed: false,
                         others: Vec::new(),
+                        stored: [0; 2],
                         facts,
                     };
                     self.accounts.insert(account.facts.id, account);
                 }
             }
+        }
+        for (from, id, usage) in std::mem::take(&mut self.unknown) {
+            self.heard(from, id, usage);
         }
     }
 
@@ -112,37 +146,72 @@ impl Accounts {
     /// Another shard's part of what an account uses.
     pub fn heard(&mut self, from: ShardId, id: AccountId, usage: Usage) {
         let Some(account) = self.accounts.get_mut(&id) else {
+            self.unknown
+                .retain(|&(shard, account, _)| (shard, account) != (from, id));
+            self.unknown.push((from, id, usage));
             return;
         };
-        match account.others.iter_mut().find(|(shard, _)| *shard == from) {
-            Some((_, known)) => *known = usage,
-            None => account.others.push((from, usage)),
+        let before = match account.others.iter_mut().find(|(shard, _)| *shard == from) {
+            Some((_, known)) => std::mem::replace(known, usage),
+            None => {
+                account.others.push((from, usage));
+                Usage::default()
+            }
+        };
+        let changes = [
+            (before.memory_bytes, usage.memory_bytes),
+            (before.storage_bytes, usage.storage_bytes),
+        ];
+        for (kind, (before, now)) in changes.into_iter().enumerate() {
+            account.add(kind, before, now);
+            self.stored[kind] = moved(self.stored[kind], before, now);
+        }
+    }
+
+    /// Changes what an account uses on this shard.
+    fn change_own(&mut self, id: AccountId, change: impl FnOnce(&mut Account)) {
+        if let Some(account) = self.accounts.get_mut(&id) {
+            change(account);
+            if !std::mem::replace(&mut account.has_changed, true) {
+                self.changed.push(id);
+            }
         }
     }
 
     /// A stream counts as so many bytes now.
     pub fn count(&mut self, id: AccountId, is_file: bool, before: u64, now: u64) {
-        if let Some(account) = self.accounts.get_mut(&id) {
+        let kind = kind(is_file);
+        self.stored[kind] = moved(self.stored[kind], before, now);
+        self.change_own(id, |account| {
             let bytes = match is_file {
                 true => &mut account.own.storage_bytes,
                 false => &mut account.own.memory_bytes,
             };
-            *bytes = bytes.saturating_sub(before).saturating_add(now);
-        }
+            *bytes = moved(*bytes, before, now);
+            account.add(kind, before, now);
+        });
     }
 
     /// A consumer has come (1) or gone (-1).
     pub fn count_consumers(&mut self, id: AccountId, change: i64) {
-        if let Some(account) = self.accounts.get_mut(&id) {
+        self.change_own(id, |account| {
             account.own.consumers = account.own.consumers.saturating_add_signed(change);
-        }
+        });
     }
 
     /// A request was answered.
     pub fn count_request(&mut self, id: AccountId, is_error: bool) {
-        if let Some(account) = self.accounts.get_mut(&id) {
+        self.change_own(id, |account| {
             account.own.requests += 1;
             account.own.errors += u64::from(is_error);
+        });
+    }
+
+    /// When other shards are to be told what is used here.
+    pub fn next_telling(&self) -> Millis {
+        match self.changed.is_empty() {
+            true => Millis::MAX,
+            false => self.told_ms.saturating_add(USAGE_PAUSE_MS),
         }
     }
 
@@ -183,34 +252,19 @@ impl Accounts {
             Some(Limits::Tiers(tiers)) => tiers.get("R1").map_or(-1, most),
             None => -1,
         };
-        let used = |usage: &Usage| match is_file {
-            true => usage.storage_bytes,
-            false => usage.memory_bytes,
-        };
         let account_bytes = match u64::try_from(limit) {
-            Ok(limit) => {
-                let others: u64 = account.others.iter().map(|(_, usage)| used(usage)).sum();
-                limit.saturating_sub(used(&account.own) + others)
-            }
+            Ok(limit) => limit.saturating_sub(account.stored[kind(is_file)]),
             Err(_) => u64::MAX,
+        };
+        let most = match is_file {
+            true => options.max_storage,
+            false => options.max_memory,
         };
         Room {
             account_bytes,
-            server_bytes: match is_file {
-                true => left(options.max_storage, self.used(is_file)),
-                false => left(options.max_memory, self.used(is_file)),
-            },
+            server_bytes: left(most, self.stored[kind(is_file)]),
             ..Room::UNLIMITED
         }
-    }
-
-    fn used(&self, is_file: bool) -> u64 {
-        // Few servers have more than a handful of accounts with streams.
-        let used = |account: &Account| match is_file {
-            true => account.own.storage_bytes,
-            false => account.own.memory_bytes,
-        };
-        self.accounts.values().map(used).sum()
     }
 }
 
@@ -235,20 +289,22 @@ impl Engine {
         options.max_request_batch = max_request_batch;
     }
 
-    /// Tells other shards what this one's accounts use, if that has changed.
-    pub(super) fn tell_usage<H: Host>(&mut self, host: &mut H) {
-        let others: SmallVec<[ShardId; 8]> = self.others(host).collect();
-        if others.is_empty() {
+    /// Tells other shards what this one's accounts use, if that has changed: not with each message, as limits are
+    /// not kept to the byte over shards.
+    pub(super) fn tell_usage<H: Host>(&mut self, now: Now, host: &mut H) {
+        if self.accounts.next_telling() > now.mono_ms {
             return;
         }
-        for account in self.accounts.accounts.values_mut() {
-            if account.told == account.own {
+        self.accounts.told_ms = now.mono_ms;
+        let others: SmallVec<[ShardId; 8]> = self.others(host).collect();
+        for id in std::mem::take(&mut self.accounts.changed) {
+            let Some(account) = self.accounts.accounts.get_mut(&id) else {
                 continue;
-            }
-            account.told = account.own;
+            };
+            account.has_changed = false;
             for &shard in &others {
                 let order = Order::Usage {
-                    account: account.facts.id,
+                    account: id,
                     usage: account.own,
                 };
                 host.order(shard, order);

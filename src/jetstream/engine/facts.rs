@@ -24,8 +24,6 @@ const LOOK_WORK: usize = 1;
 const DESCRIBE_WORK: usize = 16;
 /// To describe one of its consumers.
 const CONSUMER_WORK: usize = 64;
-/// Streams that could not be brought back, kept to be told.
-const LOST_MAX: usize = 1024;
 
 /// What all streams of a shard come to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -235,7 +233,7 @@ impl Engine {
             None => return page,
         };
         if cursor == Cursor::default() && survey.ailing {
-            page.ailing.clone_from(&self.lost);
+            page.ailing = self.lost();
         }
         let places = self.places(survey);
         let mut work = PAGE_WORK;
@@ -397,21 +395,6 @@ impl Engine {
         let (facts, more) = described?;
         page.streams.push(facts);
         more
-    }
-
-    /// Notes that a stream could not be brought back.
-    pub(super) fn lose(&mut self, account: &str, stream: &str) {
-        if self.lost.len() < LOST_MAX {
-            let what = match self.accounts.find(account) {
-                Some(_) => Ail::NotRecovered,
-                None => Ail::NoAccount,
-            };
-            self.lost.push(Ailing {
-                account: account.into(),
-                stream: stream.into(),
-                what,
-            });
-        }
     }
 }
 

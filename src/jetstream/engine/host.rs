@@ -10,7 +10,7 @@ use crate::jetstream::{Order, Outgoing, Reached};
 pub struct Seat {
     /// Where it is.
     pub place: u32,
-    /// The how-manieth that is there.
+    /// How many streams have had this place before.
     pub life: u32,
 }
 
@@ -54,6 +54,9 @@ pub trait Host {
     fn own(&self) -> ShardId;
     /// All accounts.
     fn accounts(&self) -> Vec<AccountFacts>;
+    /// Has accounts of these names looked for: [`super::Engine::accounts_changed`] is called if any is
+    /// found, and `Engine::accounts_were_sought` afterwards in any case.
+    fn seek_accounts(&mut self, names: Vec<String>);
     /// What is shown of a client in advisories: a JSON object; nothing if it is not known.
     fn client(&self, publisher: (ShardId, ConnId)) -> Option<Vec<u8>>;
     /// Publishes in an account.
@@ -76,6 +79,8 @@ pub trait Host {
     fn unlisten(&mut self, listen: u32);
     /// The number of the last change of interest that was told to other shards.
     fn interest_number(&self) -> u64;
+    /// The same for what other shards were told of in orders before: a number that they acknowledge.
+    fn fence(&mut self) -> u64;
     /// The number up to which all of them know it.
     fn interest_known(&self) -> u64;
     /// The number up to which this shard knows another one's interest.

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::directory::{Directory, Located};
+use super::fenced::Fenced;
 use super::host::{Arrival, Host, Seat, Sink};
 use super::{Engine, Hosted, owned};
 use crate::base::ids::{AccountId, ShardId};
@@ -17,9 +18,12 @@ use crate::jetstream::api::responses::{Kind, StreamInfo};
 use crate::jetstream::asset::Asset;
 use crate::jetstream::config::{Compression, Storage, StreamConfig};
 use crate::jetstream::consumer::End;
-use crate::jetstream::stream::storage_error;
+use crate::jetstream::stream::{check_transforms, storage_error};
 use crate::jetstream::{Now, Order, Request};
 use crate::store::{StreamNumber, StreamOptions, UnixNanos};
+
+/// Why a stream is not made whose name one on the disks has.
+pub(super) const LOST: &str = "a stream of that name is on disk and could not be brought back";
 
 /// An account's streams, for the checks.
 struct Of<'a>(&'a Directory, AccountId);
@@ -49,17 +53,28 @@ pub(super) struct Leaving {
     decision: u64,
     /// What is still on its way to it reaches nobody.
     listens: Vec<u32>,
-    /// Who has asked for that, if it was for one stream.
-    request: Option<Box<Request>>,
+    /// What others are told when that is done.
+    owed: Vec<Owed>,
+}
+
+/// What somebody is told when a stream is no more.
+#[derive(Debug)]
+enum Owed {
+    /// That: he has asked for it.
+    Deletion(Box<Request>),
+    /// That it is not there to be changed.
+    Refusal(Box<Request>, Kind, ApiError),
+    /// To a shard that asks when all streams of an account are gone: this one is.
+    Purge(ShardId, u64),
 }
 
 /// What a store knows of a stream.
 #[derive(Debug, PartialEq, Eq)]
-struct Meta {
-    created: UnixNanos,
-    config: StreamConfig,
+pub(super) struct Meta {
+    pub created: UnixNanos,
+    pub config: StreamConfig,
     /// Not all of it has come yet.
-    is_restoring: bool,
+    pub is_restoring: bool,
 }
 
 impl Default for Meta {
@@ -181,6 +196,9 @@ impl Engine {
             Creation::New(_) if self.snapshots.is_coming(account, name) => {
                 return Err(Code::StreamNameExist.into());
             }
+            Creation::New(_) if self.is_lost(account, name) => {
+                return Err(Code::StreamStoreFailed.with(&[LOST]));
+            }
             Creation::New(config) => (self.directory.emptiest(self.options.shards), *config),
             Creation::Same => {
                 let located = self.directory.get(account, name);
@@ -278,8 +296,9 @@ impl Engine {
                     place
                 }
                 Err(error) => {
-                    self.is_none(account, &name, decision, host);
-                    self.refuse(&arrival, Kind::StreamCreate, &error, host);
+                    let request = owned(&arrival);
+                    let refusal = (request, Kind::StreamCreate, error);
+                    self.is_none(account, &name, decision, refusal, host);
                     return;
                 }
             },
@@ -338,7 +357,7 @@ impl Engine {
     }
 
     /// Gives a stream its place, and tells everybody.
-    fn settle_in<H: Host>(
+    pub(super) fn settle_in<H: Host>(
         &mut self,
         account: AccountId,
         shelf: usize,
@@ -364,6 +383,7 @@ impl Engine {
             is_queued: false,
             is_dirty: false,
             is_flushing: false,
+            is_reading: false,
             armed: None,
             counted_bytes: 0,
             counted_batches: (0, 0),
@@ -448,12 +468,50 @@ impl Engine {
     }
 
     /// There is no stream here that was decided about: everybody is told, but not before the deletion of
-    /// one of that name is durable.
-    fn is_none<H: Host>(&mut self, account: AccountId, name: &str, decision: u64, host: &mut H) {
+    /// one of that name is durable; and then who has asked for it.
+    fn is_none<H: Host>(
+        &mut self,
+        account: AccountId,
+        name: &str,
+        decision: u64,
+        refusal: (Box<Request>, Kind, ApiError),
+        host: &mut H,
+    ) {
+        let (request, kind, error) = refusal;
+        match self.leaving_of(account, name) {
+            Some(leaving) => {
+                leaving.decision = decision;
+                leaving.owed.push(Owed::Refusal(request, kind, error));
+            }
+            None => {
+                self.gone(account, name, decision, host);
+                self.when_all_know(Fenced::Refusal(request, kind, error), host);
+            }
+        }
+    }
+
+    fn leaving_of(&mut self, account: AccountId, name: &str) -> Option<&mut Leaving> {
         let mut leaving = self.leaving.iter_mut().rev();
-        match leaving.find(|one| one.account == account && *one.name == *name) {
-            Some(leaving) => leaving.decision = decision,
-            None => self.gone(account, name, decision, host),
+        leaving.find(|one| one.account == account && *one.name == *name)
+    }
+
+    /// Answers a question when streams that were to be deleted are no more.
+    pub(super) fn answer_when_gone<H: Host>(
+        &mut self,
+        account: AccountId,
+        names: &[Box<str>],
+        (asker, question): (ShardId, u64),
+        host: &mut H,
+    ) {
+        let mut is_owed = false;
+        for name in names {
+            if let Some(leaving) = self.leaving_of(account, name) {
+                leaving.owed.push(Owed::Purge(asker, question));
+                is_owed = true;
+            }
+        }
+        if !is_owed {
+            self.when_all_know(Fenced::Answered(asker, question), host);
         }
     }
 
@@ -477,11 +535,18 @@ impl Engine {
         match changed {
             Err(error) => {
                 // It stays what it is, which the deciding shard does not know.
+                let request = owned(&arrival);
+                let kind = Kind::StreamUpdate;
                 match place {
-                    Some(place) => self.tell_located(place, host),
-                    None => self.is_none(account, &name, decision, host),
+                    Some(place) => {
+                        self.tell_located(place, host);
+                        self.when_all_know(Fenced::Refusal(request, kind, error), host);
+                    }
+                    None => {
+                        let refusal = (request, kind, error);
+                        self.is_none(account, &name, decision, refusal, host);
+                    }
                 }
-                self.refuse(&arrival, Kind::StreamUpdate, &error, host);
             }
             Ok(place) => {
                 self.tell_stream(account, &name, Action::Modify, now, host);
@@ -509,6 +574,8 @@ impl Engine {
             )
         });
         check_stream::consumers_fit(hosted.asset.config(), &config, consumers)?;
+        // Nothing is written of what would then be refused.
+        check_transforms(&config)?;
         let (shelf, number) = (hosted.shelf, hosted.number);
         let meta = meta(hosted.asset.created(), &config);
         let compress = options(&config).compress;
@@ -545,6 +612,7 @@ impl Engine {
         request: Option<Box<Request>>,
         host: &mut H,
     ) {
+        self.end_snapshots(now, place, host);
         self.with(place, now, host, |asset, around| {
             asset.end_feeds(around);
             asset.end(End::Deleted, around);
@@ -560,6 +628,9 @@ impl Engine {
         self.accounts.count_consumers(hosted.account, -consumers);
         for list in [&mut self.dirty, &mut self.flushing, &mut self.reading] {
             list.retain(|&other| other != place);
+        }
+        if let Some(at) = hosted.armed {
+            self.alarms.clear(at, place);
         }
         self.ready.retain(|&other| other != place);
         self.shelves[hosted.shelf]
@@ -582,7 +653,7 @@ impl Engine {
             name: name.as_str().into(),
             decision,
             listens,
-            request,
+            owed: request.map(Owed::Deletion).into_iter().collect(),
         });
     }
 
@@ -597,6 +668,7 @@ impl Engine {
     /// Streams whose deletion is durable are no more; who has asked for it is answered when all shards
     /// know that.
     pub(super) fn let_go<H: Host>(&mut self, host: &mut H) {
+        let mut purges: Vec<(ShardId, u64)> = Vec::new();
         for leaving in std::mem::take(&mut self.leaving) {
             let durable = self.shelves[leaving.shelf].store.durable();
             if leaving.position.is_none_or(|position| position > durable) {
@@ -608,102 +680,29 @@ impl Engine {
             for listen in leaving.listens {
                 host.unlisten(listen);
             }
-            if let Some(request) = &leaving.request {
-                let interest = host.interest_number();
-                let arrival = super::borrowed(request);
-                self.respond_durable(&arrival, leaving.shelf, interest, host, |to| {
-                    Kind::StreamDelete.success(to);
-                });
-            }
-        }
-    }
-
-    /// Brings back what the stores hold.
-    pub(super) fn recover<H: Host>(&mut self, now: Now, host: &mut H) {
-        for shelf in 0..self.shelves.len() {
-            let mut numbers: Vec<StreamNumber> = self.shelves[shelf].store.streams().collect();
-            numbers.sort_unstable();
-            for number in numbers {
-                if let Err(why) = self.recover_stream(shelf, number, 0, now, host) {
-                    let text = format!("JetStream: stream {} is left alone: {why}", number.0);
-                    host.log(true, text);
-                    let store = &self.shelves[shelf].store;
-                    let key = store.key(number).unwrap_or_default().to_vec();
-                    if let Some((account, stream)) = names(&key) {
-                        self.lose(account, stream);
+            for owed in leaving.owed {
+                match owed {
+                    Owed::Deletion(request) => {
+                        let known = host.fence();
+                        let arrival = super::borrowed(&request);
+                        self.respond_durable(&arrival, leaving.shelf, known, host, |to| {
+                            Kind::StreamDelete.success(to);
+                        });
                     }
+                    Owed::Refusal(request, kind, error) => {
+                        self.when_all_know(Fenced::Refusal(request, kind, error), host);
+                    }
+                    Owed::Purge(asker, question) => purges.push((asker, question)),
                 }
             }
         }
-    }
-
-    pub(super) fn recover_stream<H: Host>(
-        &mut self,
-        shelf: usize,
-        number: StreamNumber,
-        decision: u64,
-        now: Now,
-        host: &mut H,
-    ) -> Result<(), String> {
-        let store = &mut self.shelves[shelf].store;
-        let key = store.key(number).ok_or("it has no name")?;
-        let (account_name, stream) = names(key).ok_or("its name cannot be read")?;
-        let (account_name, stream) = (account_name.to_owned(), stream.to_owned());
-        let meta: Meta = decode::request(store.meta(number).unwrap_or_default(), false)
-            .map_err(|error| format!("{account_name} > {stream}: {}", error.description))?;
-        if meta.is_restoring {
-            self.shelves[shelf].store.delete_stream(number);
-            let text = format!(
-                "JetStream: {account_name} > {stream} was not restored to its end: what had come is deleted"
-            );
-            host.log(false, text);
-            return Ok(());
-        }
-        let Some(account) = self.accounts.find(&account_name) else {
-            return Err(format!(
-                "there is no account {account_name:?} for {stream:?}"
-            ));
-        };
-        let mut facts: std::collections::BTreeMap<u32, Vec<Vec<u8>>> = Default::default();
-        store.notes(number, &mut |note, fact| {
-            facts.entry(note).or_default().push(fact.to_vec());
-        });
-        let own = facts.remove(&0).unwrap_or_default();
-        let settings = self.options.stream.clone();
-        let Some(mut messages) = store.stream(number) else {
-            return Err("it is not there".to_owned());
-        };
-        let asset = Asset::recover(
-            meta.config,
-            settings,
-            &account_name,
-            meta.created,
-            own.iter().map(Vec::as_slice),
-            &mut messages,
-            now,
-        );
-        let asset =
-            asset.map_err(|error| format!("{account_name} > {stream}: {}", error.description))?;
-        let place = self.settle_in(account, shelf, number, asset, decision, host);
-        for (note, facts) in facts {
-            let recovered = self.with(place, now, host, |asset, around| {
-                if asset.recover_feeds(note, &facts) {
-                    return Ok(false);
-                }
-                asset.recover_consumer(note, &facts, around).map(|()| true)
-            });
-            match recovered {
-                Some(Err(why)) => {
-                    let text = format!("JetStream: {account_name} > {stream}: {why}");
-                    host.log(true, text);
-                }
-                Some(Ok(true)) => self.accounts.count_consumers(account, 1),
-                Some(Ok(false)) | None => {}
+        purges.sort_unstable();
+        purges.dedup();
+        for (asker, question) in purges {
+            let waits = |owed: &Owed| matches!(*owed, Owed::Purge(other, number) if (other, number) == (asker, question));
+            if !(self.leaving.iter()).any(|one| one.owed.iter().any(waits)) {
+                self.when_all_know(Fenced::Answered(asker, question), host);
             }
         }
-        self.with(place, now, host, |asset, around| {
-            asset.begin(around);
-        });
-        Ok(())
     }
 }

@@ -10,11 +10,13 @@ mod batches;
 mod consumers;
 mod directory;
 mod facts;
+mod fenced;
 mod held;
 mod host;
 mod lifecycle;
 mod messages;
 mod questions;
+mod recovery;
 mod snapshots;
 mod tells;
 mod way_out;
@@ -35,7 +37,7 @@ use smallvec::SmallVec;
 use super::asset::{Asset, Surroundings};
 use super::consumer::{AckSubject, Desk};
 use super::stream;
-use crate::base::deadlines::{Deadlines, Millis};
+use crate::base::deadlines::{Alarms, Millis};
 use crate::base::ids::{AccountId, ShardId, ShardSet};
 use crate::jetstream::{Now, Order, Outgoing, Request};
 use crate::store::io::{Completion, Submission};
@@ -45,6 +47,7 @@ use batches::Batches;
 use directory::{Directory, Located};
 use held::Held;
 use questions::Questions;
+use recovery::Recovery;
 use snapshots::Snapshots;
 use way_out::{Watchers, WayOut};
 
@@ -82,7 +85,7 @@ pub struct Options {
     pub max_request_batch: i64,
     /// Bytes on their way to a shard's disks above which who publishes to its streams is held back.
     pub unflushed_high_bytes: usize,
-    /// Bytes below which he goes on.
+    /// Bytes below which they go on.
     pub unflushed_low_bytes: usize,
 }
 
@@ -106,6 +109,8 @@ struct Hosted {
     is_dirty: bool,
     /// Messages of it are on their way to the disk.
     is_flushing: bool,
+    /// It waits for a store.
+    is_reading: bool,
     /// When it is looked at next.
     armed: Option<Millis>,
     /// What it was counted with in its account.
@@ -126,9 +131,7 @@ struct Shelf {
 pub struct Engine {
     options: Options,
     shelves: Vec<Shelf>,
-    is_recovered: bool,
-    /// Streams that could not be brought back.
-    lost: Vec<Ailing>,
+    recovery: Recovery,
     /// Other shards that have told of all their streams.
     peers_recovered: usize,
     assets: Vec<Option<Box<Hosted>>>,
@@ -146,10 +149,13 @@ pub struct Engine {
     dirty: Vec<u32>,
     flushing: Vec<u32>,
     reading: Vec<u32>,
-    deadlines: Deadlines<u32>,
+    /// A store has news for those.
+    has_read: bool,
+    alarms: Alarms<u32>,
     questions: Questions,
     /// Streams that are deleted.
     leaving: Vec<lifecycle::Leaving>,
+    fence: fenced::Fence,
     /// Orders that cannot be obeyed yet, with who gave them.
     early: VecDeque<(ShardId, Order)>,
     snapshots: Snapshots,
@@ -176,8 +182,7 @@ impl Engine {
         Self {
             options,
             shelves: stores.into_iter().map(shelf).collect(),
-            is_recovered: false,
-            lost: Vec::new(),
+            recovery: Recovery::default(),
             peers_recovered: 0,
             assets: Vec::new(),
             lives: 0,
@@ -192,9 +197,11 @@ impl Engine {
             dirty: Vec::new(),
             flushing: Vec::new(),
             reading: Vec::new(),
-            deadlines: Deadlines::default(),
+            has_read: false,
+            alarms: Alarms::default(),
             questions: Questions::default(),
             leaving: Vec::new(),
+            fence: VecDeque::new(),
             early: VecDeque::new(),
             snapshots: Snapshots::default(),
             now: Now {
@@ -210,7 +217,7 @@ impl Engine {
     /// Whether its streams are there, and those of all other shards are known: before, requests would
     /// be told that there is no such stream, or make it twice.
     pub fn is_ready(&self) -> bool {
-        self.is_recovered && self.peers_recovered + 1 >= self.options.shards
+        self.recovery.is_done() && self.peers_recovered + 1 >= self.options.shards
     }
 
     /// Messages have arrived at sinks, in this order. What is for the same stream or consumer is handed
@@ -332,15 +339,15 @@ impl Engine {
             hosted.is_dirty = true;
             self.dirty.push(place);
         }
-        if asset.waits_for_read() && !self.reading.contains(&place) {
+        if !hosted.is_reading && asset.waits_for_read() {
+            hosted.is_reading = true;
             self.reading.push(place);
         }
         let due = asset.next_deadline();
         if let Some(at) = due
             && hosted.armed.is_none_or(|armed| at < armed)
         {
-            hosted.armed = Some(at);
-            self.deadlines.arm(at, place);
+            self.alarms.set(hosted.armed.replace(at), at, place);
         }
     }
 
@@ -365,7 +372,7 @@ impl Engine {
     }
 
     /// All shards know more of the interest that this one has told them of.
-    pub fn interest_known<H: Host>(&mut self, _now: Now, host: &mut H) {
+    pub fn interest_known<H: Host>(&mut self, host: &mut H) {
         self.release(host);
     }
 
@@ -394,18 +401,23 @@ impl Engine {
             self.release(host);
             self.wake(now, host);
         }
-        if news.reads || news.space {
-            self.send_snapshots(now, true, host);
-            for place in std::mem::take(&mut self.reading) {
-                self.with(place, now, host, |asset, around| asset.resume(around));
-            }
+        self.has_read |= news.reads || news.space;
+        if self.recovery.is_reading() && self.shelves.iter().all(|shelf| shelf.store.is_ready()) {
+            self.begin_recovery(now, host);
         }
-        if !self.is_recovered && self.shelves.iter().all(|shelf| shelf.store.is_ready()) {
-            self.recover(now, host);
-            self.is_recovered = true;
-            for shard in self.others(host) {
-                host.order(shard, Order::Recovered);
+    }
+
+    /// Has those go on that wait for the stores, once for all that was read in a turn.
+    fn go_on<H: Host>(&mut self, now: Now, host: &mut H) {
+        if !std::mem::take(&mut self.has_read) {
+            return;
+        }
+        self.send_snapshots(now, true, host);
+        for place in std::mem::take(&mut self.reading) {
+            if let Some(hosted) = self.assets[place as usize].as_deref_mut() {
+                hosted.is_reading = false;
             }
+            self.with(place, now, host, |asset, around| asset.resume(around));
         }
     }
 
@@ -430,6 +442,7 @@ impl Engine {
         if !self.leaving.is_empty() {
             self.let_go(host);
         }
+        self.release_fenced(host);
         for shelf in &mut self.shelves {
             if !shelf.held.is_empty() {
                 shelf.held.release(shelf.store.durable(), host);
@@ -444,6 +457,7 @@ impl Engine {
         disk: &mut Vec<(usize, Submission)>,
         host: &mut H,
     ) {
+        self.go_on(now, host);
         if !self.early.is_empty() {
             self.obey_early(now, host);
         }
@@ -468,6 +482,8 @@ impl Engine {
             }
             self.take_news(now, number, host);
         }
+        // In the next turn, so that what they want to read is submitted then.
+        self.is_busy |= self.has_read;
     }
 
     /// Writes what is to be known of a stream's consumers.
@@ -508,11 +524,6 @@ impl Engine {
         }
     }
 
-    /// Whether nothing more is to be done before the next thing happens.
-    pub fn is_idle(&self) -> bool {
-        self.ready.is_empty()
-    }
-
     /// Time has passed, or there is something to deliver.
     pub fn tick<H: Host>(&mut self, now: Now, host: &mut H) {
         self.pump(now, host);
@@ -520,7 +531,12 @@ impl Engine {
             self.shelves[number].store.tick(now.mono_ms);
             self.take_news(now, number, host);
         }
-        while let Some((_, place)) = self.deadlines.pop_due(now.mono_ms) {
+        // Each once: who has more to do at once leaves room for others first.
+        let mut due: SmallVec<[u32; 16]> = SmallVec::new();
+        while let Some(place) = self.alarms.pop_due(now.mono_ms) {
+            due.push(place);
+        }
+        for place in due {
             let Some(hosted) = self.assets[place as usize].as_deref_mut() else {
                 continue;
             };
@@ -536,7 +552,7 @@ impl Engine {
         self.is_busy = false;
         self.send_snapshots(now, false, host);
         self.take_in_all(now, host);
-        self.tell_usage(host);
+        self.tell_usage(now, host);
     }
 
     /// When [`Self::tick`] is to be called.
@@ -545,13 +561,25 @@ impl Engine {
             return Some(0);
         }
         let stores = self.shelves.iter().filter_map(|s| s.store.next_deadline());
-        let others = [self.deadlines.next(), self.snapshots.next_deadline()];
+        let is_told = self.options.shards > 1;
+        let others = [
+            self.alarms.next(),
+            self.snapshots.next_deadline(),
+            is_told.then(|| self.accounts.next_telling()),
+        ];
         stores.chain(others.into_iter().flatten()).min()
     }
 
     /// What another shard's engine has said.
     pub fn ordered<H: Host>(&mut self, now: Now, from: ShardId, order: Order, host: &mut H) {
-        let is_behind = self.early.iter().any(|(other, _)| *other == from);
+        // Only those that are answered to somebody: other shards take the rest as known when this one has
+        // acknowledged what came behind it, and numbers of decisions say which of them counts.
+        let is_request = matches!(
+            order,
+            Order::Request(_) | Order::Create { .. } | Order::Update { .. }
+        );
+        let mut early = self.early.iter();
+        let is_behind = is_request && early.any(|(other, _)| *other == from);
         if is_behind || is_early(from, &order, host) {
             self.early.push_back((from, order));
         } else {
@@ -592,14 +620,15 @@ impl Engine {
                 home,
                 config,
                 decision,
-            } => self.directory.set(
-                account,
-                Located {
+            } => {
+                self.found(account, &config.name);
+                let located = Located {
                     home,
                     config,
                     decision,
-                },
-            ),
+                };
+                self.directory.set(account, located);
+            }
             Order::Gone {
                 account,
                 name,
@@ -625,15 +654,15 @@ impl Engine {
                 account,
                 names,
             } => {
-                for name in names {
-                    if let Some(place) = self.place(account, &name) {
+                for name in &names {
+                    if let Some(place) = self.place(account, name) {
                         self.drop_stream(now, place, None, host);
                     }
                 }
-                let streams = Vec::new();
-                self.order(from, Order::Answered { question, streams }, now, host);
+                self.answer_when_gone(account, &names, (from, question), host);
             }
             Order::Recovered => self.peers_recovered += 1,
+            Order::LeftAlone { account, name } => self.recovery.hear_of_lost(account, name),
             Order::Batches(atomic, fast) => self.batches.heard(from, (atomic, fast)),
             Order::Answered { question, streams } => self.answered(question, streams, host),
         }
@@ -649,9 +678,10 @@ impl Engine {
     }
 
     /// Who may have JetStream has changed, or is known for the first time.
-    pub fn accounts_changed<H: Host>(&mut self, host: &mut H) {
+    pub fn accounts_changed<H: Host>(&mut self, now: Now, host: &mut H) {
         let domain = &self.options.stream.domain;
         self.accounts.change(host.accounts(), domain, host);
+        self.recover_left_alone(now, host);
     }
 
     /// The server stops: who waits is told, and what is known of the stores is written down.
@@ -706,6 +736,7 @@ impl Engine {
             (!self.dirty.is_empty(), "facts are not written"),
             (!self.ready.is_empty(), "a stream has something to deliver"),
             (!self.leaving.is_empty(), "a deletion waits for the disk"),
+            (!self.fence.is_empty(), "an answer waits for other shards"),
             (!self.early.is_empty(), "an order came too early"),
             (self.questions.is_open(), "a list waits for other shards"),
         ];
@@ -772,7 +803,7 @@ impl hashbrown::Equivalent<(AccountId, Box<str>)> for Key<'_> {
 }
 
 /// Whether the answer to a request that has come by a third shard might not reach who waits for it: what
-/// he subscribes to is still on its way here.
+/// it subscribes to is still on its way here.
 fn is_early<H: Host>(from: ShardId, order: &Order, host: &H) -> bool {
     let (Order::Request(request) | Order::Create { request, .. } | Order::Update { request, .. }) =
         order

@@ -4,8 +4,8 @@
 //! a store, where it is marked as unfinished, and its name is taken, but it has no subjects. Restores
 //! live on the shard that decides about streams.
 
-use super::host::{Arrival, Host};
-use super::lifecycle::{key, stored_form, unfinished_form};
+use super::host::{Arrival, Host, Seat};
+use super::lifecycle::{LOST, key, stored_form, unfinished_form};
 use super::way_out::WayOut;
 use super::{Engine, owned};
 use crate::base::deadlines::Millis;
@@ -15,7 +15,7 @@ use crate::jetstream::api::advisories::Advisory;
 use crate::jetstream::api::errors::{ApiError, Code};
 use crate::jetstream::api::requests::{self, ConsumerRequest, RestoreRequest, SnapshotRequest};
 use crate::jetstream::api::responses::{self, Kind, StreamState};
-use crate::jetstream::config::StreamConfig;
+use crate::jetstream::config::{Storage, StreamConfig};
 use crate::jetstream::snapshot::{self, Item, Received, Receiving, Sending, Sent, Writer};
 use crate::jetstream::stream::storage_error;
 use crate::jetstream::{Now, Request, letters};
@@ -29,7 +29,7 @@ const ID_LETTERS: usize = 8;
 
 /// A snapshot that is being sent.
 struct Outgoing {
-    place: u32,
+    stream: Seat,
     id: String,
     sending: Sending,
     /// It waits for the store.
@@ -46,6 +46,8 @@ struct Incoming {
     receiving: Receiving,
     number: StreamNumber,
     created: UnixNanos,
+    /// What it counts with in its account.
+    counted_bytes: u64,
     consumers: u32,
     request: Box<Request>,
     began: UnixNanos,
@@ -136,17 +138,17 @@ impl Engine {
         let sending = sending.ok_or(Code::StreamNotFound)?;
         self.respond(arrival, host, |to| to.extend_from_slice(&answer));
         let client = self.client(arrival, host);
-        if let Some(hosted) = self.hosted(place) {
-            let (account, stream) = (hosted.account, hosted.asset.config().name.clone());
-            let advisory = Advisory::SnapshotCreate {
-                stream: &stream,
-                state: &held,
-                client: &client,
-            };
-            self.tell(account, &advisory, now, host);
-        }
+        let hosted = self.hosted(place).ok_or(Code::StreamNotFound)?;
+        let life = hosted.life;
+        let (account, stream) = (hosted.account, hosted.asset.config().name.clone());
+        let advisory = Advisory::SnapshotCreate {
+            stream: &stream,
+            state: &held,
+            client: &client,
+        };
+        self.tell(account, &advisory, now, host);
         self.snapshots.outgoing.push(Outgoing {
-            place,
+            stream: Seat { place, life },
             id,
             sending,
             is_reading: false,
@@ -167,7 +169,8 @@ impl Engine {
     ) {
         let id = id.split(|&byte| byte == b'.').next().unwrap_or_default();
         for one in &mut self.snapshots.outgoing {
-            if one.place == place && one.id.as_bytes() == id {
+            // There is none of a stream that was in its place before.
+            if one.stream.place == place && one.id.as_bytes() == id {
                 one.sending.acknowledged();
             }
         }
@@ -195,13 +198,13 @@ impl Engine {
                 at += 1;
                 continue;
             }
-            let place = one.place;
+            let place = one.stream.place;
             let mut one = self.snapshots.outgoing.swap_remove(at);
             let sent = self.with(place, now, host, |_, around| {
                 one.sending.poll(now, around.messages, around.outlet)
             });
             match sent {
-                // The stream is gone, or all was sent.
+                // The store does not know the stream.
                 None => continue,
                 Some(Sent::Ended(result)) => {
                     self.snapshot_ended(&one, &result, now, host);
@@ -221,6 +224,26 @@ impl Engine {
         }
     }
 
+    /// A stream is about to be deleted: who gets a snapshot of it is told that there is no more to come.
+    pub(super) fn end_snapshots<H: Host>(&mut self, now: Now, place: u32, host: &mut H) {
+        let Some(life) = self.hosted(place).map(|hosted| hosted.life) else {
+            return;
+        };
+        let stream = Seat { place, life };
+        let (ended, others) = std::mem::take(&mut self.snapshots.outgoing)
+            .into_iter()
+            .partition(|one| one.stream == stream);
+        self.snapshots.outgoing = others;
+        for mut one in ended {
+            let sent = self.with(place, now, host, |_, around| {
+                one.sending.give_up("stream deleted", around.outlet)
+            });
+            if let Some(Sent::Ended(result)) = sent {
+                self.snapshot_ended(&one, &result, now, host);
+            }
+        }
+    }
+
     fn snapshot_ended<H: Host>(
         &mut self,
         one: &Outgoing,
@@ -228,7 +251,7 @@ impl Engine {
         now: Now,
         host: &mut H,
     ) {
-        let Some(hosted) = self.hosted(one.place) else {
+        let Some(hosted) = self.hosted(one.stream.place) else {
             return;
         };
         let (account, stream) = (hosted.account, hosted.asset.config().name.clone());
@@ -256,6 +279,9 @@ impl Engine {
         if self.snapshots.is_coming(account, name) {
             return Err(Code::StreamNameExistRestoreFailed.into());
         }
+        if self.is_lost(account, name) {
+            return Err(Code::StreamRestore.with(&[LOST]));
+        }
         if self.snapshots.incoming.len() >= UNDER_WAY_MAX {
             return Err(Code::StreamRestore.with(&["too many restores are under way"]));
         }
@@ -276,6 +302,7 @@ impl Engine {
             receiving,
             number,
             created: now.unix,
+            counted_bytes: 0,
             consumers: 0,
             request: owned(arrival),
             began: now.unix,
@@ -318,6 +345,8 @@ impl Engine {
 
     fn take_in<H: Host>(&mut self, now: Now, place: usize, host: &mut H) {
         let mut one = self.snapshots.incoming.swap_remove(place);
+        let (account, is_file) = (one.account, one.config.storage == Storage::File);
+        let room = self.accounts.room(account, is_file, &self.options);
         let shelf = &mut self.shelves[0];
         let mut outlet = WayOut {
             host,
@@ -334,11 +363,28 @@ impl Engine {
             receiving,
             consumers,
             created,
+            counted_bytes,
             ..
         } = &mut one;
+        let before = *counted_bytes;
+        let mut is_too_much = false;
         let received = receiving.poll(now, &mut outlet, &mut |item| {
-            keep(item, &mut messages, consumers, created)
+            keep(item, &mut messages, consumers, created)?;
+            let more = messages.state().bytes.saturating_sub(before);
+            let server_bytes = u64::try_from(room.server_bytes).unwrap_or(0);
+            is_too_much = more > room.account_bytes.min(server_bytes);
+            match is_too_much {
+                true => Err(String::new()),
+                false => Ok(()),
+            }
         });
+        let held = match received {
+            Received::Waiting | Received::Again => messages.state().bytes,
+            // It is a stream like others from now on, or none.
+            Received::Complete { .. } | Received::Failed { .. } => 0,
+        };
+        self.accounts.count(account, is_file, before, held);
+        *counted_bytes = held;
         match received {
             Received::Waiting => self.snapshots.incoming.push(one),
             Received::Again => {
@@ -349,7 +395,11 @@ impl Engine {
             Received::Failed { reply, why } => {
                 shelf.store.delete_stream(one.number);
                 one.request.reply = reply;
-                let error = Code::StreamRestore.with(&[&why]);
+                let error = match (is_too_much, is_file) {
+                    (false, _) => Code::StreamRestore.with(&[&why]),
+                    (true, true) => Code::StorageResourcesExceeded.into(),
+                    (true, false) => Code::MemoryResourcesExceeded.into(),
+                };
                 let arrival = super::borrowed(&one.request);
                 self.refuse(&arrival, Kind::StreamCreate, &error, host);
             }

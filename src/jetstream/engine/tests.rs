@@ -1,4 +1,6 @@
-//! What an engine asks other shards before it answers, and what it drops. Nothing here has a disk.
+//! What an engine asks other shards before it answers, and what it drops. What needs a disk is in [`stored`].
+
+mod stored;
 
 use std::sync::Arc;
 
@@ -11,6 +13,7 @@ use crate::jetstream::{Reached, Usage};
 
 const A: AccountId = AccountId(1);
 const SYSTEM: AccountId = AccountId(2);
+const B: AccountId = AccountId(3);
 const OTHER: ShardId = ShardId(1);
 const NOW: Now = Now {
     mono_ms: 1,
@@ -21,7 +24,16 @@ const NOW: Now = Now {
 #[derive(Default)]
 struct World {
     published: Vec<(AccountId, String, String)>,
+    payloads: Vec<(String, Vec<u8>)>,
     orders: Vec<(ShardId, Order)>,
+    sought: Vec<String>,
+    /// Account A is not known.
+    is_without_a: bool,
+    /// Other shards are behind.
+    is_slow: bool,
+    /// What others were told is numbered.
+    fences: u64,
+    log: Vec<String>,
 }
 
 impl Host for World {
@@ -36,15 +48,27 @@ impl Host for World {
             is_system: id == SYSTEM,
         };
         let limits = Limits::Flat(AccountLimits::NONE);
-        vec![facts(A, "A", Some(limits)), facts(SYSTEM, "S", None)]
+        let mut all = vec![
+            facts(SYSTEM, "S", None),
+            facts(B, "B", Some(limits.clone())),
+        ];
+        if !self.is_without_a {
+            all.push(facts(A, "A", Some(limits)));
+        }
+        all
+    }
+    fn seek_accounts(&mut self, names: Vec<String>) {
+        self.sought = names;
     }
     fn client(&self, _: (ShardId, ConnId)) -> Option<Vec<u8>> {
         None
     }
     fn publish(&mut self, account: AccountId, outgoing: &Outgoing<'_>) -> Reached {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        self.published
-            .push((account, text(outgoing.to), text(outgoing.payload)));
+        let payload = outgoing.payload.to_vec();
+        self.payloads.push((text(outgoing.to), payload));
+        let content = text(outgoing.headers) + &text(outgoing.payload);
+        self.published.push((account, text(outgoing.to), content));
         Reached::Somebody
     }
     fn has_interest(&mut self, _: AccountId, subject: &[u8]) -> bool {
@@ -57,7 +81,7 @@ impl Host for World {
         false
     }
     fn interest_seen(&self, _: ShardId) -> u64 {
-        u64::MAX
+        if self.is_slow { 0 } else { u64::MAX }
     }
     fn watch(&mut self, _: AccountId, _: &[u8]) {}
     fn unwatch(&mut self, _: AccountId, _: &[u8]) {}
@@ -68,8 +92,12 @@ impl Host for World {
     fn interest_number(&self) -> u64 {
         0
     }
+    fn fence(&mut self) -> u64 {
+        self.fences += 1;
+        self.fences
+    }
     fn interest_known(&self) -> u64 {
-        0
+        if self.is_slow { 0 } else { u64::MAX }
     }
     fn order(&mut self, to: ShardId, order: Order) {
         self.orders.push((to, order));
@@ -77,7 +105,9 @@ impl Host for World {
     fn random(&mut self) -> u64 {
         7
     }
-    fn log(&mut self, _: bool, _: String) {}
+    fn log(&mut self, _: bool, text: String) {
+        self.log.push(text);
+    }
 }
 
 impl World {
@@ -95,8 +125,8 @@ impl World {
     }
 }
 
-fn begin() -> (Engine, World) {
-    let options = Options {
+fn options() -> Options {
+    Options {
         stream: stream::Settings::default(),
         strict: false,
         server_name: "proof".to_owned(),
@@ -112,13 +142,26 @@ fn begin() -> (Engine, World) {
         max_request_batch: 0,
         unflushed_high_bytes: 1000,
         unflushed_low_bytes: 500,
-    };
-    let (mut engine, mut world) = (Engine::new(options, Vec::new()), World::default());
-    engine.accounts_changed(&mut world);
+    }
+}
+
+fn begin() -> (Engine, World) {
+    let (mut engine, mut world) = (Engine::new(options(), Vec::new()), World::default());
+    engine.accounts_changed(NOW, &mut world);
     (engine, world)
 }
 
 fn ask(engine: &mut Engine, world: &mut World, account: AccountId, subject: &str) {
+    say(engine, world, (Sink::Api, account), subject, b"");
+}
+
+fn say(
+    engine: &mut Engine,
+    world: &mut World,
+    (sink, account): (Sink, AccountId),
+    subject: &str,
+    payload: &[u8],
+) {
     let conn = ConnId {
         index: 0,
         generation: 0,
@@ -131,10 +174,10 @@ fn ask(engine: &mut Engine, world: &mut World, account: AccountId, subject: &str
         subject: subject.as_bytes(),
         reply: b"_INBOX.1",
         headers: b"",
-        payload: b"",
+        payload,
         client: b"",
     };
-    engine.arrived(NOW, std::iter::once((Sink::Api, arrival)), world);
+    engine.arrived(NOW, std::iter::once((sink, arrival)), world);
 }
 
 #[test]
@@ -201,4 +244,90 @@ fn an_account_is_purged_where_its_streams_are() {
     world.answer(&mut engine);
     let (_, _, text) = &world.published[0];
     assert!(text.contains("\"initiated\":true"), "{text}");
+}
+
+#[test]
+fn room_is_what_all_shards_and_accounts_leave() {
+    let (mut engine, mut world) = begin();
+    let left = |engine: &Engine| engine.accounts.room(A, true, &engine.options).server_bytes;
+    assert_eq!(left(&engine), 1000);
+    engine.accounts.count(A, true, 0, 100);
+    for (account, storage_bytes, expected) in [(B, 300, 600), (A, 50, 550), (B, 100, 750)] {
+        let usage = Usage {
+            storage_bytes,
+            ..Usage::default()
+        };
+        let heard = Order::Usage { account, usage };
+        engine.ordered(NOW, OTHER, heard, &mut world);
+        assert_eq!(left(&engine), expected);
+    }
+    engine.accounts.count(A, true, 100, 20);
+    assert_eq!(left(&engine), 830);
+}
+
+#[test]
+fn what_is_used_is_told_when_it_has_changed() {
+    let (mut engine, mut world) = begin();
+    let told = |world: &mut World| -> Vec<AccountId> {
+        let orders = std::mem::take(&mut world.orders).into_iter();
+        let usages = orders.filter_map(|(_, order)| match order {
+            Order::Usage { account, .. } => Some(account),
+            _ => None,
+        });
+        usages.collect()
+    };
+    let mut now = NOW;
+    for (at, changes, expected) in [
+        (100, &[A, A, B][..], &[A, B][..]),
+        (101, &[B], &[]),
+        (111, &[], &[B]),
+        (200, &[], &[]),
+    ] {
+        now.mono_ms = at;
+        for &account in changes {
+            engine.accounts.count(account, true, 0, 1);
+        }
+        engine.tick(now, &mut world);
+        assert_eq!(told(&mut world), expected, "{at}");
+    }
+}
+
+#[test]
+fn who_is_gone_is_known_before_requests_that_wait() {
+    let (mut engine, mut world) = begin();
+    let config = StreamConfig {
+        name: "X".to_owned(),
+        ..StreamConfig::default()
+    };
+    let located = Order::Located {
+        account: A,
+        home: OTHER,
+        config: Arc::new(config),
+        decision: 1,
+    };
+    engine.ordered(NOW, OTHER, located, &mut world);
+    world.is_slow = true;
+    let conn = ConnId {
+        index: 0,
+        generation: 0,
+    };
+    let request = Request {
+        account: A,
+        publisher: (ShardId(2), conn),
+        interest: 5,
+        subject: b"$JS.API.STREAM.NAMES"[..].into(),
+        reply: b"_INBOX.1"[..].into(),
+        headers: Box::default(),
+        payload: Box::default(),
+        client: Box::default(),
+    };
+    engine.ordered(NOW, OTHER, Order::Request(Box::new(request)), &mut world);
+    assert!(world.published.is_empty(), "nobody would get the answer");
+    let gone = Order::Gone {
+        account: A,
+        name: "X".into(),
+        decision: 1,
+    };
+    engine.ordered(NOW, OTHER, gone, &mut world);
+    assert!(engine.located_streams().is_empty());
 }

@@ -40,7 +40,7 @@ pub struct WayOut<'a, H: Host> {
     pub held: &'a mut Held,
     /// Whose way out it is.
     pub place: u32,
-    /// And the how-manieth there.
+    /// And how many have had its place before.
     pub life: u32,
     /// Who watches what.
     pub watchers: &'a mut Watchers,

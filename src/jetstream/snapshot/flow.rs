@@ -98,11 +98,6 @@ impl Sending {
         }
     }
 
-    /// What acknowledgements are published to: whatever comes is one.
-    pub fn ack_pattern(&self) -> String {
-        format!("{}.>", self.acks)
-    }
-
     /// What its chunks go to, and whose interest counts.
     pub fn deliver_subject(&self) -> &[u8] {
         &self.deliver
@@ -214,6 +209,11 @@ impl Sending {
             headers,
             payload,
         })
+    }
+
+    /// Ends it before its end.
+    pub fn give_up(&mut self, why: &str, outlet: &mut impl Outlet) -> Sent {
+        self.end(&format!("500 {why}"), Err(why.to_owned()), outlet)
     }
 
     fn end(&mut self, status: &str, result: Result<(), String>, outlet: &mut impl Outlet) -> Sent {

@@ -110,6 +110,8 @@ pub struct Feed {
     /// The stream that was known is gone, and there is another of its name.
     is_recreated: bool,
     consumer_seq: u64,
+    /// Counts how often it has begun.
+    beginnings: u64,
     stream_seq: Seq,
     lag: u64,
     /// When something was heard last.
@@ -143,6 +145,7 @@ impl Feed {
             identity: String::new(),
             is_recreated: false,
             consumer_seq: 0,
+            beginnings: 0,
             stream_seq: 0,
             lag: 0,
             heard_at: None,
@@ -164,6 +167,11 @@ impl Feed {
     /// Its configuration.
     pub fn source(&self) -> &StreamSource {
         &self.source
+    }
+
+    /// How often it has begun: what has come before it did the last time comes again.
+    pub fn beginnings(&self) -> u64 {
+        self.beginnings
     }
 
     /// When [`Self::tick`] is to be called.
@@ -188,6 +196,7 @@ impl Feed {
 
     /// Ends it: the other side will miss it.
     pub fn end<F: Feeder>(&mut self, feeder: &mut F) {
+        self.beginnings += 1;
         for listen in self.listens.drain(..) {
             feeder.unlisten(listen);
         }

@@ -360,6 +360,14 @@ fn transforms(config: &StreamConfig) -> Result<(Option<Transform>, Option<Transf
     ))
 }
 
+/// Whether a stream can have this configuration as far as its transforms go.
+///
+/// # Errors
+/// One of them is none after all.
+pub fn check_transforms(config: &StreamConfig) -> Result<(), ApiError> {
+    transforms(config).map(drop)
+}
+
 /// What an API error says of a refusal of the storage.
 pub fn storage_error(refused: Refused) -> ApiError {
     match refused {

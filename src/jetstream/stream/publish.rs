@@ -80,7 +80,7 @@ pub enum Outcome {
     Duplicate(Seq),
     /// It is part of a batch that goes on, or said something about one.
     Staged,
-    /// It waits for a read.
+    /// It waits for a read; one of a source is to be brought again after it.
     Waits,
     /// It was refused, and its publisher told so.
     Refused(ApiError),
@@ -144,7 +144,8 @@ pub(super) struct Said<'a> {
 }
 
 impl Stream {
-    /// Takes a message that was published to one of the stream's subjects, and answers it.
+    /// Takes a message that was published to one of the stream's subjects, and answers it. One of a source is not
+    /// kept where it has to wait: whoever notes what was taken of the source has to know when it is stored.
     pub fn publish<M: Messages, O: Outlet>(
         &mut self,
         world: &mut World<'_, M, O>,
@@ -155,6 +156,9 @@ impl Stream {
             if outcome != Outcome::Waits {
                 return outcome;
             }
+        }
+        if arrival.origin == Origin::Source {
+            return Outcome::Waits;
         }
         if self.waiting.bytes() > self.settings.waiting_bytes_max
             || self.waiting.len() >= self.settings.waiting_messages_max

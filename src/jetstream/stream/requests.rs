@@ -7,9 +7,8 @@ use crate::jetstream::api::responses::{Page, SUBJECTS_MAX};
 use crate::jetstream::config::StreamConfig;
 use crate::store::{Messages, Selection, Seq};
 
-use super::acks::Acks;
 use super::limits::limit;
-use super::{Settings, Stream, World, transforms};
+use super::{Stream, World, transforms};
 
 /// Sequences that are not there are listed up to so many.
 const DELETED_MAX: usize = 500_000;
@@ -158,11 +157,5 @@ impl Stream {
             self.enforce_subjects(messages, max);
         }
         Ok(())
-    }
-
-    /// Takes changed settings of the server.
-    pub fn set_settings(&mut self, settings: Settings) {
-        self.acks = Acks::new(&self.config.name, &settings.domain);
-        self.settings = settings;
     }
 }
