@@ -566,6 +566,7 @@ impl Host {
             ended: false,
             sending: None,
             closing: Closing::No,
+            broken: false,
         };
         let index = match self.free.pop() {
             Some(index) => {
