@@ -467,10 +467,10 @@ impl Router {
         }
         match self.plans.find(account, subject, hash) {
             Ok(plan) => plan,
-            Err(seat) => {
-                self.make_plan(account, subject, hash, seat);
-                self.note_prefix(account, subject, hash, seat);
-                seat
+            Err(slot) => {
+                self.make_plan(account, subject, hash, slot);
+                self.note_prefix(account, subject, hash, slot);
+                slot
             }
         }
     }
@@ -491,7 +491,7 @@ impl Router {
         }
         let bytes = index.decisive_bytes(subject);
         if bytes < subject.len() {
-            self.plans.seat_prefix(account, subject, bytes, plan);
+            self.plans.keep_prefix(account, subject, bytes, plan);
         }
     }
 
@@ -500,9 +500,9 @@ impl Router {
     pub fn route_hashed(&mut self, account: AccountId, subject: &[u8], hash: u64) -> PlanId {
         match self.plans.find(account, subject, hash) {
             Ok(plan) => plan,
-            Err(seat) => {
-                self.make_plan(account, subject, hash, seat);
-                seat
+            Err(slot) => {
+                self.make_plan(account, subject, hash, slot);
+                slot
             }
         }
     }
@@ -554,7 +554,7 @@ impl Router {
     }
 
     #[inline(never)]
-    fn make_plan(&mut self, account: AccountId, subject: &[u8], hash: u64, seat: PlanId) {
+    fn make_plan(&mut self, account: AccountId, subject: &[u8], hash: u64, slot: PlanId) {
         self.ensure(account);
         let Self {
             accounts,
@@ -565,7 +565,7 @@ impl Router {
             hash: hasher,
             ..
         } = self;
-        let plan = plans.begin(seat, account, subject, hash);
+        let plan = plans.begin(slot, account, subject, hash);
         // Subjects with an empty token can be published but reach nobody.
         if has_empty_token(subject) {
             return;

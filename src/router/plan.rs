@@ -1,13 +1,13 @@
 //! Plans and the cache of them.
 //!
 //! The cache is small enough for the processor's second-level cache, direct-mapped, and has a
-//! doorkeeper: where a plan already sits, a subject takes its seat only when it is seen twice with
-//! no other contender in between. With more subjects than seats most lookups therefore cost one
+//! doorkeeper: where a plan already sits, a subject takes its slot only when it is seen twice with
+//! no other contender in between. With more subjects than slots most lookups therefore cost one
 //! probe and a fresh match, and nothing is copied or evicted: there is no cliff (nats-server's
 //! cache of 1,024 subjects, swept when full, costs more than it saves there: nats-server#4341).
 //!
 //! Subjects that come once, as those of acknowledgements and replies, have few plans between them:
-//! patterns ask for their first tokens and for nothing behind. Such plans have seats by those tokens.
+//! patterns ask for their first tokens and for nothing behind. Such plans have slots by those tokens.
 
 use smallvec::SmallVec;
 
@@ -20,10 +20,10 @@ use crate::base::outbound::Head;
 /// Where a plan is kept. Good until the next call to the router.
 pub type PlanId = u32;
 
-/// The seat of plans that are not cached.
+/// The slot of plans that are not cached.
 const SCRATCH: PlanId = PLAN_CACHE_SLOTS as PlanId;
 
-/// Seats of plans by the beginnings of subjects; behind all others.
+/// Slots of plans by the beginnings of subjects; behind all others.
 const PREFIXES: usize = 16;
 /// So many bytes of a subject say which of them is its.
 const PREFIX_KEY_BYTES: usize = 16;
@@ -121,10 +121,10 @@ pub enum ServiceLeg {
     System(u8),
 }
 
-/// Sets of permissions that a seat remembers to allow its subject.
+/// Sets of permissions that a slot remembers to allow its subject.
 const ALLOWED_KEPT: usize = 2;
 
-/// Parts that a seat keeps to be filled again.
+/// Parts that a slot keeps to be filled again.
 const PARTS_KEPT: usize = 4;
 
 /// Who gets a message.
@@ -260,18 +260,18 @@ impl Plan {
     }
 }
 
-/// What a lookup reads first: 16 bytes, so that the tags of all seats stay in cache.
+/// What a lookup reads first: 16 bytes, so that the tags of all slots stay in cache.
 #[derive(Clone, Copy, Debug)]
 struct Tag {
     hash: u64,
     /// Upper half of the hash of the last contender.
     contender: u32,
-    /// The seat is taken if this is the cache's generation.
+    /// The slot is taken if this is the cache's generation.
     generation: u32,
 }
 
 #[derive(Debug, Default)]
-struct Seat {
+struct Slot {
     subject: Vec<u8>,
     account: u32,
     plan: Plan,
@@ -315,7 +315,7 @@ impl Prefix {
 #[derive(Debug)]
 pub struct PlanCache {
     tags: Box<[Tag]>,
-    seats: Box<[Seat]>,
+    slots: Box<[Slot]>,
     prefixes: [Prefix; PREFIXES],
     generation: u32,
 }
@@ -328,10 +328,10 @@ impl Default for PlanCache {
             generation: 0,
         };
         Self {
-            // Some more for the scratch seat and those of prefixes, which hold no single subject.
+            // Some more for the scratch slot and those of prefixes, which hold no single subject.
             tags: vec![empty; PLAN_CACHE_SLOTS + 1 + PREFIXES].into_boxed_slice(),
-            seats: (0..PLAN_CACHE_SLOTS + 1 + PREFIXES)
-                .map(|_| Seat::default())
+            slots: (0..PLAN_CACHE_SLOTS + 1 + PREFIXES)
+                .map(|_| Slot::default())
                 .collect(),
             prefixes: Default::default(),
             generation: 1,
@@ -343,28 +343,28 @@ impl PlanCache {
     /// The plan at `plan`.
     #[inline]
     pub fn get(&self, plan: PlanId) -> &Plan {
-        &self.seats[plan as usize].plan
+        &self.slots[plan as usize].plan
     }
 
     /// The account in whose name space the plan's subject is.
     pub fn account(&self, plan: PlanId) -> AccountId {
-        AccountId(self.seats[plan as usize].account)
+        AccountId(self.slots[plan as usize].account)
     }
 
     /// Takes the queue groups out of a part, to be put back before the router is used again.
     pub fn take_groups(&mut self, plan: PlanId, part: usize) -> Vec<GroupPick> {
-        std::mem::take(&mut self.seats[plan as usize].plan.part_mut(part).groups)
+        std::mem::take(&mut self.slots[plan as usize].plan.part_mut(part).groups)
     }
 
     /// Puts the queue groups back.
     pub fn put_groups(&mut self, plan: PlanId, part: usize, groups: Vec<GroupPick>) {
-        self.seats[plan as usize].plan.part_mut(part).groups = groups;
+        self.slots[plan as usize].plan.part_mut(part).groups = groups;
     }
 
     /// Remembers that a set of permissions allows publishing the plan's subject.
     pub fn allow(&mut self, plan: PlanId, permissions: u64) {
         if plan < SCRATCH {
-            let allowed = &mut self.seats[plan as usize].plan.allowed;
+            let allowed = &mut self.slots[plan as usize].plan.allowed;
             *allowed = [permissions, allowed[0]];
         }
     }
@@ -372,13 +372,13 @@ impl PlanCache {
     /// Whether `plan` is this subject's, and still good.
     #[inline]
     pub fn holds(&self, plan: PlanId, account: AccountId, subject: &[u8]) -> bool {
-        let seat = &self.seats[plan as usize];
+        let slot = &self.slots[plan as usize];
         self.tags[plan as usize].generation == self.generation
-            && bytes::same(&seat.subject, subject)
-            && seat.account == account.0
+            && bytes::same(&slot.subject, subject)
+            && slot.account == account.0
     }
 
-    /// The subject's plan, or the seat in which to make one.
+    /// The subject's plan, or the slot in which to make one.
     #[inline]
     pub(super) fn find(
         &mut self,
@@ -386,15 +386,15 @@ impl PlanCache {
         subject: &[u8],
         hash: u64,
     ) -> Result<PlanId, PlanId> {
-        let hash = seat_hash(account, hash);
+        let hash = slot_hash(account, hash);
         let place = hash as usize & (PLAN_CACHE_SLOTS - 1);
         let tag = &mut self.tags[place];
         if tag.generation != self.generation {
             return Err(place as PlanId);
         }
         if tag.hash == hash {
-            let seat = &self.seats[place];
-            let same = bytes::same(&seat.subject, subject) && seat.account == account.0;
+            let slot = &self.slots[place];
+            let same = bytes::same(&slot.subject, subject) && slot.account == account.0;
             return if same {
                 Ok(place as PlanId)
             } else {
@@ -410,7 +410,7 @@ impl PlanCache {
         }
     }
 
-    /// Where the plan of subjects that begin like this one has its seat.
+    /// Where the plan of subjects that begin like this one has its slot.
     #[inline]
     fn prefix_place(subject: &[u8]) -> Option<usize> {
         let key = u128::from_le_bytes(*subject.first_chunk::<PREFIX_KEY_BYTES>()?);
@@ -431,14 +431,14 @@ impl PlanCache {
     /// Turns a plan of [`PlanCache::find_by_prefix`] into this subject's.
     #[inline]
     pub(super) fn lend(&mut self, plan: PlanId, subject: &[u8], hash: u64) {
-        let first = &mut self.seats[plan as usize].plan.first;
+        let first = &mut self.slots[plan as usize].plan.first;
         first.hash = hash;
         first.head.set(b"MSG ", subject);
     }
 
     /// The plan, which is this subject's, is that of all that begin with its first `bytes` bytes and have
     /// as many tokens.
-    pub(super) fn seat_prefix(
+    pub(super) fn keep_prefix(
         &mut self,
         account: AccountId,
         subject: &[u8],
@@ -454,24 +454,24 @@ impl PlanCache {
         prefix.separators = memchr::memchr_iter(b'.', &subject[bytes..]).count();
         prefix.account = account.0;
         prefix.generation = self.generation;
-        let (seats, shared) = self.seats.split_at_mut(SCRATCH as usize + 1);
+        let (slots, shared) = self.slots.split_at_mut(SCRATCH as usize + 1);
         shared[place].account = account.0;
-        shared[place].plan.clone_from(&seats[plan as usize].plan);
+        shared[place].plan.clone_from(&slots[plan as usize].plan);
     }
 
-    /// Seats a subject and returns its plan, empty.
+    /// Gives a subject a slot and returns its plan, empty.
     pub(super) fn begin(
         &mut self,
-        seat: PlanId,
+        slot: PlanId,
         account: AccountId,
         subject: &[u8],
         hash: u64,
     ) -> &mut Plan {
-        let Seat {
-            subject: seated,
+        let Slot {
+            subject: known,
             account: whose,
             plan,
-        } = &mut self.seats[seat as usize];
+        } = &mut self.slots[slot as usize];
         plan.first.begin(account, hash, None);
         plan.first.head.set(b"MSG ", subject);
         while let Some(part) = plan.more.pop() {
@@ -481,11 +481,11 @@ impl PlanCache {
         plan.shared.clear();
         plan.allowed = [0; ALLOWED_KEPT];
         *whose = account.0;
-        if seat != SCRATCH {
-            seated.clear();
-            seated.extend_from_slice(subject);
-            self.tags[seat as usize] = Tag {
-                hash: seat_hash(account, hash),
+        if slot != SCRATCH {
+            known.clear();
+            known.extend_from_slice(subject);
+            self.tags[slot as usize] = Tag {
+                hash: slot_hash(account, hash),
                 contender: 0,
                 generation: self.generation,
             };
@@ -495,7 +495,7 @@ impl PlanCache {
 
     /// Forgets the plan of the subject with this hash.
     pub(super) fn forget(&mut self, account: AccountId, hash: u64) {
-        let hash = seat_hash(account, hash);
+        let hash = slot_hash(account, hash);
         let tag = &mut self.tags[hash as usize & (PLAN_CACHE_SLOTS - 1)];
         if tag.hash == hash {
             tag.generation = 0;
@@ -508,8 +508,8 @@ impl PlanCache {
     }
 }
 
-/// Accounts use the same subjects; their plans have seats of their own.
+/// Accounts use the same subjects; their plans have slots of their own.
 #[inline]
-fn seat_hash(account: AccountId, hash: u64) -> u64 {
+fn slot_hash(account: AccountId, hash: u64) -> u64 {
     hash ^ u64::from(account.0).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

@@ -224,7 +224,7 @@ fn start(config: &Config, reread: Reread, log: &Log) -> Result<Option<Server>, S
             shard.host(Box::new(engine));
             disks = opened;
         }
-        let seat = Seat {
+        let start = ShardStart {
             shard,
             links: links.remove(0),
             secure: Secure::new(tls.clone(), helpers.helpers(), addresses[own].clone()),
@@ -238,7 +238,7 @@ fn start(config: &Config, reread: Reread, log: &Log) -> Result<Option<Server>, S
             disks,
             core: cpu,
         };
-        seat.spawn(cpu)?;
+        start.spawn(cpu)?;
         log.info(format_args!("Shard {own} on core {cpu}"));
     }
     // What was found is kept, whatever a new configuration leaves open.
@@ -379,7 +379,7 @@ fn await_ready(
 }
 
 /// What one shard's thread starts with.
-struct Seat {
+struct ShardStart {
     shard: Shard,
     links: Links,
     mailbox: Mailbox,
@@ -395,7 +395,7 @@ struct Seat {
     core: usize,
 }
 
-impl Seat {
+impl ShardStart {
     fn spawn(self, cpu: usize) -> Result<(), StartError> {
         let name = format!("shard-{}", self.links.own().0);
         let executor = LocalExecutorBuilder::new(Placement::Fixed(cpu))
@@ -445,7 +445,7 @@ impl Server {
                 .map_err(StartError::because("cannot keep up TLS"))?;
             self.tls = Some(watch);
         }
-        let seat = system_client::Seat {
+        let start = system_client::Start {
             channels,
             shards: shards.clone(),
             reports: self.report.clone(),
@@ -455,7 +455,7 @@ impl Server {
             server: self.facts.clone(),
             seed,
         };
-        let started = SystemClient::start(seat)
+        let started = SystemClient::start(start)
             .map_err(StartError::because("cannot serve the system account"))?;
         self.system_client = Some(started);
         Ok(())

@@ -179,7 +179,7 @@ impl Channels {
 }
 
 /// What the thread needs.
-pub struct Seat {
+pub struct Start {
     pub channels: Channels,
     pub shards: Vec<Address>,
     pub reports: Sender<Report>,
@@ -202,12 +202,12 @@ impl SystemClient {
     ///
     /// # Errors
     /// There is no thread, or no socket pair, to be had.
-    pub fn start(seat: Seat) -> io::Result<Self> {
-        let Inquirer { orders, event, .. } = seat.channels.inquirer();
+    pub fn start(begin: Start) -> io::Result<Self> {
+        let Inquirer { orders, event, .. } = begin.channels.inquirer();
         let (ready, is_ready) = bounded(1);
         thread::Builder::new()
             .name("control".to_owned())
-            .spawn(move || Turns::new(seat, ready).run())?;
+            .spawn(move || Turns::new(begin, ready).run())?;
         // One that is late will be there later.
         let _ = is_ready.recv_timeout(ANSWER_TIME);
         Ok(Self { orders, event })
@@ -356,8 +356,8 @@ struct Turns {
 }
 
 impl Turns {
-    fn new(seat: Seat, ready: Sender<()>) -> Self {
-        let Seat {
+    fn new(begin: Start, ready: Sender<()>) -> Self {
+        let Start {
             channels,
             shards,
             reports,
@@ -366,7 +366,7 @@ impl Turns {
             log,
             mut server,
             seed,
-        } = seat;
+        } = begin;
         let directory = desk.policy().directory;
         if directory.system.is_none() {
             // Nobody can ask anything.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
-use super::Seat;
+use super::ShardStart;
 use super::authenticator::Authenticator;
 use super::clock::Clock;
 use super::commands::{Arrival, Command, Mailbox, Reload, Report};
@@ -96,8 +96,8 @@ pub struct Turns {
 
 impl Turns {
     /// Must be made on the thread that will run it.
-    pub fn new(seat: Seat, ring: NetRing) -> Self {
-        let Seat {
+    pub fn new(start: ShardStart, ring: NetRing) -> Self {
+        let ShardStart {
             shard,
             links,
             mailbox,
@@ -110,7 +110,7 @@ impl Turns {
             notices,
             disks,
             core,
-        } = seat;
+        } = start;
         links.announce(ring.fd());
         let mut conns = Conns::default();
         if shard.engine().is_some() {
