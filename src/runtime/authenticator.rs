@@ -31,7 +31,7 @@ const FETCHES_MAX: usize = 1;
 /// How long shards may take to tell each other of streams that have come with an account.
 const STREAMS_TIME: Duration = Duration::from_secs(5);
 
-/// What the desk says of the server when it asks others.
+/// What the authenticator says of the server when it asks others.
 struct Letterhead {
     keys: ServerKeys,
     name: String,
@@ -95,7 +95,7 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    /// A desk that follows the operator's words.
+    /// An authenticator that follows the operator's words.
     ///
     /// # Errors
     /// What is wrong with them.

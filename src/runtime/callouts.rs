@@ -68,7 +68,7 @@ impl Callouts {
     /// # Errors
     /// There is no thread, or no event descriptor, to be had.
     pub fn start(
-        desk: &Arc<Authenticator>,
+        authenticator: &Arc<Authenticator>,
         shard: Address,
         helpers: Helpers,
         log: &Log,
@@ -76,7 +76,7 @@ impl Callouts {
         let (questions, received) = bounded(QUEUE_MAX);
         let event = Arc::new(event_fd()?);
         let turns = Turns {
-            desk: Arc::clone(desk),
+            authenticator: Arc::clone(authenticator),
             shard,
             helpers,
             log: log.clone(),
@@ -84,7 +84,7 @@ impl Callouts {
             event: Arc::clone(&event),
             inbox: format!("$SYS._INBOX.{:016X}", host::random_u64()?),
             asked: 0,
-            timeout: Duration::from_millis(desk.callout_timeout_ms()),
+            timeout: Duration::from_millis(authenticator.callout_timeout_ms()),
             waiting: BTreeMap::new(),
             deadlines: VecDeque::new(),
             lines: BTreeMap::new(),
@@ -151,7 +151,7 @@ impl Line {
 
 /// The thread's own.
 struct Turns {
-    desk: Arc<Authenticator>,
+    authenticator: Arc<Authenticator>,
     shard: Address,
     helpers: Helpers,
     log: Log,
@@ -334,9 +334,9 @@ impl Turns {
             return;
         };
         let (conn, shard) = (waiting.conn, waiting.shard.clone());
-        let desk = Arc::clone(&self.desk);
+        let authenticator = Arc::clone(&self.authenticator);
         let job = Box::new(move || {
-            let outcome = desk.judge(&waiting, &body);
+            let outcome = authenticator.judge(&waiting, &body);
             waiting.shard.send(Command::Decided(waiting.conn, outcome));
         });
         if let Err(Full(_)) = self.helpers.submit(job) {

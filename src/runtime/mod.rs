@@ -134,7 +134,7 @@ struct Server {
     monitoring: Option<Listening>,
     /// What everybody may know without asking.
     phase: CurrentPhase,
-    desk: Arc<Authenticator>,
+    authenticator: Arc<Authenticator>,
     /// For threads that are started later.
     report: Sender<Report>,
     /// What monitoring says.
@@ -186,13 +186,13 @@ fn start(config: &Config, reread: Reread, log: &Log) -> Result<Option<Server>, S
     let (report, reports) = crossbeam_channel::unbounded();
     let signals = signals::watch(report.clone());
     signals.map_err(StartError::because("cannot watch signals"))?;
-    let desk = Authenticator::new(config, &identity, keys, log).map_err(StartError)?;
-    let desk = Arc::new(desk);
-    identity.auth_required = desk.policy().gate.is_asked_for();
+    let authenticator = Authenticator::new(config, &identity, keys, log).map_err(StartError)?;
+    let authenticator = Arc::new(authenticator);
+    identity.auth_required = authenticator.policy().gate.is_asked_for();
     let clock = Clock::start();
     let settings = Settings {
         limits: config.limits.clone(),
-        policy: desk.policy(),
+        policy: authenticator.policy(),
         identity,
         debug: config.debug,
         trace: config.trace,
@@ -204,7 +204,7 @@ fn start(config: &Config, reread: Reread, log: &Log) -> Result<Option<Server>, S
 
     let (addresses, mailboxes) = commands::mailboxes(shards, &report)
         .map_err(StartError::because("cannot make event descriptors"))?;
-    desk.know(&addresses);
+    authenticator.know(&addresses);
     let helpers = Pool::start(helpers::THREADS, helpers::JOBS_MAX)
         .map_err(StartError::because("cannot start helper threads"))?;
     let channels = system_client::Channels::new()
@@ -230,7 +230,7 @@ fn start(config: &Config, reread: Reread, log: &Log) -> Result<Option<Server>, S
             secure: Secure::new(tls.clone(), helpers.helpers(), addresses[own].clone()),
             mailbox,
             helpers: helpers.helpers(),
-            desk: Arc::clone(&desk),
+            authenticator: Arc::clone(&authenticator),
             log: log.clone(),
             listener: listener.take(),
             clock,
@@ -270,7 +270,7 @@ fn start(config: &Config, reread: Reread, log: &Log) -> Result<Option<Server>, S
         listening: address,
         monitoring,
         phase,
-        desk: Arc::clone(&desk),
+        authenticator: Arc::clone(&authenticator),
         report: report.clone(),
         facts,
         connections,
@@ -385,7 +385,7 @@ struct ShardStart {
     mailbox: Mailbox,
     secure: Secure,
     helpers: Helpers,
-    desk: Arc<Authenticator>,
+    authenticator: Arc<Authenticator>,
     log: Log,
     listener: Option<Listener>,
     clock: Clock,
@@ -431,11 +431,11 @@ impl Server {
         clock: Clock,
         seed: u64,
     ) -> Result<(), StartError> {
-        let (desk, shards) = (&self.desk, &self.shards);
+        let (authenticator, shards) = (&self.authenticator, &self.shards);
         let (shard, helpers) = (shards[0].clone(), self.helpers.helpers());
-        let callouts = Callouts::start(desk, shard, helpers, &self.log)
+        let callouts = Callouts::start(authenticator, shard, helpers, &self.log)
             .map_err(StartError::because("cannot ask authorization services"))?;
-        desk.use_callouts(callouts);
+        authenticator.use_callouts(callouts);
         if let Some(keeper) = keeper {
             if let Some(shown) = &mut self.facts.tls {
                 shown.not_after = keeper.not_after();
@@ -449,7 +449,7 @@ impl Server {
             channels,
             shards: shards.clone(),
             reports: self.report.clone(),
-            desk: Arc::clone(desk),
+            authenticator: Arc::clone(authenticator),
             clock,
             log: self.log.clone(),
             server: self.facts.clone(),

@@ -11,8 +11,10 @@ pub struct Registrar(Arc<Authenticator>);
 
 impl Registrar {
     /// The registrar of a server with operators.
-    pub fn new(desk: &Arc<Authenticator>) -> Option<Self> {
-        desk.tenants().map(|_| Self(Arc::clone(desk)))
+    pub fn new(authenticator: &Arc<Authenticator>) -> Option<Self> {
+        authenticator
+            .tenants()
+            .map(|_| Self(Arc::clone(authenticator)))
     }
 
     fn tenants(&self) -> &Tenants {

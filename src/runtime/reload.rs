@@ -71,7 +71,7 @@ impl Server {
         }
         settle(&self.config, &mut config);
         let changes = changes(&self.config, &config)?;
-        let access = self.desk.prepare(&config)?;
+        let access = self.authenticator.prepare(&config)?;
         let log = match has(&changes, Part::Log) {
             true => Some(log::Log::prepare(&config).map_err(|error| error.to_string())?),
             false => None,
@@ -191,7 +191,7 @@ impl Server {
             done,
             reloaded: Reloaded {
                 limits: self.config.limits.clone(),
-                policy: self.desk.policy(),
+                policy: self.authenticator.policy(),
                 identity: self.identity.clone(),
                 debug: self.config.debug,
                 trace: self.config.trace,
@@ -200,7 +200,7 @@ impl Server {
             },
             tls: tls.map(|tls| tls.as_ref().map(Keeper::tls)),
         };
-        self.desk.adopt(access, |policy, shards| {
+        self.authenticator.adopt(access, |policy, shards| {
             for (shard, surplus) in shards.iter().zip(surplus) {
                 let mut reload = reload.clone();
                 reload.reloaded.policy = policy.clone();
@@ -230,9 +230,9 @@ impl Server {
 
     /// Tells control what monitoring says of the server now; `not_after` is when the certificate ends, where files were read.
     fn tell_control(&mut self, not_after: Option<Option<UnixSeconds>>) {
-        self.identity.auth_required = self.desk.policy().gate.is_asked_for();
+        self.identity.auth_required = self.authenticator.policy().gate.is_asked_for();
         self.facts.identity = self.identity.clone();
-        self.facts.auth_required = self.desk.policy().gate.is_required();
+        self.facts.auth_required = self.authenticator.policy().gate.is_required();
         follow(&mut self.facts, &self.config);
         if let Some(not_after) = not_after
             && let Some(shown) = &mut self.facts.tls

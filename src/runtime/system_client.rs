@@ -183,10 +183,10 @@ pub struct Start {
     pub channels: Channels,
     pub shards: Vec<Address>,
     pub reports: Sender<Report>,
-    pub desk: Arc<Authenticator>,
+    pub authenticator: Arc<Authenticator>,
     pub clock: Clock,
     pub log: Log,
-    /// The accounts in it are filled in from the desk.
+    /// The accounts in it are filled in from the authenticator.
     pub server: ServerFacts,
     pub seed: u64,
 }
@@ -225,7 +225,7 @@ impl SystemClient {
         self.order(Order::LameDuck);
     }
 
-    /// Tells it what a new configuration says of the server. The accounts in it are filled in from the desk.
+    /// Tells it what a new configuration says of the server. The accounts in it are filled in from the authenticator.
     pub fn configured(&self, server: ServerFacts) {
         self.order(Order::Configured(Box::new(server)));
     }
@@ -338,7 +338,7 @@ struct Turns {
     control: Control,
     hall: Hall,
     server: ServerFacts,
-    desk: Arc<Authenticator>,
+    authenticator: Arc<Authenticator>,
     directory: Arc<Directory>,
     log: Log,
     notices: Receiver<Notice>,
@@ -361,19 +361,19 @@ impl Turns {
             channels,
             shards,
             reports,
-            desk,
+            authenticator,
             clock,
             log,
             mut server,
             seed,
         } = begin;
-        let directory = desk.policy().directory;
+        let directory = authenticator.policy().directory;
         if directory.system.is_none() {
             // Nobody can ask anything.
             let _ = ready.send(());
         }
         let started = server.started;
-        tell_accounts(&mut server, &directory, &desk, started);
+        tell_accounts(&mut server, &directory, &authenticator, started);
         Self {
             control: Control::new(Arc::new(server.clone()), seed, clock.now()),
             hall: Hall {
@@ -381,11 +381,11 @@ impl Turns {
                 reports,
                 clock,
                 usage: UsageMeter::new(),
-                registrar: Registrar::new(&desk),
+                registrar: Registrar::new(&authenticator),
                 silent: BTreeSet::new(),
             },
             server,
-            desk,
+            authenticator,
             directory,
             log,
             notices: channels.received,
@@ -403,7 +403,7 @@ impl Turns {
 
     fn run(mut self) {
         loop {
-            let tick_ms = self.desk.tick();
+            let tick_ms = self.authenticator.tick();
             self.follow_policy();
             self.connect();
             self.wait(tick_ms);
@@ -422,7 +422,7 @@ impl Turns {
 
     /// Takes over accounts that have changed.
     fn follow_policy(&mut self) {
-        let directory = self.desk.policy().directory;
+        let directory = self.authenticator.policy().directory;
         if Arc::ptr_eq(&directory, &self.directory) {
             return;
         }
@@ -435,7 +435,7 @@ impl Turns {
         }
         self.directory = directory;
         let now = self.hall.clock.now();
-        tell_accounts(&mut self.server, &self.directory, &self.desk, now);
+        tell_accounts(&mut self.server, &self.directory, &self.authenticator, now);
         self.control.set_server(Arc::new(self.server.clone()));
     }
 
@@ -628,7 +628,7 @@ impl Turns {
                         config_loaded: now,
                         ..*server
                     };
-                    self.take_over(self.desk.policy().directory);
+                    self.take_over(self.authenticator.policy().directory);
                 }
                 Order::Stop(done) => {
                     self.control.shutdown(now);
@@ -737,7 +737,7 @@ impl Turns {
 fn tell_accounts(
     server: &mut ServerFacts,
     directory: &Directory,
-    desk: &Authenticator,
+    authenticator: &Authenticator,
     now: UnixNanos,
 ) {
     let before: HashMap<String, AccountView> = std::mem::take(&mut server.accounts)
@@ -752,7 +752,7 @@ fn tell_accounts(
         .filter_map(|account| {
             let definition = Arc::clone(&account.definition);
             let claims = definition.claims.as_ref().map(|claims| &claims.common);
-            let tenants = desk.tenants();
+            let tenants = authenticator.tenants();
             let token = tenants.and_then(|tenants| tenants.token(&account.name));
             if account.gone && token.is_none() {
                 return None;

@@ -61,7 +61,7 @@ pub struct Turns {
     /// For what would stall this shard.
     helpers: Helpers,
     /// Who decides on those whom the shard cannot.
-    desk: Arc<Authenticator>,
+    authenticator: Arc<Authenticator>,
     /// Who waits until all shards know of this one's streams.
     awaiting_streams: Vec<Sender<()>>,
     /// TLS of the connections.
@@ -103,7 +103,7 @@ impl Turns {
             mailbox,
             secure,
             helpers,
-            desk,
+            authenticator,
             log,
             listener,
             clock,
@@ -126,7 +126,7 @@ impl Turns {
             mailbox,
             secure,
             helpers,
-            desk,
+            authenticator,
             awaiting_streams: Vec::new(),
             log,
             clock,
@@ -723,12 +723,12 @@ impl Turns {
         }
     }
 
-    /// Has the desk decide on connections and look for accounts, on a helper thread.
+    /// Has the authenticator decide on connections and look for accounts, on a helper thread.
     fn ask_desk(&mut self, now: Millis) {
         for (conn, presented) in std::mem::take(&mut self.fx.questions) {
-            let desk = Arc::clone(&self.desk);
+            let authenticator = Arc::clone(&self.authenticator);
             let here = self.mailbox.address(self.links.own());
-            let job = Box::new(move || desk.answer(conn, presented, &here));
+            let job = Box::new(move || authenticator.answer(conn, presented, &here));
             if self.helpers.submit(job).is_err() {
                 let why = "too many connections wait to be let in".to_owned();
                 let outcome = Outcome::Refused(Refused::Credentials, why);
@@ -738,9 +738,9 @@ impl Turns {
         }
         if !self.fx.accounts.is_empty() {
             let names = std::mem::take(&mut self.fx.accounts);
-            let desk = Arc::clone(&self.desk);
+            let authenticator = Arc::clone(&self.authenticator);
             let here = self.mailbox.address(self.links.own());
-            let job = Box::new(move || desk.seek(&names, &here));
+            let job = Box::new(move || authenticator.seek(&names, &here));
             if self.helpers.submit(job).is_err() {
                 self.shard.handle(now, Event::AccountsSought, &mut self.fx);
             }
