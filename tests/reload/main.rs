@@ -21,6 +21,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use async_nats::ConnectOptions;
@@ -595,7 +596,7 @@ fn several_at_once() {
 fn while_others_are_waited_for() {
     let authority = Authority::new();
     let identity = authority.sign("server", &["localhost"]);
-    let responder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (responder, asked, holds) = slow_responder();
     let system = "accounts { $SYS { users [ { user: admin, password: \"p\" } ] }, A { users [ { user: a, password: \"p\" } ] } }\n";
     let mut server = start(2, system);
     let mut admin = Client::connect(&server, "admin");
@@ -607,25 +608,49 @@ fn while_others_are_waited_for() {
         identity.cert,
         identity.key,
         authority.ca(),
-        responder.local_addr().unwrap(),
+        responder,
     ));
     let order = format!("PUB $SYS.REQ.SERVER.{id}.RELOAD answers 0\r\n\r\n");
     admin.say(&order);
-    let (mut asked, _) = responder.accept().unwrap();
+    asked.recv_timeout(PATIENCE).unwrap();
     admin.say(&format!("PUB $SYS.REQ.SERVER.{id}.VARZ answers 0\r\n\r\n"));
     let varz = answer_of(&mut admin);
     assert!(varz["data"]["max_payload"].is_number(), "{varz}");
-    asked
-        .write_all(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-        .unwrap();
+    holds.store(false, Ordering::Relaxed);
     let answer = answer_of(&mut admin);
     let why = answer["error"]["description"].as_str().unwrap_or_default();
     assert!(why.contains("OCSP"), "{answer}");
 
+    holds.store(true, Ordering::Relaxed);
+    while asked.try_recv().is_ok() {}
     admin.say(&order);
-    let (_asked, _) = responder.accept().unwrap();
+    asked.recv_timeout(PATIENCE).unwrap();
     assert!(signal(server.pid(), "TERM"));
     assert_eq!(server.wait_for_exit(), Some(0));
+}
+
+/// Somebody who knows nothing, and while it holds does not even say that: where it is, and when it was asked.
+fn slow_responder() -> (SocketAddr, Receiver<()>, Arc<AtomicBool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, asked) = channel();
+    let holds = Arc::new(AtomicBool::new(true));
+    let held = Arc::clone(&holds);
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().map_while(Result::ok) {
+            let mut request = [0; 4096];
+            let _ = socket.read(&mut request);
+            if sender.send(()).is_err() {
+                return;
+            }
+            while held.load(Ordering::Relaxed) {
+                std::thread::yield_now();
+            }
+            let no = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            let _ = socket.write_all(no);
+        }
+    });
+    (address, asked, holds)
 }
 
 fn answer_of(client: &mut Client) -> Value {
