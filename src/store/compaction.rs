@@ -34,8 +34,9 @@ const BUDGET_PER_BYTE: u64 = 2;
 const BUDGET_BYTES_MAX: u64 = 4 << 20;
 /// How long to wait when the budget is used up, or the disk full.
 const PAUSE_MS: Millis = 10;
-/// Ranges in one record of removals.
+/// Ranges in one record of removals, and records of them that are logged at once.
 const RANGES: usize = 2048;
+const REMOVALS_MAX: usize = 16;
 /// Segments become so long that there are not many more than this.
 const SEGMENTS_WANTED: u64 = 64;
 
@@ -46,8 +47,9 @@ enum Stage {
     Ask,
     Reading,
     Copying,
-    /// The rest is to be logged.
+    /// The rest is to be logged: what is small, and then removals.
     Rest,
+    Removals,
     /// All was logged up to that position.
     Waiting(u64),
 }
@@ -66,6 +68,8 @@ struct Victim {
     done: usize,
     /// Records of the current frame end there.
     frame_end: usize,
+    /// Where removals are still to be logged anew: streams, and sequences from where to where.
+    removed: Vec<(StreamNumber, (Seq, Seq))>,
 }
 
 /// See the module.
@@ -204,6 +208,7 @@ impl Store {
             window: Vec::new(),
             done: 0,
             frame_end: 0,
+            removed: Vec::new(),
         })
     }
 
@@ -233,6 +238,13 @@ impl Store {
                 },
                 Stage::Rest => {
                     if self.log_rest(victim).is_err() {
+                        self.pause();
+                        return true;
+                    }
+                    victim.stage = Stage::Removals;
+                }
+                Stage::Removals => {
+                    if self.log_removals(victim).is_err() || !victim.removed.is_empty() {
                         self.pause();
                         return true;
                     }
@@ -455,7 +467,7 @@ impl Store {
     }
 
     /// Logs anew what else would be lost with a segment.
-    fn log_rest(&mut self, victim: &Victim) -> Result<(), Refused> {
+    fn log_rest(&mut self, victim: &mut Victim) -> Result<(), Refused> {
         self.core.log_deferred()?;
         let (slot, generation) = (victim.slot, victim.generation);
         for shelf in self.shelves.values_mut() {
@@ -485,6 +497,8 @@ impl Store {
         }
         if !self.core.log.is_oldest(slot) || self.checkpoints.may_miss(generation) {
             self.log_remains(slot)?;
+            let removed = &self.core.remains(slot).removed;
+            victim.removed = removed.iter().map(|(&a, &b)| (a, b)).collect();
         }
         let live: u64 = self
             .core
@@ -496,42 +510,41 @@ impl Store {
         Ok(())
     }
 
+    /// Logs removals anew, as many as a turn may take: a stream can have millions of holes.
+    fn log_removals(&mut self, victim: &mut Victim) -> Result<(), Refused> {
+        for _ in 0..REMOVALS_MAX {
+            let Some((number, range)) = victim.removed.last_mut() else {
+                break;
+            };
+            let shelf = self.shelves.get(number);
+            let gaps = shelf.map(|shelf| shelf.index.holes_between(range.0, range.1, RANGES));
+            let gaps = gaps.unwrap_or_default();
+            let (Some(first), Some(last)) = (gaps.first(), gaps.last()) else {
+                victim.removed.pop();
+                continue;
+            };
+            let mut body = Vec::new();
+            let mut after = 0;
+            for &range in &gaps {
+                record::put_range(&mut body, after, range);
+                after = range.1;
+            }
+            let spot = self
+                .core
+                .put(Kind::Removed, *number, &[&body], Need::Housekeeping)?;
+            let remains = self.core.remains(spot.slot);
+            remains.removed(*number, (first.0, last.1));
+            remains.logged_again += spot.bytes as u64;
+            range.0 = last.1.saturating_add(1);
+        }
+        Ok(())
+    }
+
     /// Logs again what a segment says is gone: older ones may still have it.
     fn log_remains(&mut self, slot: Slot) -> Result<(), Refused> {
         let remains = self.core.remains(slot);
-        let removed: Vec<(StreamNumber, (Seq, Seq))> =
-            remains.removed.iter().map(|(&a, &b)| (a, b)).collect();
         let forgotten = remains.forgotten.clone();
         let deleted = remains.deleted.clone();
-        for (number, (first, last)) in removed {
-            let Some(shelf) = self.shelves.get(&number) else {
-                continue;
-            };
-            let state = shelf.index.state();
-            let mut gaps = shelf.index.holes(usize::MAX);
-            if state.first_seq > 1 {
-                gaps.insert(0, (1, state.first_seq - 1));
-            }
-            gaps.retain_mut(|gap| {
-                *gap = (gap.0.max(first), gap.1.min(last));
-                gap.0 <= gap.1
-            });
-            for some in gaps.chunks(RANGES) {
-                let mut body = Vec::new();
-                let mut after = 0;
-                for &range in some {
-                    record::put_range(&mut body, after, range);
-                    after = range.1;
-                }
-                let spot = self
-                    .core
-                    .put(Kind::Removed, number, &[&body], Need::Housekeeping)?;
-                let whole = (some[0].0, some[some.len() - 1].1);
-                let remains = self.core.remains(spot.slot);
-                remains.removed(number, whole);
-                remains.logged_again += spot.bytes as u64;
-            }
-        }
         for (number, note) in forgotten {
             let Some(shelf) = self.shelves.get_mut(&number) else {
                 continue;

@@ -412,26 +412,37 @@ impl Index {
 
     /// As [`super::Messages::holes`].
     pub fn holes(&self, max: usize) -> Vec<(Seq, Seq)> {
-        let mut holes = Vec::new();
         if self.state.deleted == 0 {
-            return holes;
+            return Vec::new();
         }
-        let mut expected = self.state.first_seq;
-        for number in 0..self.chunks.len() {
+        self.holes_between(self.state.first_seq, self.state.last_seq, max)
+    }
+
+    /// Sequences from `first` to `last` that were given out and are not there, as ranges (inclusive), in order, at most
+    /// `max` ranges.
+    pub fn holes_between(&self, first: Seq, last: Seq, max: usize) -> Vec<(Seq, Seq)> {
+        let mut holes = Vec::new();
+        let mut expected = first.max(1);
+        let last = last.min(self.state.last_seq);
+        let Place {
+            chunk: from,
+            mut entry,
+        } = self.chunks.place_from(expected);
+        for number in from..self.chunks.len() {
             let chunk = self.chunks.chunk(number);
-            let mut entry = 0;
             while let Some((seq, after)) = chunk.next_run(&mut entry) {
-                if holes.len() >= max {
+                if holes.len() >= max || expected > last {
                     return holes;
                 }
                 if seq > expected {
-                    holes.push((expected, seq - 1));
+                    holes.push((expected, last.min(seq - 1)));
                 }
                 expected = after;
             }
+            entry = 0;
         }
-        if expected <= self.state.last_seq && holes.len() < max {
-            holes.push((expected, self.state.last_seq));
+        if expected <= last && holes.len() < max {
+            holes.push((expected, last));
         }
         holes
     }

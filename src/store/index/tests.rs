@@ -242,6 +242,13 @@ impl Pair {
         if self.prng.one_in(10) {
             let max = self.prng.below(300) as usize;
             assert_eq!(stream.holes(max), naive.holes(max));
+            let (first, last) = (seq.min(other), seq.max(other));
+            let before = (1, naive.state.first_seq - 1);
+            let all = std::iter::once(before).chain(naive.holes(usize::MAX));
+            let cut = all.map(|(from, to)| (from.max(first), to.min(last)));
+            let expected: Vec<_> = cut.filter(|(from, to)| from <= to).take(max).collect();
+            let got = stream.index.holes_between(first, last, max);
+            assert_eq!(got, expected, "{first} to {last}");
             assert_eq!(
                 stream.last_of_each(selection, seq, max),
                 naive.last_of_each(selection, seq, max)

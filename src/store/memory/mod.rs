@@ -22,7 +22,7 @@ const HEAD_BYTES: usize = 24;
 /// One stream's messages, in memory.
 #[derive(Debug)]
 pub struct Stream {
-    index: Index,
+    pub(super) index: Index,
     arena: Arena,
     /// The segment of the arena to look at next.
     looked_at: u64,
