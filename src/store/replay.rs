@@ -647,7 +647,6 @@ impl Store {
         }
         self.compaction.hint();
         self.core.changes = 0;
-        self.core.news.ready = true;
         self.log_strays(recovery);
     }
 
