@@ -360,6 +360,7 @@ impl Engine {
             number,
             asset,
             listens: Vec::new(),
+            interest: 0,
             is_queued: false,
             is_dirty: false,
             is_flushing: false,
@@ -398,6 +399,7 @@ impl Engine {
         for listen in before {
             host.unlisten(listen);
         }
+        hosted.interest = host.interest_number();
     }
 
     fn heard_decision(&mut self, place: u32, decision: u64) {

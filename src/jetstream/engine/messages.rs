@@ -97,7 +97,16 @@ impl Engine {
             };
             info.shown(&mut json, details.page.unwrap_or_default());
         });
-        self.respond(arrival, host, |to| to.extend_from_slice(&json));
+        // Who is told that a stream is there may publish to it, on any shard.
+        let listens = self.hosted(place).map(|one| (one.shelf, one.interest));
+        match listens {
+            Some((shelf, interest)) if interest > host.interest_known() => {
+                self.respond_durable(arrival, shelf, interest, host, |to| {
+                    to.extend_from_slice(&json);
+                });
+            }
+            _ => self.respond(arrival, host, |to| to.extend_from_slice(&json)),
+        }
         Ok(())
     }
 

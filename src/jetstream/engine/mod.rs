@@ -100,6 +100,8 @@ struct Hosted {
     asset: Asset,
     /// Its subjects' subscriptions.
     listens: Vec<u32>,
+    /// The change of interest by which all shards know of them.
+    interest: u64,
     is_queued: bool,
     is_dirty: bool,
     /// Messages of it are on their way to the disk.
