@@ -42,8 +42,6 @@ pub struct News {
     pub durable: bool,
     /// What was refused as `Full` may be tried again.
     pub space: bool,
-    /// Opening has ended.
-    pub ready: bool,
 }
 
 /// What a segment says beside messages and facts, and what must be said again before it goes.

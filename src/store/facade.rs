@@ -212,17 +212,6 @@ impl Store {
         }
     }
 
-    /// What it was made with.
-    pub fn stream_options(&self, number: StreamNumber) -> Option<StreamOptions> {
-        match self.shelves.get(&number) {
-            Some(shelf) => Some(shelf.options),
-            None => self.memories.get(&number).map(|_| StreamOptions {
-                memory: true,
-                compress: false,
-            }),
-        }
-    }
-
     /// Tells all facts of a stream: numbers in no order, facts of a number in theirs.
     pub fn notes(&self, number: StreamNumber, each: &mut dyn FnMut(u32, &[u8])) {
         let Some(shelf) = self.shelves.get(&number) else {

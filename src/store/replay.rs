@@ -464,70 +464,16 @@ impl Store {
     fn apply_body(
         &mut self,
         recovery: &mut Recovery,
-        (slot, generation, offset): (Slot, u64, usize),
+        place: (Slot, u64, usize),
         raw: &Raw<'_>,
         body: &[u8],
     ) -> Option<()> {
+        let (slot, generation, _) = place;
         let number = raw.stream;
         let weight = record::padded(raw.bytes.len());
         match raw.kind {
-            Kind::Message => {
-                let head = raw.message()?;
-                let subject = body.get(..head.subject_bytes as usize)?;
-                let rest = body.len() - subject.len();
-                let rest = if head.encoding & record::encoding::COMPRESSED == 0 {
-                    rest
-                } else {
-                    record::u32_at(body, subject.len())? as usize
-                };
-                let payload = rest.checked_sub(head.headers_bytes as usize)?;
-                let counted =
-                    counted_bytes(subject.len(), head.headers_bytes as usize, payload, true);
-                if head.seq == 0
-                    || head.seq == Seq::MAX
-                    || counted as usize > super::location::RECORD_BYTES_MAX
-                {
-                    return None;
-                }
-                let arrival = Arrival {
-                    subject,
-                    location: Location::new(slot, offset, counted as usize).to_bits(),
-                    flags: head.flags,
-                    time: head.time,
-                    counted_bytes: counted,
-                };
-                let core = &mut self.core;
-                core.log.enliven(slot, counted as usize);
-                let shelf = shelf_of(&mut self.shelves, number, &self.hash);
-                shelf.reaches(head.seq, head.seq, recovery.damages);
-                if head.seq >= shelf.index.state().last_seq {
-                    shelf.last_shown_in = generation;
-                }
-                if let Some(old) = shelf.index.insert(head.seq, &arrival)
-                    && let Some(old) = Location::from_bits(old)
-                {
-                    core.log.kill(old.slot(), old.counted_bytes());
-                }
-            }
-            Kind::Removed => {
-                let ranges = record::ranges(body)?;
-                let core = &mut self.core;
-                let shelf = shelf_of(&mut self.shelves, number, &self.hash);
-                let seen = shelf.damages_seen;
-                for &(first, last) in &ranges {
-                    shelf.damages_seen = seen;
-                    shelf.reaches(first, last, recovery.damages);
-                    core.remains(slot).removed(number, (first, last));
-                    shelf
-                        .index
-                        .remove_range(first, last, &mut |known| bury(core, known));
-                    if last >= shelf.index.state().last_seq {
-                        let time = shelf.last_time();
-                        shelf.index.skip_to(last, time);
-                        shelf.last_shown_in = generation;
-                    }
-                }
-            }
+            Kind::Message => self.apply_message(recovery, place, raw, body)?,
+            Kind::Removed => self.apply_removed(recovery, place, number, body)?,
             Kind::Stream => {
                 let (options, rest) = body.split_first()?;
                 let length = record::u32_at(rest, 0)? as usize;
@@ -572,27 +518,7 @@ impl Store {
                     .add(&body[4..], (slot, weight));
                 self.core.log.enliven(slot, weight);
             }
-            Kind::Notes => {
-                let note = record::u32_at(body, 0)?;
-                record::strings(&body[4..])?;
-                recovery.strays.notes.remove(&(number, note));
-                let shelf = shelf_of(&mut self.shelves, number, &self.hash);
-                let kept = shelf.notes.entry(note).or_default();
-                for (old, bytes) in kept.spots.drain(..) {
-                    self.core.log.kill(old, bytes);
-                }
-                if body.len() == 4 {
-                    shelf.notes.remove(&note);
-                    self.core.remains(slot).forgotten.push((number, note));
-                } else {
-                    kept.facts.clear();
-                    kept.facts.extend_from_slice(&body[4..]);
-                    kept.bytes = 0;
-                    kept.spots.push((slot, weight));
-                    kept.reset = Some((generation, offset));
-                    self.core.log.enliven(slot, weight);
-                }
-            }
+            Kind::Notes => self.apply_notes(recovery, place, raw, body)?,
             Kind::Erase => {
                 let place = (record::u64_at(body, 0)?, record::u32_at(body, 8)? as usize);
                 let length = record::u32_at(body, 12).map(|length| length as usize);
@@ -604,6 +530,109 @@ impl Store {
             Kind::Segments | Kind::Freed | Kind::Erased => return Some(()),
         }
         self.next_number = self.next_number.max(number.0.saturating_add(1));
+        Some(())
+    }
+
+    fn apply_message(
+        &mut self,
+        recovery: &Recovery,
+        (slot, generation, offset): (Slot, u64, usize),
+        raw: &Raw<'_>,
+        body: &[u8],
+    ) -> Option<()> {
+        let head = raw.message()?;
+        let subject = body.get(..head.subject_bytes as usize)?;
+        let rest = body.len() - subject.len();
+        let rest = if head.encoding & record::encoding::COMPRESSED == 0 {
+            rest
+        } else {
+            record::u32_at(body, subject.len())? as usize
+        };
+        let payload = rest.checked_sub(head.headers_bytes as usize)?;
+        let counted = counted_bytes(subject.len(), head.headers_bytes as usize, payload, true);
+        if head.seq == 0
+            || head.seq == Seq::MAX
+            || counted as usize > super::location::RECORD_BYTES_MAX
+        {
+            return None;
+        }
+        let arrival = Arrival {
+            subject,
+            location: Location::new(slot, offset, counted as usize).to_bits(),
+            flags: head.flags,
+            time: head.time,
+            counted_bytes: counted,
+        };
+        let core = &mut self.core;
+        core.log.enliven(slot, counted as usize);
+        let shelf = shelf_of(&mut self.shelves, raw.stream, &self.hash);
+        shelf.reaches(head.seq, head.seq, recovery.damages);
+        if head.seq >= shelf.index.state().last_seq {
+            shelf.last_shown_in = generation;
+        }
+        if let Some(old) = shelf.index.insert(head.seq, &arrival)
+            && let Some(old) = Location::from_bits(old)
+        {
+            core.log.kill(old.slot(), old.counted_bytes());
+        }
+        Some(())
+    }
+
+    fn apply_removed(
+        &mut self,
+        recovery: &Recovery,
+        (slot, generation, _): (Slot, u64, usize),
+        number: StreamNumber,
+        body: &[u8],
+    ) -> Option<()> {
+        let ranges = record::ranges(body)?;
+        let core = &mut self.core;
+        let shelf = shelf_of(&mut self.shelves, number, &self.hash);
+        let seen = shelf.damages_seen;
+        for &(first, last) in &ranges {
+            shelf.damages_seen = seen;
+            shelf.reaches(first, last, recovery.damages);
+            core.remains(slot).removed(number, (first, last));
+            shelf
+                .index
+                .remove_range(first, last, &mut |known| bury(core, known));
+            if last >= shelf.index.state().last_seq {
+                let time = shelf.last_time();
+                shelf.index.skip_to(last, time);
+                shelf.last_shown_in = generation;
+            }
+        }
+        Some(())
+    }
+
+    fn apply_notes(
+        &mut self,
+        recovery: &mut Recovery,
+        (slot, generation, offset): (Slot, u64, usize),
+        raw: &Raw<'_>,
+        body: &[u8],
+    ) -> Option<()> {
+        let number = raw.stream;
+        let weight = record::padded(raw.bytes.len());
+        let note = record::u32_at(body, 0)?;
+        record::strings(&body[4..])?;
+        recovery.strays.notes.remove(&(number, note));
+        let shelf = shelf_of(&mut self.shelves, number, &self.hash);
+        let kept = shelf.notes.entry(note).or_default();
+        for (old, bytes) in kept.spots.drain(..) {
+            self.core.log.kill(old, bytes);
+        }
+        if body.len() == 4 {
+            shelf.notes.remove(&note);
+            self.core.remains(slot).forgotten.push((number, note));
+        } else {
+            kept.facts.clear();
+            kept.facts.extend_from_slice(&body[4..]);
+            kept.bytes = 0;
+            kept.spots.push((slot, weight));
+            kept.reset = Some((generation, offset));
+            self.core.log.enliven(slot, weight);
+        }
         Some(())
     }
 
@@ -647,7 +676,6 @@ impl Store {
         }
         self.compaction.hint();
         self.core.changes = 0;
-        self.core.news.ready = true;
         self.log_strays(recovery);
     }
 
