@@ -59,6 +59,18 @@ pub struct Asked {
     pub answer: Answer,
 }
 
+impl Asked {
+    /// Whatever it was asked of, that is as it was.
+    const fn changes_nothing(&self) -> bool {
+        let is_look = matches!(self.wish, Wish::See | Wish::Use);
+        is_look
+            || matches!(
+                self.answer,
+                Answer::Absent | Answer::Taken | Answer::Refused
+            )
+    }
+}
+
 type State = Option<Life>;
 
 /// Whether a life that is known by more or less can be that one; gives all that is known.
@@ -119,21 +131,26 @@ fn after(state: State, asked: &Asked) -> Option<State> {
 /// Whether there is an order that leads from the one state to the other.
 pub fn can_be(begin: State, asked: &[Asked], end: State) -> bool {
     assert!(asked.len() <= 128, "more than can be looked through");
-    // Until a deletion is durable, and so answered, nobody else gets the name; and an update that is
-    // refused at the last moment, because the stream was just deleted, may have had a creation
-    // refused as if it had been made.
+    // Until a deletion is durable, and so answered, nobody else gets the name, and an update is judged by
+    // what is being deleted; and an update that is refused at the last moment, because the stream was
+    // just deleted, may have had a creation refused as if it had been made.
     let has_two_sides = |one: &&Asked| match one.wish {
         Wish::Update { .. } => !matches!(one.answer, Answer::Is(_)),
         Wish::Delete => matches!(one.answer, Answer::Done | Answer::Lost),
         _ => false,
     };
     let is_excused = |one: &Asked| {
+        let excuses = |other: &Asked| match one.answer {
+            Answer::Taken => true,
+            Answer::Refused => other.wish == Wish::Delete,
+            _ => false,
+        };
         let mut others = asked.iter().filter(has_two_sides);
-        one.answer == Answer::Taken
-            && others.any(|other| {
-                other.answered.is_none_or(|at| one.sent < at)
-                    && one.answered.is_none_or(|at| other.sent < at)
-            })
+        others.any(|other| {
+            excuses(other)
+                && other.answered.is_none_or(|at| one.sent < at)
+                && one.answered.is_none_or(|at| other.sent < at)
+        })
     };
     let asked: Vec<Asked> = asked
         .iter()
@@ -166,19 +183,29 @@ fn search(
     if !dead.insert((done, state)) {
         return false;
     }
+    // Nothing else was over before these were asked for.
     let first = open().filter_map(|i| asked[i].answered).min();
-    for i in open() {
-        // Something else was over before this was asked for.
-        if first.is_some_and(|first| first < asked[i].sent) {
-            continue;
-        }
-        if let Some(next) = after(state, &asked[i])
-            && search(next, asked, end, done | (1 << i), dead)
-        {
-            return true;
-        }
+    let is_next = |&i: &usize| first.is_none_or(|first| asked[i].sent <= first);
+    let is_lost = |i: usize| asked[i].answer == Answer::Lost;
+    // What can be now and never changes anything may as well be now, whatever comes after it.
+    let mut idle = open()
+        .filter(is_next)
+        .filter(|&i| asked[i].changes_nothing());
+    if let Some(i) = idle.find(|&i| after(state, &asked[i]) == Some(state)) {
+        return search(state, asked, end, done | (1 << i), dead);
     }
-    false
+    // Of those that got no answer to the same wish, any may be the next.
+    let is_first_of_its_kind = |&i: &usize| {
+        let mut before = open().filter(is_next).take_while(|&j| j < i);
+        !is_lost(i) || !before.any(|j| is_lost(j) && asked[j].wish == asked[i].wish)
+    };
+    open()
+        .filter(is_next)
+        .filter(is_first_of_its_kind)
+        .any(|i| {
+            after(state, &asked[i])
+                .is_some_and(|next| search(next, asked, end, done | (1 << i), dead))
+        })
 }
 
 #[test]
