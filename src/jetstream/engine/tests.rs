@@ -72,7 +72,7 @@ impl Host for World {
         Reached::Somebody
     }
     fn has_interest(&mut self, _: AccountId, subject: &[u8]) -> bool {
-        subject == b"$JS.EVENT.ADVISORY.API.LIMIT_REACHED"
+        subject == b"$JS.EVENT.ADVISORY.API.LIMIT_REACHED" || subject == b"_INBOX.1"
     }
     fn has_literal_interest(&mut self, _: AccountId, _: &[u8]) -> bool {
         false
