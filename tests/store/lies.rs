@@ -21,8 +21,8 @@ fn append(shell: &mut Shell, number: StreamNumber, payload: &[u8]) {
 fn with_stream(seed: u64) -> (Shell, StreamNumber) {
     let mut shell = Shell::new(seed);
     let options = StreamOptions::default();
-    let number = shell.store.create_stream(b"A/S", b"", options).unwrap();
-    (shell, number)
+    let number = shell.store.create_stream(b"A/S", b"", options);
+    (shell, number.expect("there is room"))
 }
 
 /// The file whose first block is not what it was.
