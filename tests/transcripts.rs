@@ -579,8 +579,12 @@ impl Play<'_> {
                 actual => return Err(format!("expected exit code {code}, got {actual:?}\n")),
             },
             Step::Refused => {
-                if TcpStream::connect(self.server.address()).is_ok() {
-                    return Err("a new connection is accepted\n".into());
+                // Servers say so first, and then close the listener.
+                let until = Instant::now() + PATIENCE;
+                while TcpStream::connect(self.server.address()).is_ok() {
+                    if Instant::now() > until {
+                        return Err("a new connection is accepted\n".into());
+                    }
                 }
             }
             Step::Log(pattern) => {

@@ -48,7 +48,13 @@ fn reload(server: &mut Server, text: &str) -> Result<(), String> {
     let line = server.log_line(from, |line| line.contains(DONE) || line.contains(FAILED));
     let line = line.unwrap_or_else(|| panic!("no end of it:\n{}", server.log_text()));
     match line.split_once(FAILED) {
-        Some((_, why)) => Err(why.to_owned()),
+        Some((_, why)) => {
+            // Each mistake has a line; this one comes behind them.
+            let from = server.log_position();
+            assert!(signal(server.pid(), "USR1"));
+            assert!(server.wait_for_log(from, |line| line.contains("re-open")));
+            Err(why.to_owned())
+        }
         None => Ok(()),
     }
 }
@@ -122,14 +128,14 @@ impl Client {
         }
     }
 
-    /// Waits for the end; what came before it.
+    /// Waits for the end; what came before it, but for the server's first PING, which may have been due.
     #[track_caller]
     fn cut_off(mut self) -> String {
         let until = Instant::now() + PATIENCE;
         while self.read() {
             assert!(Instant::now() < until, "not closed: {:?}", self.heard);
         }
-        self.heard
+        self.heard.replace("PING\r\n", "")
     }
 
     /// Whether all works, and nothing has come meanwhile.
