@@ -49,8 +49,6 @@ struct Conn {
     /// The bytes of the send under way.
     sending: Option<Vec<u8>>,
     closing: Closing,
-    /// A send has failed.
-    broken: bool,
 }
 
 /// One shard with its connections.
@@ -104,7 +102,6 @@ impl Host {
             ended: false,
             sending: None,
             closing: Closing::No,
-            broken: false,
         };
         Self {
             conns: vec![house],
@@ -546,7 +543,6 @@ impl Host {
                 },
             );
         } else if slot.closing == Closing::No {
-            slot.broken = true;
             let reason = CloseReason::WriteError;
             self.handle(world, Event::HungUp { conn: id, reason });
         } else {
@@ -566,7 +562,6 @@ impl Host {
             ended: false,
             sending: None,
             closing: Closing::No,
-            broken: false,
         };
         let index = match self.free.pop() {
             Some(index) => {
@@ -758,7 +753,7 @@ impl Host {
             if conn.sending.is_some() {
                 world.seen.sends_under_way_at_close += 1;
             }
-            if close.flush && !conn.broken {
+            if close.flush {
                 conn.closing = Closing::Flushing;
                 world.seen.closed_with_last_words += 1;
                 self.lingering
