@@ -248,7 +248,7 @@ impl Shard {
         fx: &mut Effects,
     ) -> bool {
         let mut delivered = false;
-        let taken = self.share_out(plan);
+        let taken = self.share_out(origin, plan);
         let mut subject = std::mem::take(&mut self.imported_subject);
         for number in 0..self.router.plans.get(plan).parts() {
             let there = &self.router.plans.get(plan).part(number).subject;
@@ -269,15 +269,15 @@ impl Shard {
     }
 
     /// The part that gets the message for each queue group with members in several accounts: as
-    /// in nats-server they are one group, in which each member is as likely.
-    fn share_out(&mut self, plan: PlanId) -> SmallVec<[(QueueId, usize); 4]> {
+    /// in nats-server they are one group, in which each member is as likely that would take it.
+    fn share_out(&mut self, origin: &Origin, plan: PlanId) -> SmallVec<[(QueueId, usize); 4]> {
         let plan = self.router.plans.get(plan);
         let mut taken = SmallVec::new();
         for &queue in &plan.shared {
             let mut members: SmallVec<[(usize, u32); 4]> = SmallVec::new();
             for number in 0..plan.parts() {
                 let pick = plan.part(number).groups.iter().find(|p| p.queue == queue);
-                members.extend(pick.map(|pick| (number, self.router.members(pick))));
+                members.extend(pick.map(|pick| (number, self.takers(origin, pick))));
             }
             let total: u32 = members.iter().map(|&(_, count)| count).sum();
             let mut at = self.prng.below(total.max(1));
@@ -290,6 +290,18 @@ impl Shard {
             }
         }
         taken
+    }
+
+    /// How many members of a group would take a message, as far as that is known here: not who has sent it
+    /// and wants no echo, or is just leaving.
+    fn takers(&self, origin: &Origin, pick: &GroupPick) -> u32 {
+        let members = pick
+            .groups
+            .iter()
+            .flat_map(|&g| &self.router.groups[g].members);
+        let takes = |conn: u32| conn != origin.no_echo && !self.sessions[conn as usize].deaf;
+        let unwilling = members.filter(|&&sub| !takes(self.router.subs[sub].conn));
+        self.router.members(pick) - unwilling.count() as u32
     }
 
     /// Delivers to everybody of one account but the queue groups `left_out`, here and elsewhere;

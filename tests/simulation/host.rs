@@ -49,6 +49,8 @@ struct Conn {
     /// The bytes of the send under way.
     sending: Option<Vec<u8>>,
     closing: Closing,
+    /// A send has failed.
+    broken: bool,
 }
 
 /// One shard with its connections.
@@ -102,6 +104,7 @@ impl Host {
             ended: false,
             sending: None,
             closing: Closing::No,
+            broken: false,
         };
         Self {
             conns: vec![house],
@@ -543,6 +546,7 @@ impl Host {
                 },
             );
         } else if slot.closing == Closing::No {
+            slot.broken = true;
             let reason = CloseReason::WriteError;
             self.handle(world, Event::HungUp { conn: id, reason });
         } else {
@@ -562,6 +566,7 @@ impl Host {
             ended: false,
             sending: None,
             closing: Closing::No,
+            broken: false,
         };
         let index = match self.free.pop() {
             Some(index) => {
@@ -753,7 +758,7 @@ impl Host {
             if conn.sending.is_some() {
                 world.seen.sends_under_way_at_close += 1;
             }
-            if close.flush {
+            if close.flush && !conn.broken {
                 conn.closing = Closing::Flushing;
                 world.seen.closed_with_last_words += 1;
                 self.lingering

@@ -194,7 +194,7 @@ const COMMANDS: &[Case] = &[
     ),
     (
         "sys",
-        "server request connections --sort msgs_to --subscriptions --limit 2",
+        "server request connections --sort msgs_to --subscriptions --limit 20",
         0,
         &["\"limit\":2"],
     ),
