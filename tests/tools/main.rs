@@ -196,7 +196,7 @@ const COMMANDS: &[Case] = &[
         "sys",
         "server request connections --sort msgs_to --subscriptions --limit 20",
         0,
-        &["\"limit\":2"],
+        &["\"limit\":20"],
     ),
     (
         "sys",
