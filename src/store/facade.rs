@@ -17,7 +17,7 @@ use super::memory;
 use super::recovery::Recovery;
 use super::requests::Purpose;
 use super::restore::Restore;
-use super::shelf::{Shelf, join};
+use super::shelf::Shelf;
 use super::{
     Fetched, Messages, NewMessage, Refused, Selection, Seq, State, SubjectState, UnixNanos,
 };
@@ -25,8 +25,6 @@ use crate::base::deadlines::Millis;
 use crate::base::prng::Prng;
 use crate::subject::SubjectHash;
 
-/// Bytes of ranges in one record of removals.
-const REMOVED_BYTES: usize = 32 << 10;
 /// How long after a refusal of the disk a write is tried again.
 const RETRY_MS: Millis = 250;
 
@@ -268,6 +266,7 @@ impl Store {
             memory.meta = meta.into();
         }
         if let Some(shelf) = self.shelves.get_mut(&number) {
+            self.core.log_removed(shelf)?;
             let before = std::mem::replace(&mut shelf.options.compress, compress);
             let logged = log_stream(&mut self.core, shelf, meta, Need::Housekeeping);
             if logged.is_err() {
@@ -442,47 +441,16 @@ impl Store {
 
     /// Logs what was removed since the last flush, as far as there is room.
     fn log_removed(&mut self) -> bool {
-        let core = &mut self.core;
-        let mut body = std::mem::take(&mut core.opened);
-        let mut complete = true;
-        while let Some(&number) = core.removers.last() {
+        while let Some(&number) = self.core.removers.last() {
             if let Some(shelf) = self.shelves.get_mut(&number) {
-                join(&mut shelf.removed);
-                let mut rest = &shelf.removed[..];
-                while !rest.is_empty() {
-                    body.clear();
-                    let (mut after, mut count) = (0, 0);
-                    for &range in rest {
-                        if body.len() >= REMOVED_BYTES {
-                            break;
-                        }
-                        record::put_range(&mut body, after, range);
-                        after = range.1;
-                        count += 1;
-                    }
-                    let put = core
-                        .log
-                        .put(Kind::Removed, number, &[&body], Need::Housekeeping);
-                    let Ok(spot) = put else {
-                        complete = false;
-                        break;
-                    };
-                    let whole = (rest[0].0, rest[count - 1].1);
-                    core.remains(spot.slot).removed(number, whole);
-                    rest = &rest[count..];
-                }
-                let left = rest.len();
-                let done = shelf.removed.len() - left;
-                shelf.removed.drain(..done);
-                if !complete {
-                    break;
+                if self.core.log_removed(shelf).is_err() {
+                    return false;
                 }
                 shelf.has_removed = false;
             }
-            core.removers.pop();
+            self.core.removers.pop();
         }
-        core.opened = body;
-        complete
+        true
     }
 
     /// Something was done, or not.

@@ -6,13 +6,15 @@ use super::journal::StreamNumber;
 use super::journal::log::Need;
 use super::journal::record::{self, Kind, MESSAGE_HEAD_BYTES, MessageHead, encoding};
 use super::location::{Location, RECORD_BYTES_MAX};
-use super::shelf::{Note, Shelf};
+use super::shelf::{Note, Shelf, join};
 use super::{
     Fetched, Messages, NewMessage, Refused, Selection, Seq, State, Stored, SubjectState, UnixNanos,
 };
 
 /// More than the frame around a message's bytes.
 const OVERHEAD_BYTES: usize = 256;
+/// Bytes of ranges in one record of removals.
+const REMOVED_BYTES: usize = 32 << 10;
 /// Shorter bodies are not worth compressing.
 const COMPRESSED_MIN_BYTES: usize = 128;
 
@@ -57,6 +59,13 @@ impl FileHandle<'_> {
         }
     }
 
+    /// Before a fact is logged: what was forgotten must not be forgotten after it, and a consumer that has gone past
+    /// what was removed must not come back to find it there.
+    fn log_what_was_before(&mut self) -> Result<(), Refused> {
+        self.core.log_deferred()?;
+        self.core.log_removed(self.shelf)
+    }
+
     fn log_skip(&mut self, last: Seq, time: UnixNanos) -> Result<(), Refused> {
         let parts: [&[u8]; 2] = [&last.to_le_bytes(), &time.to_le_bytes()];
         let number = self.number();
@@ -90,7 +99,7 @@ impl FileHandle<'_> {
 
     /// Logs all facts of a number anew; those before are dead.
     fn log_notes(&mut self, note: u32, facts: &[u8]) -> Result<(), Refused> {
-        self.core.log_deferred()?;
+        self.log_what_was_before()?;
         let number = self.number();
         let parts: [&[u8]; 2] = [&note.to_le_bytes(), facts];
         let spot = self
@@ -318,8 +327,7 @@ impl Messages for FileHandle<'_> {
     }
 
     fn note(&mut self, note: u32, fact: &[u8]) -> Result<(), Refused> {
-        // What was forgotten must not be forgotten after this.
-        self.core.log_deferred()?;
+        self.log_what_was_before()?;
         let number = self.number();
         let parts: [&[u8]; 2] = [&note.to_le_bytes(), fact];
         let spot = self
@@ -439,6 +447,47 @@ impl Core {
             self.deferred.pop();
         }
         Ok(())
+    }
+
+    /// Logs what was removed of a stream, as far as there is room.
+    pub(crate) fn log_removed(&mut self, shelf: &mut Shelf) -> Result<(), Refused> {
+        if shelf.removed.is_empty() {
+            return Ok(());
+        }
+        join(&mut shelf.removed);
+        let mut body = std::mem::take(&mut self.opened);
+        let mut done = 0;
+        let mut logged = Ok(());
+        while done < shelf.removed.len() {
+            body.clear();
+            let (mut after, mut count) = (0, 0);
+            for &range in &shelf.removed[done..] {
+                if body.len() >= REMOVED_BYTES {
+                    break;
+                }
+                record::put_range(&mut body, after, range);
+                after = range.1;
+                count += 1;
+            }
+            let parts: [&[u8]; 1] = [&body];
+            match self
+                .log
+                .put(Kind::Removed, shelf.number, &parts, Need::Housekeeping)
+            {
+                Ok(spot) => {
+                    let whole = (shelf.removed[done].0, after);
+                    self.remains(spot.slot).removed(shelf.number, whole);
+                    done += count;
+                }
+                Err(refused) => {
+                    logged = Err(refused);
+                    break;
+                }
+            }
+        }
+        shelf.removed.drain(..done);
+        self.opened = body;
+        logged
     }
 
     /// Says something about the log's health once.

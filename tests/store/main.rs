@@ -92,6 +92,38 @@ fn message<'a>(subject: &'a str, payload: &'a [u8]) -> NewMessage<'a> {
 }
 
 #[test]
+fn a_fact_does_not_outlive_a_removal_that_was_before_it() {
+    let mut kept_both = 0;
+    for turns in 0..40 {
+        let mut shell = Shell::new(turns);
+        let number = shell
+            .store
+            .create_stream(b"A/S", b"", StreamOptions::default())
+            .unwrap();
+        let mut stream = shell.store.stream(number).unwrap();
+        stream.append(&message("a", b"first")).unwrap();
+        shell.settle();
+        let mut stream = shell.store.stream(number).unwrap();
+        assert!(stream.remove(1, false));
+        stream.note(7, b"made when the first was gone").unwrap();
+        // More than one frame holds.
+        for _ in 0..200 {
+            stream.append(&message("a", &[7; 9000])).unwrap();
+        }
+        for _ in 0..turns {
+            shell.turn();
+        }
+        shell.reopen_after_power_cut();
+        let mut facts = 0;
+        shell.store.notes(number, &mut |_, _| facts += 1);
+        let is_there = shell.get(number, 1).is_some();
+        assert!(facts == 0 || !is_there, "after {turns} turns");
+        kept_both += facts;
+    }
+    assert!((1..40).contains(&kept_both), "{kept_both} of 40");
+}
+
+#[test]
 fn an_erased_message_leaves_nothing_behind_even_after_a_crash() {
     for seed in 0..60 {
         let mut shell = Shell::new(seed);
