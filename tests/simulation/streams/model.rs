@@ -343,7 +343,9 @@ impl Model {
         if stream.removals.iter().any(|r| r.must(id, message)) {
             return true;
         }
-        let confirms = |consumer: &Consumer| consumer.confirmed.contains_key(&id);
+        // One that was made anew wants what its namesake is done with.
+        let confirms =
+            |consumer: &Consumer| !consumer.unstable && consumer.confirmed.contains_key(&id);
         match variant.retention {
             Retention::Limits => false,
             Retention::WorkQueue => stream.consumers.iter().any(confirms),
@@ -521,7 +523,9 @@ impl Model {
                 before += 1;
             } else if !known.confirmed.contains_key(id) {
                 most += 1;
-                least += u64::from(!known.maybe.contains_key(id));
+                // What was said to a namesake's message of that place may have come after all.
+                let may_be_done = known.maybe.contains_key(id) || known.said.contains_key(&seq);
+                least += u64::from(!may_be_done);
             }
         }
         (before, (least, most))
