@@ -138,11 +138,11 @@ impl Client {
         self.heard.replace("PING\r\n", "")
     }
 
-    /// Whether all works, and nothing has come meanwhile.
+    /// Whether all works, and nothing has come meanwhile but for the server's first PING, which may have been due.
     #[track_caller]
     fn is_undisturbed(&mut self) {
         self.say("PING\r\n");
-        assert_eq!(self.hears("PONG\r\n"), "PONG\r\n");
+        assert_eq!(self.hears("PONG\r\n").replace("PING\r\n", ""), "PONG\r\n");
     }
 }
 
