@@ -298,6 +298,7 @@ impl Store {
     }
 
     fn begin_checkpoint(&mut self) {
+        let filed = self.filed();
         let core = &mut self.core;
         let boundary = core.log.boundary();
         let head = Head {
@@ -330,9 +331,9 @@ impl Store {
             put_string(&mut start, &part);
         }
         let mut streams = VecDeque::new();
-        for (&number, shelf) in &self.shelves {
+        for number in filed {
             let mut body = Vec::new();
-            shelf.write(&mut body);
+            self.shelves[&number].write(&mut body);
             streams.push_back((number, body));
         }
         self.checkpoints.logged = 0;

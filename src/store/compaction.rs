@@ -470,7 +470,10 @@ impl Store {
     fn log_rest(&mut self, victim: &mut Victim) -> Result<(), Refused> {
         self.core.log_deferred()?;
         let (slot, generation) = (victim.slot, victim.generation);
-        for shelf in self.shelves.values_mut() {
+        for number in self.filed() {
+            let Some(shelf) = self.shelves.get_mut(&number) else {
+                continue;
+            };
             let core = &mut self.core;
             if shelf.meta_at.is_some_and(|(at, _)| at == slot) {
                 let meta = std::mem::take(&mut shelf.meta);
@@ -482,7 +485,8 @@ impl Store {
                 .notes
                 .iter()
                 .filter(|(_, note)| note.spots.iter().any(|spot| spot.0 == slot));
-            let here: Vec<u32> = here.map(|(&note, _)| note).collect();
+            let mut here: Vec<u32> = here.map(|(&note, _)| note).collect();
+            here.sort_unstable();
             let mut handle = FileHandle {
                 core,
                 shelf,
@@ -499,6 +503,7 @@ impl Store {
             self.log_remains(slot)?;
             let removed = &self.core.remains(slot).removed;
             victim.removed = removed.iter().map(|(&a, &b)| (a, b)).collect();
+            victim.removed.sort_unstable();
         }
         let live: u64 = self
             .core

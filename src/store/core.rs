@@ -4,11 +4,12 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::cache::{Cache, Found, Source};
 use super::erase::Erasure;
+use super::index::Index;
 use super::io::{AlignedBuffer, Failure};
 use super::journal::StreamNumber;
 use super::journal::log::{Log, Need, Spot};
 use super::journal::record::{self, Kind};
-use super::location::Slot;
+use super::location::{Location, Slot};
 use super::requests::Requests;
 use super::{Refused, Seq};
 use crate::base::deadlines::Millis;
@@ -67,6 +68,12 @@ impl Remains {
     }
 }
 
+/// Memory of what is gone, which takes too long to free for one turn.
+pub(crate) trait Debris: std::fmt::Debug {
+    /// Frees a piece: less than a tenth of a millisecond's work. Whether something is left.
+    fn shrink(&mut self) -> bool;
+}
+
 /// Bad messages that are remembered as having been reported.
 const REPORTED_MAX: usize = 4096;
 /// Lines that wait to be taken.
@@ -113,6 +120,7 @@ pub(crate) struct Core {
     pub deferred: Vec<(StreamNumber, Option<u32>)>,
     /// Messages that are removed and whose bytes are to be overwritten.
     pub erasure: Erasure,
+    pub debris: Vec<Box<dyn Debris>>,
     /// By segment.
     remains: Vec<Remains>,
     reported: HashSet<(StreamNumber, Seq), foldhash::fast::RandomState>,
@@ -141,6 +149,7 @@ impl Core {
             removers: Vec::new(),
             deferred: Vec::new(),
             erasure: Erasure::default(),
+            debris: Vec::new(),
             remains: Vec::new(),
             reported: HashSet::default(),
             gathered: Vec::new(),
@@ -172,6 +181,26 @@ impl Core {
             self.insist(Severity::Error, text);
         }
         std::mem::take(&mut self.lines)
+    }
+
+    /// Everything in an index goes.
+    pub fn bury_all(&mut self, index: &mut Index) {
+        let log = &mut self.log;
+        let remnant = index.take_all(&mut |location| {
+            if let Some(location) = Location::from_bits(location) {
+                log.kill(location.slot(), location.counted_bytes());
+            }
+        });
+        self.debris.push(Box::new(remnant));
+    }
+
+    /// Frees a piece of what is gone.
+    pub fn shrink_debris(&mut self) {
+        if let Some(debris) = self.debris.last_mut()
+            && !debris.shrink()
+        {
+            self.debris.pop();
+        }
     }
 
     /// Logs a record that is needed.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::cache::Cache;
 use super::checkpoint::{self, Checkpoints};
 use super::compaction::Compaction;
-use super::core::{Core, Line, News, Severity};
+use super::core::{Core, Debris, Line, News, Severity};
 use super::handle::FileHandle;
 use super::io::{Completion, Failure, Listed, Submission, Work};
 use super::journal::StreamNumber;
@@ -189,9 +189,19 @@ impl Store {
         self.failed.as_deref()
     }
 
-    /// All streams there are.
-    pub fn streams(&self) -> impl Iterator<Item = StreamNumber> {
-        self.shelves.keys().chain(self.memories.keys()).copied()
+    /// All streams there are, in order.
+    pub fn streams(&self) -> impl Iterator<Item = StreamNumber> + use<> {
+        let all = self.shelves.keys().chain(self.memories.keys()).copied();
+        let mut numbers: Vec<_> = all.collect();
+        numbers.sort_unstable();
+        numbers.into_iter()
+    }
+
+    /// Those on the disk, in order: what is written for all of them is so the same in each run of a simulation.
+    pub(super) fn filed(&self) -> Vec<StreamNumber> {
+        let mut numbers: Vec<_> = self.shelves.keys().copied().collect();
+        numbers.sort_unstable();
+        numbers
     }
 
     /// What a stream was named; empty when the record with its name is damaged.
@@ -279,7 +289,8 @@ impl Store {
 
     /// Deletes a stream with all that is of it. Whether it was there.
     pub fn delete_stream(&mut self, number: StreamNumber) -> bool {
-        if self.memories.remove(&number).is_some() {
+        if let Some(memory) = self.memories.remove(&number) {
+            memory.messages.end(&mut self.core.debris);
             return true;
         }
         let Some(mut shelf) = self.shelves.remove(&number) else {
@@ -304,7 +315,8 @@ impl Store {
             })));
         }
         let memory = self.memories.get_mut(&number)?;
-        Some(Handle(Either::Memory(&mut memory.messages)))
+        let debris = &mut self.core.debris;
+        Some(Handle(Either::Memory(&mut memory.messages, debris)))
     }
 
     /// What must be durable for what has happened so far to be: an acknowledgement of now leaves
@@ -355,6 +367,7 @@ impl Store {
     /// When [`Store::tick`] is wanted.
     pub fn next_deadline(&self) -> Option<Millis> {
         let times = [
+            (!self.core.debris.is_empty()).then_some(self.core.now),
             self.core.log.files.next_deadline(),
             self.sync_at,
             self.retry_at,
@@ -366,6 +379,7 @@ impl Store {
     /// Time has passed.
     pub fn tick(&mut self, now: Millis) {
         self.core.now = now;
+        self.core.shrink_debris();
         self.core.log.files.tick(now);
         if self.core.log.files.is_full() {
             // Less is worth it then.
@@ -675,10 +689,7 @@ pub(super) fn log_stream(
 impl Core {
     /// Nothing of a stream is needed any more.
     pub(super) fn bury_shelf(&mut self, shelf: &mut Shelf) {
-        let all = &mut Selection::everything();
-        shelf.index.purge(all, Seq::MAX, 0, &mut |known| {
-            super::handle::bury(self, known)
-        });
+        self.bury_all(&mut shelf.index);
         let notes = shelf.notes.values().flat_map(|note| &note.spots);
         for &(slot, bytes) in notes.chain(&shelf.meta_at) {
             self.log.kill(slot, bytes);
@@ -693,7 +704,7 @@ pub struct Handle<'a>(Either<'a>);
 #[derive(Debug)]
 enum Either<'a> {
     File(FileHandle<'a>),
-    Memory(&'a mut memory::Stream),
+    Memory(&'a mut memory::Stream, &'a mut Vec<Box<dyn Debris>>),
 }
 
 /// The same call to whichever it is.
@@ -701,13 +712,13 @@ macro_rules! either {
     ($self:ident.$method:ident($($argument:expr),*)) => {
         match &$self.0 {
             Either::File(messages) => messages.$method($($argument),*),
-            Either::Memory(messages) => messages.$method($($argument),*),
+            Either::Memory(messages, _) => messages.$method($($argument),*),
         }
     };
     (mut $self:ident.$method:ident($($argument:expr),*)) => {
         match &mut $self.0 {
             Either::File(messages) => messages.$method($($argument),*),
-            Either::Memory(messages) => messages.$method($($argument),*),
+            Either::Memory(messages, _) => messages.$method($($argument),*),
         }
     };
 }
@@ -730,7 +741,11 @@ impl Messages for Handle<'_> {
     }
 
     fn purge(&mut self, selection: &mut Selection, below: Seq, keep: u64) -> u64 {
-        either!(mut self.purge(selection, below, keep))
+        let purged = either!(mut self.purge(selection, below, keep));
+        if let Either::Memory(messages, debris) = &mut self.0 {
+            debris.append(&mut messages.debris);
+        }
+        purged
     }
 
     fn get(&mut self, seq: Seq) -> Fetched<'_> {

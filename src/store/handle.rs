@@ -205,16 +205,21 @@ impl Messages for FileHandle<'_> {
 
     fn purge(&mut self, selection: &mut Selection, below: Seq, keep: u64) -> u64 {
         let before = *self.shelf.index.state();
+        if selection.is_everything() && keep == 0 && below > before.last_seq && before.messages > 0
+        {
+            self.shelf.removed.push((before.first_seq, before.last_seq));
+            self.core.bury_all(&mut self.shelf.index);
+        }
         let core = &mut *self.core;
         let removed = &mut self.shelf.removed;
-        let purged = self
-            .shelf
+        self.shelf
             .index
             .purge(selection, below, keep, &mut |known| {
                 Shelf::note_removed(removed, known.seq);
                 bury(core, known)
             });
         let after = *self.shelf.index.state();
+        let purged = before.messages - after.messages;
         if purged > 0 {
             self.mark_removed();
         }

@@ -646,7 +646,10 @@ impl Store {
             }
         }
         let mut lines = Vec::new();
-        for shelf in self.shelves.values_mut() {
+        for number in self.filed() {
+            let Some(shelf) = self.shelves.get_mut(&number) else {
+                continue;
+            };
             let state = *shelf.index.state();
             shelf.durable_seq = state.last_seq;
             let key = String::from_utf8_lossy(&shelf.key);
@@ -681,6 +684,7 @@ impl Store {
 
     /// Logs what only the checkpoint knows. Where there is no room, it is tried again when the store is opened next.
     fn log_strays(&mut self, recovery: &Recovery) {
+        let filed = self.filed();
         let core = &mut self.core;
         for number in &recovery.strays.names {
             if let Some(shelf) = self.shelves.get_mut(number)
@@ -700,7 +704,10 @@ impl Store {
                 .log_notes_again(*note);
             }
         }
-        for shelf in self.shelves.values_mut() {
+        for number in filed {
+            let Some(shelf) = self.shelves.get_mut(&number) else {
+                continue;
+            };
             let state = *shelf.index.state();
             let shown_in = shelf.last_shown_in;
             let mut segments = core.log.segments();

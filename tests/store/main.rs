@@ -14,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use random::{Kind, Run};
 use shell::Shell;
 use skein::store::{
-    Cipher, Fetched, Key, Messages, NewMessage, Options, Refused, StreamOptions, Sync,
+    Cipher, Fetched, Key, Messages, NewMessage, Options, Refused, Selection, StreamOptions, Sync,
 };
 
 #[test]
@@ -602,6 +602,58 @@ fn removals_are_logged_anew_piece_by_piece() {
     shell.reopen_after_power_cut();
     assert_eq!(shell.log(), Vec::<String>::new());
     assert_eq!(*shell.store.stream(number).unwrap().state(), before);
+}
+
+#[test]
+fn what_everything_took_in_memory_is_freed_piece_by_piece() {
+    for (memory, is_deleted) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut shell = Shell::new(1);
+        let options = StreamOptions {
+            memory,
+            ..StreamOptions::default()
+        };
+        let number = shell.store.create_stream(b"A/S", b"", options).unwrap();
+        let mut stream = shell.store.stream(number).unwrap();
+        for i in 0..5000 {
+            let subject = format!("s.{i}");
+            stream.append(&message(&subject, b"anything")).unwrap();
+        }
+        shell.settle();
+        if is_deleted {
+            assert!(shell.store.delete_stream(number));
+        } else {
+            let mut stream = shell.store.stream(number).unwrap();
+            assert_eq!(
+                stream.purge(&mut Selection::everything(), u64::MAX, 0),
+                5000
+            );
+            let state = *stream.state();
+            let got = (state.messages, state.bytes, state.subjects, state.first_seq);
+            assert_eq!(got, (0, 0, 0, 5001));
+            assert_eq!(stream.append(&message("s.1", b"new")), Ok(5001));
+        }
+        let mut pieces = 0;
+        while shell.store.next_deadline() == Some(shell.now) {
+            shell.store.tick(shell.now);
+            pieces += 1;
+        }
+        assert!((4..50).contains(&pieces), "{pieces} pieces");
+        shell.settle();
+        if !is_deleted {
+            assert_eq!(
+                shell.get(number, 5001),
+                Some((b"s.1".to_vec(), b"new".to_vec()))
+            );
+        }
+        if !memory {
+            shell.reopen_after_power_cut();
+            let there = shell
+                .store
+                .stream(number)
+                .map(|stream| stream.state().messages);
+            assert_eq!(there, (!is_deleted).then_some(1));
+        }
+    }
 }
 
 #[test]

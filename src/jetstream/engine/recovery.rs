@@ -96,9 +96,7 @@ impl Engine {
     fn recover<H: Host>(&mut self, now: Now, host: &mut H) {
         self.recovery.phase = Phase::Done;
         for shelf in 0..self.shelves.len() {
-            let mut numbers: Vec<StreamNumber> = self.shelves[shelf].store.streams().collect();
-            numbers.sort_unstable();
-            for number in numbers {
+            for number in self.shelves[shelf].store.streams() {
                 if let Err(why) = self.recover_stream(shelf, number, 0, now, host) {
                     self.leave_alone(shelf, number, &why, host);
                 }

@@ -447,6 +447,18 @@ impl Chunk {
         })
     }
 
+    /// Tells where each living message is.
+    pub fn each_location(&self, each: &mut dyn FnMut(u64)) {
+        if self.live_count as usize == self.len() {
+            return self.locations.iter().for_each(|&location| each(location));
+        }
+        for (place, &location) in self.locations.iter().enumerate() {
+            if self.is_live(place) {
+                each(location);
+            }
+        }
+    }
+
     /// Takes all messages of the next chunk, if both together leave half of the places free.
     pub fn absorb(&mut self, next: &Chunk) -> bool {
         let together = (self.live_count + next.live_count) as usize;

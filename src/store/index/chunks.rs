@@ -246,6 +246,13 @@ impl Chunks {
         self.chunks.pop_front()
     }
 
+    /// Frees up to `count` chunks. Whether one is left.
+    pub fn shrink(&mut self, count: usize) -> bool {
+        self.chunks
+            .truncate(self.chunks.len().saturating_sub(count));
+        !self.chunks.is_empty()
+    }
+
     /// Puts a chunk after all others, whose messages come after theirs.
     pub fn push_back(&mut self, chunk: Chunk) {
         self.put(self.chunks.len(), chunk);

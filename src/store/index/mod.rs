@@ -10,6 +10,7 @@ mod chunks;
 mod memo;
 mod name;
 mod order;
+mod remnant;
 mod search;
 mod seqs;
 mod subjects;
@@ -25,6 +26,7 @@ pub use checkpoint::{Cursor, Invalid, Loading};
 use chunk::Entry;
 use chunks::{Chunks, Place};
 pub use memo::Memo;
+pub use remnant::Remnant;
 use subjects::Subjects;
 
 /// How many of the latest deletions are remembered, for selections that have counted.
@@ -219,6 +221,20 @@ impl Index {
         }
         self.settle_first();
         before - self.state.messages
+    }
+
+    /// Takes out everything, and tells where each message was; what that took in memory comes back, because freeing
+    /// it takes longer than a shard can be kept.
+    pub fn take_all(&mut self, gone: &mut dyn FnMut(u64)) -> Remnant {
+        self.chunks
+            .iter()
+            .for_each(|chunk| chunk.each_location(gone));
+        self.removed_count += self.state.messages;
+        self.removed.clear();
+        self.state.messages = 0;
+        let remnant = Remnant::new(std::mem::take(&mut self.chunks), self.subjects.take());
+        self.settle();
+        remnant
     }
 
     /// What a purge of that selection goes up to when the last `keep` of those below `below` are kept:

@@ -204,11 +204,23 @@ impl Subjects {
 
     /// Forgets all.
     pub fn clear(&mut self) {
+        drop(self.take());
+    }
+
+    /// The same; what there was comes back.
+    pub fn take(&mut self) -> Self {
         let named_count = self.named_count + 1;
-        *self = Self::new(self.hash.clone());
+        let before = std::mem::replace(self, Self::new(self.hash.clone()));
         // What is given out from now on has meant something else before.
         self.named_count = named_count;
         self.reused_count = named_count;
+        before
+    }
+
+    /// Frees what up to `count` subjects take; it is of no other use from then on. Whether something is left.
+    pub fn shrink(&mut self, count: usize) -> bool {
+        self.slots.truncate(self.slots.len().saturating_sub(count));
+        !self.slots.is_empty()
     }
 
     /// How many numbers were ever given out: to be asked about later.

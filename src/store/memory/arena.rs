@@ -2,10 +2,14 @@
 
 use std::collections::VecDeque;
 
+use crate::store::core::Debris;
+
 /// Bytes that a segment is filled up to; a longer record has one of its own.
 const SEGMENT_BYTES: usize = 256 * 1024;
 /// The first segments are small: most streams are.
 const FIRST_BYTES: usize = 4 * 1024;
+/// Segments that are freed at once when all are.
+const FREED_AT_ONCE: usize = 4;
 /// A position is the number of the segment and the place in it.
 const PLACE_BITS: u32 = 32;
 
@@ -84,6 +88,15 @@ impl Arena {
         }
     }
 
+    /// Nothing in it is needed any more; what there was comes back.
+    pub fn take(&mut self) -> Self {
+        let empty = Self {
+            first: self.first + self.segments.len() as u64,
+            ..Self::default()
+        };
+        std::mem::replace(self, empty)
+    }
+
     /// A segment from which most has gone, when less than half of all that is held lives: its number
     /// and bytes.
     pub fn wasteful(&self, looked_at: &mut u64) -> Option<(u64, &[u8])> {
@@ -109,5 +122,13 @@ impl Arena {
     #[cfg(test)]
     pub fn held_bytes(&self) -> u64 {
         self.held_bytes
+    }
+}
+
+impl Debris for Arena {
+    fn shrink(&mut self) -> bool {
+        let left = self.segments.len().saturating_sub(FREED_AT_ONCE);
+        self.segments.truncate(left);
+        left > 0
     }
 }

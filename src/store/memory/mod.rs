@@ -10,6 +10,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use super::core::Debris;
 use super::index::{Arrival, Index, Known};
 use super::{
     Fetched, Messages, NewMessage, Refused, Selection, Seq, State, Stored, SubjectState, UnixNanos,
@@ -27,6 +28,8 @@ pub struct Stream {
     /// The segment of the arena to look at next.
     looked_at: u64,
     notes: BTreeMap<u32, Notes>,
+    /// Of purges: who owns the stream takes it away.
+    pub(super) debris: Vec<Box<dyn Debris>>,
 }
 
 #[derive(Debug, Default)]
@@ -90,7 +93,21 @@ impl Stream {
             arena: Arena::default(),
             looked_at: 0,
             notes: BTreeMap::new(),
+            debris: Vec::new(),
         }
+    }
+
+    /// It is not needed any more.
+    pub(super) fn end(mut self, debris: &mut Vec<Box<dyn Debris>>) {
+        self.empty();
+        debris.append(&mut self.debris);
+    }
+
+    /// Everything goes.
+    fn empty(&mut self) {
+        let index = self.index.take_all(&mut |_| {});
+        self.debris.push(Box::new(index));
+        self.debris.push(Box::new(self.arena.take()));
     }
 
     /// Facts of a number, in order.
@@ -194,11 +211,16 @@ impl Messages for Stream {
     }
 
     fn purge(&mut self, selection: &mut Selection, below: Seq, keep: u64) -> u64 {
+        let before = *self.index.state();
+        if selection.is_everything() && keep == 0 && below > before.last_seq && before.messages > 0
+        {
+            self.empty();
+        }
         let arena = &mut self.arena;
         let gone = &mut |known: &Known<'_>| free(arena, known);
-        let purged = self.index.purge(selection, below, keep, gone);
+        self.index.purge(selection, below, keep, gone);
         self.settle_first();
-        purged
+        before.messages - self.index.state().messages
     }
 
     fn get(&mut self, seq: Seq) -> Fetched<'_> {
