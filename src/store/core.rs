@@ -69,7 +69,7 @@ impl Remains {
 }
 
 /// Memory of what is gone, which takes too long to free for one turn.
-pub(crate) trait Debris: std::fmt::Debug {
+pub(crate) trait Debris: std::fmt::Debug + Send {
     /// Frees a piece: less than a tenth of a millisecond's work. Whether something is left.
     fn shrink(&mut self) -> bool;
 }
