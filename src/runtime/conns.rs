@@ -49,6 +49,8 @@ pub struct Conn {
     pub paused: bool,
     /// The turn in which it was last read from.
     pub read_in_turn: u32,
+    /// The turn in which it was last sent to.
+    pub sent_in_turn: u32,
     /// The peer sends nothing more; it may still read.
     pub ended: bool,
     /// A send is under way.
@@ -72,6 +74,12 @@ impl Conn {
             .as_ref()
             .map(AsRawFd::as_raw_fd)
             .expect("operations are started on open sockets only")
+    }
+
+    /// A send begins.
+    pub fn begins_to_send(&mut self, turn: u32) {
+        self.sending = true;
+        self.sent_in_turn = turn;
     }
 
     /// Ends both directions, so that operations under way complete.

@@ -450,14 +450,14 @@ impl Turns {
         let pending_bytes = out.pending_bytes();
         if !stream.is_open() && pending_bytes > 0 {
             stream.set_sending_plain();
-            conn.sending = true;
+            conn.begins_to_send(self.turn);
             self.ring.send(id, fd, out.begin_send());
         } else {
             let pieces = out.begin_send();
             match stream.encrypt(&mut self.secure.buffers, pending_bytes, pieces) {
                 Ok(true) => {
-                    conn.sending = true;
                     self.ring.send(id, fd, std::iter::once(stream.unsent()));
+                    conn.begins_to_send(self.turn);
                 }
                 Ok(false) => return,
                 Err(_) => {

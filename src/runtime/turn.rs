@@ -18,7 +18,7 @@ use super::conns::{Closing, Conns, Receive};
 use super::disk::Disk;
 use super::helpers::Helpers;
 use super::host;
-use super::idle::{Idle, SPIN};
+use super::idle::{Idle, Seen};
 use super::links::Links;
 use super::listener::Listener;
 use super::log::Log;
@@ -43,6 +43,8 @@ const BATCH_BYTES_PER_FLUSH: usize = 512 * 1024;
 const BATCH_ROUNDS_PER_TURN: usize = 4;
 /// Turns after which glommio's other tasks get their share.
 const TURNS_PER_YIELD: u32 = 64;
+/// What comes from a connection answers what it was sent, if that was so many turns ago at most.
+const ANSWER_TURNS_MAX: u32 = 8;
 /// How long to wait after accepting has failed.
 const ACCEPT_PAUSE_MS: Millis = 50;
 /// How long a connection that is being closed may take to read its last words.
@@ -53,7 +55,7 @@ pub struct Turns {
     pub(super) shard: Shard,
     pub(super) fx: Effects,
     /// Counts turns.
-    turn: u32,
+    pub(super) turn: u32,
     pub(super) ring: NetRing,
     pub(super) conns: Conns,
     links: Links,
@@ -259,21 +261,26 @@ impl Turns {
 
     /// Looks for a moment whether something comes, if that is likely.
     fn look(&mut self) -> bool {
-        // While the disk is at work, the kernel's thread that ends a flush may want this processor.
-        if self.disks.iter().any(Disk::is_busy)
-            || !self.ring.is_submitted()
-            || !self.idle.is_worth_looking()
-        {
+        if !self.ring.is_submitted() {
             return false;
         }
-        let from = Instant::now();
-        let mut came = false;
-        while !came && from.elapsed() < SPIN {
-            std::hint::spin_loop();
-            came = self.ring.has_work() || !self.links.is_empty();
-        }
-        self.idle.looked(came);
-        came
+        let Some(look) = self.idle.look(self.disks.iter().any(Disk::is_busy)) else {
+            return false;
+        };
+        let (from, mut looking) = (Instant::now(), look.begin());
+        let seen = loop {
+            if look.yields {
+                std::thread::yield_now();
+            } else {
+                std::hint::spin_loop();
+            }
+            let came = self.ring.has_work() || !self.links.is_empty();
+            if let Some(seen) = looking.is_over(from.elapsed(), came) {
+                break seen;
+            }
+        };
+        self.idle.looked(look, seen);
+        seen == Seen::Something
     }
 
     fn sleep(&mut self) {
@@ -291,7 +298,9 @@ impl Turns {
             return;
         }
         let at_most = deadline.map(|at| Duration::from_millis(at.saturating_sub(now).max(1)));
+        let from = Instant::now();
         self.ring.sleep(at_most);
+        self.idle.slept(from.elapsed());
         self.links.wake_up();
     }
 
@@ -328,6 +337,8 @@ impl Turns {
             let mut secured = Received::Nothing;
             if open && !bytes.is_empty() {
                 conn.read_in_turn = self.turn;
+                let since_sent = self.turn.wrapping_sub(conn.sent_in_turn);
+                self.idle.heard(since_sent <= ANSWER_TURNS_MAX);
                 let mut deliver = |bytes: &[u8]| {
                     let event = Event::Received { conn: id, bytes };
                     self.shard.handle(now, event, &mut self.fx);
@@ -820,7 +831,7 @@ impl Turns {
             if out.pending_bytes() == 0 {
                 continue;
             }
-            conn.sending = true;
+            conn.begins_to_send(self.turn);
             self.ring.send(id, fd, out.begin_send());
             let event = Event::SendStarted { conn: id };
             self.shard.handle(now, event, &mut self.fx);
