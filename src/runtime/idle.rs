@@ -11,17 +11,17 @@
 //! comes first after a sleep. A conversation is not what many clients are in that each say something
 //! now and then.
 //!
-//! Who looks that long lets others have the processor in between. If one takes it, there is a better use
-//! for it, and looking is left for a while, which doubles each time.
+//! Who looks that long lets others have the processor in between. If they take it often, there is a better
+//! use for it, and looking is left for a while, which doubles as long as that goes on.
 
 use std::time::Duration;
 
 /// How long to look when something nearly always comes at once.
 const SHORT: Duration = Duration::from_micros(12);
 /// How long in a conversation, and how long one who answers may take.
-const LONG: Duration = Duration::from_micros(100);
+const LONG: Duration = Duration::from_micros(150);
 /// How long in a conversation while the disk is at work.
-const FLUSH: Duration = Duration::from_micros(400);
+const FLUSH: Duration = Duration::from_micros(500);
 /// How much longer an answer takes that wakes this thread.
 const WAKE: Duration = Duration::from_micros(100);
 /// Who is away so long between two looks was not asked to be.
@@ -34,11 +34,9 @@ const SCORE_MAX: u32 = 64;
 const CONVERSATION_MIN: u32 = 32;
 /// A look is tried at every so many sleeps while it is not known to be worth it.
 const SLEEPS_PER_TRIAL: u32 = 256;
-/// For how many sleeps looking long is left when somebody else took the processor: at first, and at most.
+/// For how many sleeps looking long is left when somebody else takes the processor: at first, and at most.
 const LEFT_MIN: u32 = 32;
 const LEFT_MAX: u32 = 8192;
-/// So many looks that nobody has disturbed make that half as long.
-const UNDISTURBED: u32 = 256;
 
 /// How often something was worth it lately.
 #[derive(Debug, Default)]
@@ -116,9 +114,10 @@ pub struct Idle {
     is_soon: Option<bool>,
     /// Looking long is left for so many sleeps.
     left_for: u32,
-    /// And for so many the next time.
-    left_next: u32,
-    undisturbed: u32,
+    /// And was for so many the last time.
+    left_last: u32,
+    /// Nobody else wanted the processor.
+    calm: Score,
 }
 
 impl Idle {
@@ -145,16 +144,17 @@ impl Idle {
         if !look.yields {
             self.short.count(came);
         } else if seen == Seen::Others {
-            self.left_for = self.left_next.max(LEFT_MIN);
-            self.left_next = (self.left_for * 2).min(LEFT_MAX);
-            self.undisturbed = 0;
-        } else {
-            self.undisturbed += 1;
-            if self.undisturbed == UNDISTURBED {
-                self.undisturbed = 0;
-                self.left_next /= 2;
+            self.calm.count(false);
+            if self.calm.0 == 0 {
+                self.left_last = (self.left_last * 2).clamp(LEFT_MIN, LEFT_MAX);
+                self.left_for = self.left_last;
             }
-            if !came {
+        } else {
+            self.calm.count(true);
+            if self.calm.0 == SCORE_MAX {
+                self.left_last = 0;
+            }
+            if !came && look.most == LONG {
                 self.conversation.count(false);
             }
         }
@@ -278,5 +278,26 @@ mod tests {
             }
         }
         assert!((5..15).contains(&disturbed), "{disturbed}");
+    }
+
+    #[test]
+    fn whoever_is_seldom_disturbed_goes_on() {
+        let mut idle = Idle {
+            conversation: Score(SCORE_MAX),
+            ..Idle::default()
+        };
+        let mut looked = 0;
+        for n in 0..20_000 {
+            if let Some(look) = idle.look(true) {
+                let seen = if n % 30 == 0 {
+                    Seen::Others
+                } else {
+                    Seen::Something
+                };
+                idle.looked(look, seen);
+                looked += 1;
+            }
+        }
+        assert!(looked > 19_000, "{looked}");
     }
 }
