@@ -12,7 +12,7 @@ use super::json::is_default;
 use super::jsz::{Surveyed, survey};
 use super::view::{House, Merged, ServerFacts, silence};
 use crate::proto::quote::quote;
-use crate::shard::facts::{Ail, Ailing, Only, Survey, Wanted};
+use crate::shard::facts::{Only, Problem, Survey, Unhealthy, Wanted};
 
 /// What a health check asks about.
 #[derive(Clone, Debug, Default)]
@@ -157,18 +157,18 @@ fn of_streams(
         return (vec![error], 503);
     }
     let Surveyed {
-        mut ailing,
+        mut unhealthy,
         streams,
         ..
     } = survey(house, &what(options));
-    ailing.retain(|ailing| {
+    unhealthy.retain(|unhealthy| {
         let is_asked = |asked: &str, own: &str| asked.is_empty() || asked == own;
-        is_asked(account, &ailing.account)
-            && is_asked(stream, &ailing.stream)
-            && !is_expired(&ailing.account)
+        is_asked(account, &unhealthy.account)
+            && is_asked(stream, &unhealthy.stream)
+            && !is_expired(&unhealthy.account)
     });
-    ailing.sort_by(|a, b| (&a.account, &a.stream).cmp(&(&b.account, &b.stream)));
-    let mut errors: Vec<HealthError> = ailing.iter().map(ails).collect();
+    unhealthy.sort_by(|a, b| (&a.account, &a.stream).cmp(&(&b.account, &b.stream)));
+    let mut errors: Vec<HealthError> = unhealthy.iter().map(ails).collect();
     // An account that is not there is so once, not for each of its streams.
     errors.dedup();
     if !errors.is_empty() && !options.details {
@@ -191,12 +191,12 @@ fn of_streams(
     }
     let quoted = [account, stream, consumer].map(|name| quote(name.as_bytes()));
     let [quoted_account, quoted_stream, quoted_consumer] = quoted;
-    if ailing.is_empty() && streams.is_empty() && !has_account() {
+    if unhealthy.is_empty() && streams.is_empty() && !has_account() {
         missing.kind = "ACCOUNT";
         missing.error = format!("JetStream account {quoted_account} not found");
         return (vec![missing], 404);
     }
-    if !stream.is_empty() && ailing.is_empty() && streams.is_empty() {
+    if !stream.is_empty() && unhealthy.is_empty() && streams.is_empty() {
         missing.kind = "STREAM";
         missing.stream = stream.clone();
         missing.error =
@@ -225,17 +225,17 @@ fn what(options: &HealthOptions) -> Survey {
     });
     Survey {
         only,
-        ailing: true,
+        unhealthy: true,
         ..Survey::default()
     }
 }
 
-fn ails(ailing: &Ailing) -> HealthError {
-    let Ailing {
+fn ails(unhealthy: &Unhealthy) -> HealthError {
+    let Unhealthy {
         account,
         stream,
         what,
-    } = ailing;
+    } = unhealthy;
     let (account, stream) = (account.to_string(), stream.to_string());
     let of_stream = |error: String| HealthError {
         kind: "STREAM",
@@ -246,14 +246,14 @@ fn ails(ailing: &Ailing) -> HealthError {
     };
     let named = format!("JetStream stream '{account} > {stream}'");
     match what {
-        Ail::NoAccount => HealthError {
+        Problem::NoAccount => HealthError {
             kind: "ACCOUNT",
             error: format!("JetStream account '{account}' could not be resolved"),
             account,
             ..HealthError::default()
         },
-        Ail::NotRecovered => of_stream(format!("{named} could not be recovered")),
-        Ail::CannotWrite(why) => of_stream(format!("{named} write error: {why}")),
+        Problem::NotRecovered => of_stream(format!("{named} could not be recovered")),
+        Problem::CannotWrite(why) => of_stream(format!("{named} write error: {why}")),
     }
 }
 
@@ -263,8 +263,8 @@ mod tests {
     use super::*;
     use crate::shard::facts::{Cursor, StreamsPage};
 
-    fn ailing(account: &str, stream: &str, what: Ail) -> Ailing {
-        Ailing {
+    fn unhealthy(account: &str, stream: &str, what: Problem) -> Unhealthy {
+        Unhealthy {
             account: account.into(),
             stream: stream.into(),
             what,
@@ -336,24 +336,24 @@ mod tests {
 
     #[test]
     fn health() {
-        let cannot = Ail::CannotWrite("no space left on device");
+        let cannot = Problem::CannotWrite("no space left on device");
         let ill = [
-            ailing("B", "T", Ail::NotRecovered),
-            ailing("A", "S", cannot),
-            ailing("gone", "S", Ail::NoAccount),
-            ailing("gone", "T", Ail::NoAccount),
+            unhealthy("B", "T", Problem::NotRecovered),
+            unhealthy("A", "S", cannot),
+            unhealthy("gone", "S", Problem::NoAccount),
+            unhealthy("gone", "T", Problem::NoAccount),
         ];
-        let check = |ill: &[Ailing], asked: [&str; 3], details, expected: &str| {
+        let check = |ill: &[Unhealthy], asked: [&str; 3], details, expected: &str| {
             let mut house = House::default();
             let (first, second) = ill.split_at(ill.len() / 2);
             house.pages = vec![
                 StreamsPage {
-                    ailing: first.to_vec(),
+                    unhealthy: first.to_vec(),
                     next: Some(Cursor::default()),
                     ..StreamsPage::default()
                 },
                 StreamsPage {
-                    ailing: second.to_vec(),
+                    unhealthy: second.to_vec(),
                     ..StreamsPage::default()
                 },
             ];

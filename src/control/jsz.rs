@@ -11,7 +11,7 @@ use super::time::UnixNanos;
 use super::view::{House, JetStreamView, Merged, ServerFacts};
 use crate::proto::quote::quote;
 use crate::shard::facts::{
-    AccountUsage, Ailing, JetStreamFacts, StreamFacts, Survey, Tally, Wanted,
+    AccountUsage, JetStreamFacts, StreamFacts, Survey, Tally, Unhealthy, Wanted,
 };
 
 /// Accounts in an answer, if nothing is said.
@@ -393,7 +393,7 @@ fn what(chosen: &[&AccountUsage], options: &Options) -> Survey {
 pub struct Surveyed {
     pub tally: Tally,
     pub streams: Vec<StreamFacts>,
-    pub ailing: Vec<Ailing>,
+    pub unhealthy: Vec<Unhealthy>,
 }
 
 /// Asks for streams, page by page until there are no more. A shard that does not answer in time is missing.
@@ -408,7 +408,7 @@ pub fn survey(house: &mut dyn House, survey: &Survey) -> Surveyed {
         survey.from.clear();
         for page in house.facts(&wanted).into_iter().filter_map(|f| f.streams) {
             surveyed.tally.add(&page.tally);
-            surveyed.ailing.extend(page.ailing);
+            surveyed.unhealthy.extend(page.unhealthy);
             for stream in page.streams {
                 let before = surveyed.streams.iter_mut().rev();
                 let mut before = before.take_while(|_| stream.goes_on);

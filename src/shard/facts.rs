@@ -13,8 +13,8 @@ use crate::base::deadlines::Millis;
 use crate::base::histogram::Histogram;
 use crate::base::ids::ShardId;
 pub use crate::jetstream::engine::{
-    AccountUsage, Ail, Ailing, Cursor, JetStreamFacts, Only, StreamFacts, StreamsPage, Survey,
-    Tally,
+    AccountUsage, Cursor, JetStreamFacts, Only, Problem, StreamFacts, StreamsPage, Survey, Tally,
+    Unhealthy,
 };
 use crate::session::CloseReason;
 

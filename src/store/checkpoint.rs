@@ -333,7 +333,7 @@ impl Store {
         let mut streams = VecDeque::new();
         for number in filed {
             let mut body = Vec::new();
-            self.shelves[&number].write(&mut body);
+            self.file_streams[&number].write(&mut body);
             streams.push_back((number, body));
         }
         self.checkpoints.logged = 0;
@@ -384,8 +384,8 @@ impl Store {
                 more = add(writer, block::START, &start);
             } else if let Some((number, cursor)) = writer.cursor.take() {
                 body.clear();
-                if let Some(shelf) = self.shelves.get(&number) {
-                    let next = shelf.index.write_piece(cursor, &mut body, PIECE_BYTES);
+                if let Some(stream) = self.file_streams.get(&number) {
+                    let next = stream.index.write_piece(cursor, &mut body, PIECE_BYTES);
                     writer.cursor = next.map(|cursor| (number, cursor));
                     more = add(writer, block::PIECE, &body);
                 } else {

@@ -419,10 +419,10 @@ impl Store {
         let Some(head) = raw.message() else {
             return Moved::Bad;
         };
-        let Some(shelf) = self.shelves.get_mut(&head.stream) else {
+        let Some(stream) = self.file_streams.get_mut(&head.stream) else {
             return Moved::Done;
         };
-        let known = shelf.index.known(head.seq);
+        let known = stream.index.known(head.seq);
         let Some(old) = known.and_then(|known| Location::from_bits(known.location)) else {
             return Moved::Done;
         };
@@ -459,7 +459,9 @@ impl Store {
         };
         let counted = old.counted_bytes();
         let new = Location::new(spot.slot, spot.offset, counted);
-        shelf.index.relocate(head.seq, old.to_bits(), new.to_bits());
+        stream
+            .index
+            .relocate(head.seq, old.to_bits(), new.to_bits());
         core.log.enliven(spot.slot, counted);
         core.log.kill(old.slot(), counted);
         self.compaction.budget = self.compaction.budget.saturating_sub(spot.bytes as u64);
@@ -471,17 +473,17 @@ impl Store {
         self.core.log_deferred()?;
         let (slot, generation) = (victim.slot, victim.generation);
         for number in self.filed() {
-            let Some(shelf) = self.shelves.get_mut(&number) else {
+            let Some(stream) = self.file_streams.get_mut(&number) else {
                 continue;
             };
             let core = &mut self.core;
-            if shelf.meta_at.is_some_and(|(at, _)| at == slot) {
-                let meta = std::mem::take(&mut shelf.meta);
-                let logged = log_stream(core, shelf, &meta, Need::Housekeeping);
-                shelf.meta = meta;
+            if stream.meta_at.is_some_and(|(at, _)| at == slot) {
+                let meta = std::mem::take(&mut stream.meta);
+                let logged = log_stream(core, stream, &meta, Need::Housekeeping);
+                stream.meta = meta;
                 logged?;
             }
-            let here = shelf
+            let here = stream
                 .notes
                 .iter()
                 .filter(|(_, note)| note.spots.iter().any(|spot| spot.0 == slot));
@@ -489,13 +491,13 @@ impl Store {
             here.sort_unstable();
             let mut handle = FileHandle {
                 core,
-                shelf,
+                stream,
                 eager: false,
             };
             for note in here {
                 handle.log_notes_again(note)?;
             }
-            if handle.shelf.last_shown_in == generation {
+            if handle.stream.last_shown_in == generation {
                 handle.show_last()?;
             }
         }
@@ -521,8 +523,8 @@ impl Store {
             let Some((number, range)) = victim.removed.last_mut() else {
                 break;
             };
-            let shelf = self.shelves.get(number);
-            let gaps = shelf.map(|shelf| shelf.index.holes_between(range.0, range.1, RANGES));
+            let stream = self.file_streams.get(number);
+            let gaps = stream.map(|stream| stream.index.holes_between(range.0, range.1, RANGES));
             let gaps = gaps.unwrap_or_default();
             let (Some(first), Some(last)) = (gaps.first(), gaps.last()) else {
                 victim.removed.pop();
@@ -551,17 +553,17 @@ impl Store {
         let forgotten = remains.forgotten.clone();
         let deleted = remains.deleted.clone();
         for (number, note) in forgotten {
-            let Some(shelf) = self.shelves.get_mut(&number) else {
+            let Some(stream) = self.file_streams.get_mut(&number) else {
                 continue;
             };
-            match shelf.notes.get(&note).map(|note| note.reset) {
+            match stream.notes.get(&note).map(|note| note.reset) {
                 None => self.core.forget_note(number, note),
                 Some(Some(_)) => {}
                 Some(None) => {
                     let core = &mut self.core;
                     let mut handle = FileHandle {
                         core,
-                        shelf,
+                        stream,
                         eager: false,
                     };
                     handle.log_notes_again(note)?;

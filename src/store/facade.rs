@@ -6,6 +6,7 @@ use super::cache::Cache;
 use super::checkpoint::{self, Checkpoints};
 use super::compaction::Compaction;
 use super::core::{Core, Debris, Line, News, Severity};
+use super::file_stream::FileStream;
 use super::handle::FileHandle;
 use super::io::{Completion, Failure, Listed, Submission, Work};
 use super::journal::StreamNumber;
@@ -17,7 +18,6 @@ use super::memory;
 use super::recovery::Recovery;
 use super::requests::Purpose;
 use super::restore::Restore;
-use super::shelf::Shelf;
 use super::{
     Fetched, Messages, NewMessage, Refused, Selection, Seq, State, SubjectState, UnixNanos,
 };
@@ -110,7 +110,7 @@ struct InMemory {
 #[derive(Debug)]
 pub struct Store {
     pub(super) core: Core,
-    pub(super) shelves: HashMap<StreamNumber, Box<Shelf>, foldhash::fast::RandomState>,
+    pub(super) file_streams: HashMap<StreamNumber, Box<FileStream>, foldhash::fast::RandomState>,
     memories: HashMap<StreamNumber, Box<InMemory>, foldhash::fast::RandomState>,
     pub(super) next_number: u32,
     pub(super) recovery: Option<Box<Recovery>>,
@@ -158,7 +158,7 @@ impl Store {
         recovery.ask(&mut core.requests);
         let mut this = Self {
             core,
-            shelves: HashMap::default(),
+            file_streams: HashMap::default(),
             memories: HashMap::default(),
             next_number: 1,
             recovery: Some(Box::new(recovery)),
@@ -191,7 +191,11 @@ impl Store {
 
     /// All streams there are, in order.
     pub fn streams(&self) -> impl Iterator<Item = StreamNumber> + use<> {
-        let all = self.shelves.keys().chain(self.memories.keys()).copied();
+        let all = self
+            .file_streams
+            .keys()
+            .chain(self.memories.keys())
+            .copied();
         let mut numbers: Vec<_> = all.collect();
         numbers.sort_unstable();
         numbers.into_iter()
@@ -199,33 +203,33 @@ impl Store {
 
     /// Those on the disk, in order: what is written for all of them is so the same in each run of a simulation.
     pub(super) fn filed(&self) -> Vec<StreamNumber> {
-        let mut numbers: Vec<_> = self.shelves.keys().copied().collect();
+        let mut numbers: Vec<_> = self.file_streams.keys().copied().collect();
         numbers.sort_unstable();
         numbers
     }
 
     /// What a stream was named; empty when the record with its name is damaged.
     pub fn key(&self, number: StreamNumber) -> Option<&[u8]> {
-        match self.shelves.get(&number) {
-            Some(shelf) => Some(&shelf.key),
+        match self.file_streams.get(&number) {
+            Some(stream) => Some(&stream.key),
             None => self.memories.get(&number).map(|memory| &memory.key[..]),
         }
     }
 
     /// What its owner has said of it.
     pub fn meta(&self, number: StreamNumber) -> Option<&[u8]> {
-        match self.shelves.get(&number) {
-            Some(shelf) => Some(&shelf.meta),
+        match self.file_streams.get(&number) {
+            Some(stream) => Some(&stream.meta),
             None => self.memories.get(&number).map(|memory| &memory.meta[..]),
         }
     }
 
     /// Tells all facts of a stream: numbers in no order, facts of a number in theirs.
     pub fn notes(&self, number: StreamNumber, each: &mut dyn FnMut(u32, &[u8])) {
-        let Some(shelf) = self.shelves.get(&number) else {
+        let Some(stream) = self.file_streams.get(&number) else {
             return;
         };
-        for (&note, kept) in &shelf.notes {
+        for (&note, kept) in &stream.notes {
             for fact in record::strings(&kept.facts).unwrap_or_default() {
                 each(note, fact);
             }
@@ -252,11 +256,11 @@ impl Store {
             };
             self.memories.insert(number, Box::new(memory));
         } else {
-            let mut shelf = Box::new(Shelf::new(number, self.hash.clone()));
-            shelf.key = key.into();
-            shelf.options = options;
-            log_stream(&mut self.core, &mut shelf, meta, Need::Content)?;
-            self.shelves.insert(number, shelf);
+            let mut stream = Box::new(FileStream::new(number, self.hash.clone()));
+            stream.key = key.into();
+            stream.options = options;
+            log_stream(&mut self.core, &mut stream, meta, Need::Content)?;
+            self.file_streams.insert(number, stream);
         }
         self.next_number += 1;
         Ok(number)
@@ -275,12 +279,12 @@ impl Store {
         if let Some(memory) = self.memories.get_mut(&number) {
             memory.meta = meta.into();
         }
-        if let Some(shelf) = self.shelves.get_mut(&number) {
-            self.core.log_removed(shelf)?;
-            let before = std::mem::replace(&mut shelf.options.compress, compress);
-            let logged = log_stream(&mut self.core, shelf, meta, Need::Housekeeping);
+        if let Some(stream) = self.file_streams.get_mut(&number) {
+            self.core.log_removed(stream)?;
+            let before = std::mem::replace(&mut stream.options.compress, compress);
+            let logged = log_stream(&mut self.core, stream, meta, Need::Housekeeping);
             if logged.is_err() {
-                shelf.options.compress = before;
+                stream.options.compress = before;
             }
             logged?;
         }
@@ -293,11 +297,11 @@ impl Store {
             memory.messages.end(&mut self.core.debris);
             return true;
         }
-        let Some(mut shelf) = self.shelves.remove(&number) else {
+        let Some(mut stream) = self.file_streams.remove(&number) else {
             return false;
         };
         let core = &mut self.core;
-        core.bury_shelf(&mut shelf);
+        core.bury_stream(&mut stream);
         core.changes += 1;
         core.deferred.push((number, None));
         // If it has to wait, `log_deferred` is called again before each flush.
@@ -307,10 +311,10 @@ impl Store {
 
     /// A stream's messages.
     pub fn stream(&mut self, number: StreamNumber) -> Option<Handle<'_>> {
-        if let Some(shelf) = self.shelves.get_mut(&number) {
+        if let Some(stream) = self.file_streams.get_mut(&number) {
             return Some(Handle(Either::File(FileHandle {
                 core: &mut self.core,
-                shelf,
+                stream,
                 eager: self.sync != Sync::Always,
             })));
         }
@@ -456,11 +460,11 @@ impl Store {
     /// Logs what was removed since the last flush, as far as there is room.
     fn log_removed(&mut self) -> bool {
         while let Some(&number) = self.core.removers.last() {
-            if let Some(shelf) = self.shelves.get_mut(&number) {
-                if self.core.log_removed(shelf).is_err() {
+            if let Some(stream) = self.file_streams.get_mut(&number) {
+                if self.core.log_removed(stream).is_err() {
                     return false;
                 }
-                shelf.has_removed = false;
+                stream.has_removed = false;
             }
             self.core.removers.pop();
         }
@@ -598,8 +602,8 @@ impl Store {
         {
             let (_, list) = core.touched.pop_front().expect("it is there");
             for (number, seq) in list {
-                if let Some(shelf) = self.shelves.get_mut(&number) {
-                    shelf.durable_seq = shelf.durable_seq.max(seq);
+                if let Some(stream) = self.file_streams.get_mut(&number) {
+                    stream.durable_seq = stream.durable_seq.max(seq);
                 }
             }
         }
@@ -669,29 +673,29 @@ impl Store {
 /// Logs a stream's name and what is to be known of it.
 pub(super) fn log_stream(
     core: &mut Core,
-    shelf: &mut Shelf,
+    stream: &mut FileStream,
     meta: &[u8],
     need: Need,
 ) -> Result<(), Refused> {
-    let length = (shelf.key.len() as u32).to_le_bytes();
-    let options = [u8::from(shelf.options.compress)];
-    let parts: [&[u8]; 4] = [&options, &length, &shelf.key, meta];
-    let spot = core.put(Kind::Stream, shelf.number, &parts, need)?;
-    if let Some((slot, bytes)) = shelf.meta_at.replace((spot.slot, spot.bytes)) {
+    let length = (stream.key.len() as u32).to_le_bytes();
+    let options = [u8::from(stream.options.compress)];
+    let parts: [&[u8]; 4] = [&options, &length, &stream.key, meta];
+    let spot = core.put(Kind::Stream, stream.number, &parts, need)?;
+    if let Some((slot, bytes)) = stream.meta_at.replace((spot.slot, spot.bytes)) {
         core.log.kill(slot, bytes);
     }
-    if *shelf.meta != *meta {
-        shelf.meta = meta.into();
+    if *stream.meta != *meta {
+        stream.meta = meta.into();
     }
     Ok(())
 }
 
 impl Core {
     /// Nothing of a stream is needed any more.
-    pub(super) fn bury_shelf(&mut self, shelf: &mut Shelf) {
-        self.bury_all(&mut shelf.index);
-        let notes = shelf.notes.values().flat_map(|note| &note.spots);
-        for &(slot, bytes) in notes.chain(&shelf.meta_at) {
+    pub(super) fn bury_stream(&mut self, stream: &mut FileStream) {
+        self.bury_all(&mut stream.index);
+        let notes = stream.notes.values().flat_map(|note| &note.spots);
+        for &(slot, bytes) in notes.chain(&stream.meta_at) {
             self.log.kill(slot, bytes);
         }
     }

@@ -1,12 +1,12 @@
 //! One stream of the store, borrowed: [`Messages`] on top of its index and the journal.
 
 use super::core::{Core, Reading, Severity};
+use super::file_stream::{FileStream, Note, join};
 use super::index::{Arrival, Known};
 use super::journal::StreamNumber;
 use super::journal::log::Need;
 use super::journal::record::{self, Kind, MESSAGE_HEAD_BYTES, MessageHead, encoding};
 use super::location::{Location, RECORD_BYTES_MAX};
-use super::shelf::{Note, Shelf, join};
 use super::{
     Fetched, Messages, NewMessage, Refused, Selection, Seq, State, Stored, SubjectState, UnixNanos,
 };
@@ -22,7 +22,7 @@ const COMPRESSED_MIN_BYTES: usize = 128;
 #[derive(Debug)]
 pub(crate) struct FileHandle<'a> {
     pub core: &'a mut Core,
-    pub shelf: &'a mut Shelf,
+    pub stream: &'a mut FileStream,
     /// Whether what was only appended counts as durable.
     pub eager: bool,
 }
@@ -41,21 +41,21 @@ pub(crate) fn bury(core: &mut Core, known: &Known<'_>) -> u64 {
 
 impl FileHandle<'_> {
     fn number(&self) -> StreamNumber {
-        self.shelf.number
+        self.stream.number
     }
 
     fn touch(&mut self, seq: Seq) {
         let number = self.number();
-        self.core.touch(number, seq, &mut self.shelf.touched);
-        self.shelf.last_shown_in = self.core.log.head_generation();
+        self.core.touch(number, seq, &mut self.stream.touched);
+        self.stream.last_shown_in = self.core.log.head_generation();
     }
 
     /// There are removals that must be logged.
     fn mark_removed(&mut self) {
         self.core.changes += 1;
-        if !self.shelf.has_removed {
-            self.shelf.has_removed = true;
-            self.core.removers.push(self.shelf.number);
+        if !self.stream.has_removed {
+            self.stream.has_removed = true;
+            self.core.removers.push(self.stream.number);
         }
     }
 
@@ -63,7 +63,7 @@ impl FileHandle<'_> {
     /// what was removed must not come back to find it there.
     fn log_what_was_before(&mut self) -> Result<(), Refused> {
         self.core.log_deferred()?;
-        self.core.log_removed(self.shelf)
+        self.core.log_removed(self.stream)
     }
 
     fn log_skip(&mut self, last: Seq, time: UnixNanos) -> Result<(), Refused> {
@@ -80,18 +80,18 @@ impl FileHandle<'_> {
     pub fn show_last(&mut self) -> Result<(), Refused> {
         let state = *self.state();
         self.log_skip(state.last_seq, state.last_time)?;
-        self.shelf.last_shown_in = self.core.log.head_generation();
+        self.stream.last_shown_in = self.core.log.head_generation();
         Ok(())
     }
 
     /// Logs all facts of a number anew, as they are.
     pub fn log_notes_again(&mut self, note: u32) -> Result<(), Refused> {
-        let Some(kept) = self.shelf.notes.get_mut(&note) else {
+        let Some(kept) = self.stream.notes.get_mut(&note) else {
             return Ok(());
         };
         let facts = std::mem::take(&mut kept.facts);
         let logged = self.log_notes(note, &facts);
-        if let Some(kept) = self.shelf.notes.get_mut(&note) {
+        if let Some(kept) = self.stream.notes.get_mut(&note) {
             kept.facts = facts;
         }
         logged
@@ -106,7 +106,7 @@ impl FileHandle<'_> {
             .core
             .put(Kind::Notes, number, &parts, Need::Housekeeping)?;
         let generation = self.core.log.head_generation();
-        let kept = self.shelf.notes.entry(note).or_default();
+        let kept = self.stream.notes.entry(note).or_default();
         for (slot, bytes) in kept.spots.drain(..) {
             self.core.log.kill(slot, bytes);
         }
@@ -118,11 +118,11 @@ impl FileHandle<'_> {
 
 impl Messages for FileHandle<'_> {
     fn state(&self) -> &State {
-        self.shelf.index.state()
+        self.stream.index.state()
     }
 
     fn append(&mut self, message: &NewMessage<'_>) -> Result<Seq, Refused> {
-        let seq = self.shelf.index.state().last_seq + 1;
+        let seq = self.stream.index.state().last_seq + 1;
         let counted_bytes = message.counted_bytes(true);
         // The highest sequence is no bound for purges, so it can be nobody's.
         if seq == Seq::MAX || counted_bytes as usize > RECORD_BYTES_MAX - OVERHEAD_BYTES {
@@ -132,7 +132,7 @@ impl Messages for FileHandle<'_> {
             return Err(Refused::TooLarge);
         };
         let mut head = MessageHead {
-            stream: self.shelf.number,
+            stream: self.stream.number,
             seq,
             time: message.time,
             subject_bytes,
@@ -140,10 +140,10 @@ impl Messages for FileHandle<'_> {
             flags: message.flags,
             encoding: 0,
         };
-        let number = self.shelf.number;
+        let number = self.stream.number;
         let log = &mut self.core.log;
         let body_bytes = message.headers.len() + message.payload.len();
-        let spot = if self.shelf.options.compress
+        let spot = if self.stream.options.compress
             && body_bytes >= COMPRESSED_MIN_BYTES
             && deflate(message, &mut self.core.inflated, &mut self.core.deflated)
         {
@@ -172,30 +172,32 @@ impl Messages for FileHandle<'_> {
             time: message.time,
             counted_bytes,
         };
-        self.shelf.index.insert(seq, &arrival);
+        self.stream.index.insert(seq, &arrival);
         self.touch(seq);
         Ok(seq)
     }
 
     fn skip_to(&mut self, last: Seq, time: UnixNanos) -> Result<(), Refused> {
         let last = last.min(Seq::MAX - 1);
-        if last <= self.shelf.index.state().last_seq {
+        if last <= self.stream.index.state().last_seq {
             return Ok(());
         }
         self.log_skip(last, time)?;
-        self.shelf.index.skip_to(last, time);
+        self.stream.index.skip_to(last, time);
         self.touch(last);
         Ok(())
     }
 
     fn remove(&mut self, seq: Seq, erase: bool) -> bool {
-        let known = self.shelf.index.known(seq);
+        let known = self.stream.index.known(seq);
         let Some(location) = known.and_then(|known| Location::from_bits(known.location)) else {
             return false;
         };
         let core = &mut *self.core;
-        self.shelf.index.remove(seq, &mut |known| bury(core, known));
-        Shelf::note_removed(&mut self.shelf.removed, seq);
+        self.stream
+            .index
+            .remove(seq, &mut |known| bury(core, known));
+        FileStream::note_removed(&mut self.stream.removed, seq);
         self.mark_removed();
         if erase {
             self.core.erase(location);
@@ -204,21 +206,23 @@ impl Messages for FileHandle<'_> {
     }
 
     fn purge(&mut self, selection: &mut Selection, below: Seq, keep: u64) -> u64 {
-        let before = *self.shelf.index.state();
+        let before = *self.stream.index.state();
         if selection.is_everything() && keep == 0 && below > before.last_seq && before.messages > 0
         {
-            self.shelf.removed.push((before.first_seq, before.last_seq));
-            self.core.bury_all(&mut self.shelf.index);
+            self.stream
+                .removed
+                .push((before.first_seq, before.last_seq));
+            self.core.bury_all(&mut self.stream.index);
         }
         let core = &mut *self.core;
-        let removed = &mut self.shelf.removed;
-        self.shelf
+        let removed = &mut self.stream.removed;
+        self.stream
             .index
             .purge(selection, below, keep, &mut |known| {
-                Shelf::note_removed(removed, known.seq);
+                FileStream::note_removed(removed, known.seq);
                 bury(core, known)
             });
-        let after = *self.shelf.index.state();
+        let after = *self.stream.index.state();
         let purged = before.messages - after.messages;
         if purged > 0 {
             self.mark_removed();
@@ -228,7 +232,7 @@ impl Messages for FileHandle<'_> {
             // was given out in between, but the owner was told. So it is tried again with what is
             // removed.
             if self.log_skip(after.last_seq, after.last_time).is_err() {
-                Shelf::note_removed(&mut self.shelf.removed, after.last_seq);
+                FileStream::note_removed(&mut self.stream.removed, after.last_seq);
                 self.mark_removed();
             }
             self.touch(after.last_seq);
@@ -237,13 +241,13 @@ impl Messages for FileHandle<'_> {
     }
 
     fn get(&mut self, seq: Seq) -> Fetched<'_> {
-        let known = self.shelf.index.known(seq);
+        let known = self.stream.index.known(seq);
         let Some(location) = known.and_then(|known| Location::from_bits(known.location)) else {
             return Fetched::Gone;
         };
         let (slot, offset) = (location.slot(), location.offset());
         let about = location.counted_bytes() + OVERHEAD_BYTES / 8;
-        let number = self.shelf.number;
+        let number = self.stream.number;
         let core = &mut *self.core;
         let found = match core.read(slot, offset, about) {
             Ok(opened) => {
@@ -256,7 +260,7 @@ impl Messages for FileHandle<'_> {
         match found.and_then(|opened| core.stored(&opened)) {
             Some(_) => {}
             None => {
-                core.report(&self.shelf.key, number, seq, (slot, offset));
+                core.report(&self.stream.key, number, seq, (slot, offset));
                 return Fetched::Damaged;
             }
         }
@@ -267,7 +271,7 @@ impl Messages for FileHandle<'_> {
     }
 
     fn expect(&mut self, seq: Seq) -> bool {
-        let known = self.shelf.index.known(seq);
+        let known = self.stream.index.known(seq);
         let location = known.and_then(|known| Location::from_bits(known.location));
         location.is_some_and(|location| {
             let about = location.counted_bytes() + OVERHEAD_BYTES / 8;
@@ -276,58 +280,58 @@ impl Messages for FileHandle<'_> {
     }
 
     fn subject(&self, subject: &[u8]) -> Option<SubjectState> {
-        self.shelf.index.subject(subject)
+        self.stream.index.subject(subject)
     }
 
     fn next(&self, selection: &mut Selection, from: Seq) -> Option<Seq> {
-        self.shelf.index.next(selection, from)
+        self.stream.index.next(selection, from)
     }
 
     fn last(&self, selection: &mut Selection, up_to: Seq) -> Option<Seq> {
-        self.shelf.index.last(selection, up_to)
+        self.stream.index.last(selection, up_to)
     }
 
     fn pending(&self, selection: &mut Selection, from: Seq) -> u64 {
-        self.shelf.index.pending(selection, from)
+        self.stream.index.pending(selection, from)
     }
 
     fn at_or_after(&self, time: UnixNanos) -> Seq {
-        self.shelf.index.at_or_after(time)
+        self.stream.index.at_or_after(time)
     }
 
     fn time_of(&self, seq: Seq) -> Option<UnixNanos> {
-        self.shelf.index.time_of(seq)
+        self.stream.index.time_of(seq)
     }
 
     fn subject_of(&self, seq: Seq) -> Option<&[u8]> {
-        self.shelf.index.known(seq).map(|known| known.subject)
+        self.stream.index.known(seq).map(|known| known.subject)
     }
 
     fn last_of_each(&self, selection: &mut Selection, up_to: Seq, max: usize) -> Option<Vec<Seq>> {
-        self.shelf.index.last_of_each(selection, up_to, max)
+        self.stream.index.last_of_each(selection, up_to, max)
     }
 
     fn each_subject(&self, selection: &mut Selection, each: &mut dyn FnMut(&[u8], SubjectState)) {
-        self.shelf.index.each_subject(selection, each);
+        self.stream.index.each_subject(selection, each);
     }
 
     fn count_subjects(&self, selection: &mut Selection) -> u64 {
-        self.shelf.index.count_subjects(selection)
+        self.stream.index.count_subjects(selection)
     }
 
     fn holes(&self, max: usize) -> Vec<(Seq, Seq)> {
-        self.shelf.index.holes(max)
+        self.stream.index.holes(max)
     }
 
     fn next_flagged(&self, flags: u8, from: Seq) -> Option<Seq> {
-        self.shelf.index.next_flagged(flags, from)
+        self.stream.index.next_flagged(flags, from)
     }
 
     fn durable_seq(&self) -> Seq {
         if self.eager {
-            self.shelf.index.state().last_seq
+            self.stream.index.state().last_seq
         } else {
-            self.shelf.durable_seq
+            self.stream.durable_seq
         }
     }
 
@@ -338,7 +342,7 @@ impl Messages for FileHandle<'_> {
         let spot = self
             .core
             .put(Kind::Note, number, &parts, Need::Housekeeping)?;
-        let kept = self.shelf.notes.entry(note).or_default();
+        let kept = self.stream.notes.entry(note).or_default();
         kept.add(fact, (spot.slot, spot.bytes));
         Ok(())
     }
@@ -347,7 +351,7 @@ impl Messages for FileHandle<'_> {
         let mut facts = Vec::with_capacity(fact.len() + 4);
         record::put_string(&mut facts, fact);
         self.log_notes(note, &facts)?;
-        if let Some(kept) = self.shelf.notes.get_mut(&note) {
+        if let Some(kept) = self.stream.notes.get_mut(&note) {
             kept.facts = facts;
             kept.bytes = 0;
         }
@@ -355,16 +359,16 @@ impl Messages for FileHandle<'_> {
     }
 
     fn forget_note(&mut self, note: u32) {
-        if let Some(Note { spots, .. }) = self.shelf.notes.remove(&note) {
+        if let Some(Note { spots, .. }) = self.stream.notes.remove(&note) {
             for (slot, bytes) in spots {
                 self.core.log.kill(slot, bytes);
             }
-            self.core.forget_note(self.shelf.number, note);
+            self.core.forget_note(self.stream.number, note);
         }
     }
 
     fn note_bytes(&self, note: u32) -> u64 {
-        self.shelf.notes.get(&note).map_or(0, |note| note.bytes)
+        self.stream.notes.get(&note).map_or(0, |note| note.bytes)
     }
 }
 
@@ -455,18 +459,18 @@ impl Core {
     }
 
     /// Logs what was removed of a stream, as far as there is room.
-    pub(crate) fn log_removed(&mut self, shelf: &mut Shelf) -> Result<(), Refused> {
-        if shelf.removed.is_empty() {
+    pub(crate) fn log_removed(&mut self, stream: &mut FileStream) -> Result<(), Refused> {
+        if stream.removed.is_empty() {
             return Ok(());
         }
-        join(&mut shelf.removed);
+        join(&mut stream.removed);
         let mut body = std::mem::take(&mut self.opened);
         let mut done = 0;
         let mut logged = Ok(());
-        while done < shelf.removed.len() {
+        while done < stream.removed.len() {
             body.clear();
             let (mut after, mut count) = (0, 0);
-            for &range in &shelf.removed[done..] {
+            for &range in &stream.removed[done..] {
                 if body.len() >= REMOVED_BYTES {
                     break;
                 }
@@ -477,11 +481,11 @@ impl Core {
             let parts: [&[u8]; 1] = [&body];
             match self
                 .log
-                .put(Kind::Removed, shelf.number, &parts, Need::Housekeeping)
+                .put(Kind::Removed, stream.number, &parts, Need::Housekeeping)
             {
                 Ok(spot) => {
-                    let whole = (shelf.removed[done].0, after);
-                    self.remains(spot.slot).removed(shelf.number, whole);
+                    let whole = (stream.removed[done].0, after);
+                    self.remains(spot.slot).removed(stream.number, whole);
                     done += count;
                 }
                 Err(refused) => {
@@ -490,7 +494,7 @@ impl Core {
                 }
             }
         }
-        shelf.removed.drain(..done);
+        stream.removed.drain(..done);
         self.opened = body;
         logged
     }

@@ -11,6 +11,7 @@ mod compaction;
 mod core;
 mod erase;
 mod facade;
+mod file_stream;
 mod handle;
 pub mod index;
 pub mod io;
@@ -24,7 +25,6 @@ mod replay;
 mod requests;
 mod restore;
 pub mod selection;
-mod shelf;
 
 pub use self::core::{Line, News, Severity};
 pub use facade::{Handle, Options, Store, Sync, Usage};

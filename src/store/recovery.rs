@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::erase::Logged;
+use super::file_stream::FileStream;
 use super::io::{AlignedBuffer, BLOCK_BYTES, Failure, Work};
 use super::journal::StreamNumber;
 use super::journal::files::FileNumber;
@@ -16,7 +17,6 @@ use super::journal::scan::Damage;
 use super::location::Slot;
 use super::requests::{Purpose, Requests};
 use super::restore::Restore;
-use super::shelf::Shelf;
 
 /// Files that are opened at once.
 const OPENS_MAX: usize = 64;
@@ -81,16 +81,16 @@ pub(crate) struct Strays {
 
 impl Strays {
     /// Forgets places in such segments, and remembers for what.
-    pub fn gather(&mut self, shelf: &mut Shelf, is_gone: impl Fn(Slot) -> bool) {
-        if shelf.meta_at.is_none_or(|(slot, _)| is_gone(slot)) {
-            shelf.meta_at = None;
-            self.names.insert(shelf.number);
+    pub fn gather(&mut self, stream: &mut FileStream, is_gone: impl Fn(Slot) -> bool) {
+        if stream.meta_at.is_none_or(|(slot, _)| is_gone(slot)) {
+            stream.meta_at = None;
+            self.names.insert(stream.number);
         }
-        for (&note, kept) in &mut shelf.notes {
+        for (&note, kept) in &mut stream.notes {
             let spots = kept.spots.len();
             kept.spots.retain(|&(slot, _)| !is_gone(slot));
             if kept.spots.len() < spots {
-                self.notes.insert((shelf.number, note));
+                self.notes.insert((stream.number, note));
             }
         }
     }

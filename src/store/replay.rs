@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::core::Severity;
 use super::facade::{Store, log_stream};
+use super::file_stream::FileStream;
 use super::handle::{FileHandle, bury};
 use super::index::Arrival;
 use super::io::Failure;
@@ -18,7 +19,6 @@ use super::location::{Location, Slot};
 use super::recovery::{Recovery, Stage, Survey, Whole};
 use super::requests::Purpose;
 use super::restore::Restore;
-use super::shelf::Shelf;
 use super::{Seq, counted_bytes};
 
 impl Store {
@@ -324,15 +324,15 @@ impl Store {
             there != Some(generation)
         });
         let gone: BTreeSet<Slot> = gone.map(|(_, saved)| saved.slot).collect();
-        for mut shelf in restore.shelves {
+        for mut stream in restore.file_streams {
             recovery
                 .strays
-                .gather(&mut shelf, |slot| gone.contains(&slot));
-            let notes = shelf.notes.values().flat_map(|note| &note.spots);
-            for &(slot, bytes) in notes.chain(&shelf.meta_at) {
+                .gather(&mut stream, |slot| gone.contains(&slot));
+            let notes = stream.notes.values().flat_map(|note| &note.spots);
+            for &(slot, bytes) in notes.chain(&stream.meta_at) {
                 log.enliven(slot, bytes);
             }
-            self.shelves.insert(shelf.number, Box::new(shelf));
+            self.file_streams.insert(stream.number, Box::new(stream));
         }
         for (generation, saved) in restore.segments {
             let Some(segment) = self.core.log.segment(saved.slot) else {
@@ -479,13 +479,13 @@ impl Store {
                 let length = record::u32_at(rest, 0)? as usize;
                 let key = rest.get(4..4usize.checked_add(length)?)?;
                 let meta = &rest[4 + length..];
-                let shelf = shelf_of(&mut self.shelves, number, &self.hash);
-                shelf.key = key.into();
-                shelf.meta = meta.into();
-                shelf.options.compress = options & 1 != 0;
+                let stream = stream_of(&mut self.file_streams, number, &self.hash);
+                stream.key = key.into();
+                stream.meta = meta.into();
+                stream.options.compress = options & 1 != 0;
                 recovery.strays.names.remove(&number);
                 self.core.log.enliven(slot, weight);
-                if let Some((old, bytes)) = shelf.meta_at.replace((slot, weight)) {
+                if let Some((old, bytes)) = stream.meta_at.replace((slot, weight)) {
                     self.core.log.kill(old, bytes);
                 }
             }
@@ -493,25 +493,25 @@ impl Store {
                 recovery.deleted.insert(number.0);
                 self.core.remains(slot).deleted.push(number);
                 self.next_number = self.next_number.max(number.0.saturating_add(1));
-                if let Some(mut shelf) = self.shelves.remove(&number) {
-                    self.core.bury_shelf(&mut shelf);
+                if let Some(mut stream) = self.file_streams.remove(&number) {
+                    self.core.bury_stream(&mut stream);
                 }
                 return Some(());
             }
             Kind::Skip => {
                 let last = record::u64_at(body, 0)?;
                 let time = record::u64_at(body, 8)? as i64;
-                let shelf = shelf_of(&mut self.shelves, number, &self.hash);
-                shelf.reaches(last.saturating_add(1), last, recovery.damages);
-                if last >= shelf.index.state().last_seq {
-                    shelf.index.skip_to(last, time);
-                    shelf.last_shown_in = generation;
+                let stream = stream_of(&mut self.file_streams, number, &self.hash);
+                stream.reaches(last.saturating_add(1), last, recovery.damages);
+                if last >= stream.index.state().last_seq {
+                    stream.index.skip_to(last, time);
+                    stream.last_shown_in = generation;
                 }
             }
             Kind::Note => {
                 let note = record::u32_at(body, 0)?;
-                let shelf = shelf_of(&mut self.shelves, number, &self.hash);
-                shelf
+                let stream = stream_of(&mut self.file_streams, number, &self.hash);
+                stream
                     .notes
                     .entry(note)
                     .or_default()
@@ -565,12 +565,12 @@ impl Store {
         };
         let core = &mut self.core;
         core.log.enliven(slot, counted as usize);
-        let shelf = shelf_of(&mut self.shelves, raw.stream, &self.hash);
-        shelf.reaches(head.seq, head.seq, recovery.damages);
-        if head.seq >= shelf.index.state().last_seq {
-            shelf.last_shown_in = generation;
+        let stream = stream_of(&mut self.file_streams, raw.stream, &self.hash);
+        stream.reaches(head.seq, head.seq, recovery.damages);
+        if head.seq >= stream.index.state().last_seq {
+            stream.last_shown_in = generation;
         }
-        if let Some(old) = shelf.index.insert(head.seq, &arrival)
+        if let Some(old) = stream.index.insert(head.seq, &arrival)
             && let Some(old) = Location::from_bits(old)
         {
             core.log.kill(old.slot(), old.counted_bytes());
@@ -587,19 +587,19 @@ impl Store {
     ) -> Option<()> {
         let ranges = record::ranges(body)?;
         let core = &mut self.core;
-        let shelf = shelf_of(&mut self.shelves, number, &self.hash);
-        let seen = shelf.damages_seen;
+        let stream = stream_of(&mut self.file_streams, number, &self.hash);
+        let seen = stream.damages_seen;
         for &(first, last) in &ranges {
-            shelf.damages_seen = seen;
-            shelf.reaches(first, last, recovery.damages);
+            stream.damages_seen = seen;
+            stream.reaches(first, last, recovery.damages);
             core.remains(slot).removed(number, (first, last));
-            shelf
+            stream
                 .index
                 .remove_range(first, last, &mut |known| bury(core, known));
-            if last >= shelf.index.state().last_seq {
-                let time = shelf.last_time();
-                shelf.index.skip_to(last, time);
-                shelf.last_shown_in = generation;
+            if last >= stream.index.state().last_seq {
+                let time = stream.last_time();
+                stream.index.skip_to(last, time);
+                stream.last_shown_in = generation;
             }
         }
         Some(())
@@ -617,13 +617,13 @@ impl Store {
         let note = record::u32_at(body, 0)?;
         record::strings(&body[4..])?;
         recovery.strays.notes.remove(&(number, note));
-        let shelf = shelf_of(&mut self.shelves, number, &self.hash);
-        let kept = shelf.notes.entry(note).or_default();
+        let stream = stream_of(&mut self.file_streams, number, &self.hash);
+        let kept = stream.notes.entry(note).or_default();
         for (old, bytes) in kept.spots.drain(..) {
             self.core.log.kill(old, bytes);
         }
         if body.len() == 4 {
-            shelf.notes.remove(&note);
+            stream.notes.remove(&note);
             self.core.remains(slot).forgotten.push((number, note));
         } else {
             kept.facts.clear();
@@ -647,13 +647,13 @@ impl Store {
         }
         let mut lines = Vec::new();
         for number in self.filed() {
-            let Some(shelf) = self.shelves.get_mut(&number) else {
+            let Some(stream) = self.file_streams.get_mut(&number) else {
                 continue;
             };
-            let state = *shelf.index.state();
-            shelf.durable_seq = state.last_seq;
-            let key = String::from_utf8_lossy(&shelf.key);
-            let mut doubtful = std::mem::take(&mut shelf.doubtful);
+            let state = *stream.index.state();
+            stream.durable_seq = state.last_seq;
+            let key = String::from_utf8_lossy(&stream.key);
+            let mut doubtful = std::mem::take(&mut stream.doubtful);
             if damages == 0 {
                 // What is not there was removed.
                 doubtful.clear();
@@ -663,10 +663,10 @@ impl Store {
                     "store: of {key}, messages {first} to {last} are not there; they may be among what is lost"
                 ));
             }
-            if shelf.key.is_empty() {
+            if stream.key.is_empty() {
                 lines.push(format!(
                     "store: {} messages of a stream (number {}) are there whose name is lost",
-                    state.messages, shelf.number.0
+                    state.messages, stream.number.0
                 ));
             }
         }
@@ -687,29 +687,29 @@ impl Store {
         let filed = self.filed();
         let core = &mut self.core;
         for number in &recovery.strays.names {
-            if let Some(shelf) = self.shelves.get_mut(number)
-                && !shelf.key.is_empty()
+            if let Some(stream) = self.file_streams.get_mut(number)
+                && !stream.key.is_empty()
             {
-                let meta = shelf.meta.clone();
-                let _ = log_stream(core, shelf, &meta, Need::Housekeeping);
+                let meta = stream.meta.clone();
+                let _ = log_stream(core, stream, &meta, Need::Housekeeping);
             }
         }
         for (number, note) in &recovery.strays.notes {
-            if let Some(shelf) = self.shelves.get_mut(number) {
+            if let Some(stream) = self.file_streams.get_mut(number) {
                 let _ = FileHandle {
                     core,
-                    shelf,
+                    stream,
                     eager: false,
                 }
                 .log_notes_again(*note);
             }
         }
         for number in filed {
-            let Some(shelf) = self.shelves.get_mut(&number) else {
+            let Some(stream) = self.file_streams.get_mut(&number) else {
                 continue;
             };
-            let state = *shelf.index.state();
-            let shown_in = shelf.last_shown_in;
+            let state = *stream.index.state();
+            let shown_in = stream.last_shown_in;
             let mut segments = core.log.segments();
             if state.last_seq == 0 || segments.any(|(_, segment)| segment.generation == shown_in) {
                 continue;
@@ -717,7 +717,7 @@ impl Store {
             drop(segments);
             let _ = FileHandle {
                 core,
-                shelf,
+                stream,
                 eager: false,
             }
             .show_last();
@@ -789,16 +789,16 @@ fn newest(recovery: &Recovery) -> Option<(FileNumber, u64)> {
     Some((survey.file, survey.bytes))
 }
 
-fn shelf_of<'a>(
-    shelves: &'a mut std::collections::HashMap<
+fn stream_of<'a>(
+    file_streams: &'a mut std::collections::HashMap<
         StreamNumber,
-        Box<Shelf>,
+        Box<FileStream>,
         foldhash::fast::RandomState,
     >,
     number: StreamNumber,
     hash: &crate::subject::SubjectHash,
-) -> &'a mut Shelf {
-    shelves
+) -> &'a mut FileStream {
+    file_streams
         .entry(number)
-        .or_insert_with(|| Box::new(Shelf::new(number, hash.clone())))
+        .or_insert_with(|| Box::new(FileStream::new(number, hash.clone())))
 }

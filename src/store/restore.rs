@@ -6,6 +6,7 @@ use super::Seq;
 use super::checkpoint::{Bad, Head, READ_FILE, block, take_block};
 use super::core::Remains;
 use super::facade::Store;
+use super::file_stream::{FileStream, Note};
 use super::index::Loading;
 use super::io::{AlignedBuffer, BLOCK_BYTES, Failure, Work};
 use super::journal::StreamNumber;
@@ -13,7 +14,6 @@ use super::journal::record::{self, u32_at, u64_at};
 use super::journal::seal::Seal;
 use super::location::{Location, Slot};
 use super::requests::{Purpose, Requests};
-use super::shelf::{Note, Shelf};
 use crate::subject::SubjectHash;
 
 /// Read at once, and how many such reads are under way.
@@ -42,8 +42,8 @@ pub(crate) struct Restore {
     head: Option<(Head, Option<Seal>)>,
     number: u32,
     /// The stream whose pieces come.
-    current: Option<(Shelf, Loading)>,
-    pub shelves: Vec<Shelf>,
+    current: Option<(FileStream, Loading)>,
+    pub file_streams: Vec<FileStream>,
     /// Where replay begins.
     pub generation: u64,
     pub offset: usize,
@@ -69,7 +69,7 @@ impl Restore {
             head: None,
             number: 0,
             current: None,
-            shelves: Vec::new(),
+            file_streams: Vec::new(),
             generation: 0,
             offset: 0,
             next_frame: 1,
@@ -166,8 +166,8 @@ impl Restore {
             block::START => self.start(body).ok_or(Bad)?,
             block::STREAM => {
                 self.finish_stream()?;
-                let shelf = Shelf::read(body, store.hash.clone()).ok_or(Bad)?;
-                self.current = Some((shelf, Loading::new(store.hash.clone())));
+                let stream = FileStream::read(body, store.hash.clone()).ok_or(Bad)?;
+                self.current = Some((stream, Loading::new(store.hash.clone())));
             }
             block::PIECE => {
                 let (_, loading) = self.current.as_mut().ok_or(Bad)?;
@@ -203,7 +203,7 @@ impl Restore {
     }
 
     fn finish_stream(&mut self) -> Result<(), Bad> {
-        let Some((mut shelf, loading)) = self.current.take() else {
+        let Some((mut stream, loading)) = self.current.take() else {
             return Ok(());
         };
         let weights = &mut self.weights;
@@ -217,8 +217,8 @@ impl Restore {
             weights[slot] += bytes;
             Some(bytes)
         };
-        shelf.index = loading.finish(weigh).map_err(|_| Bad)?;
-        self.shelves.push(shelf);
+        stream.index = loading.finish(weigh).map_err(|_| Bad)?;
+        self.file_streams.push(stream);
         Ok(())
     }
 }
@@ -279,7 +279,7 @@ fn spot_at(bytes: &[u8], at: usize) -> Option<(Slot, usize)> {
     Some((u32_at(bytes, at)?, u32_at(bytes, at + 4)? as usize))
 }
 
-impl Shelf {
+impl FileStream {
     /// All but the index.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.number.0.to_le_bytes());

@@ -53,7 +53,7 @@ pub struct Surroundings<'a, M: Messages, O: Outlet> {
 
 /// A consumer and what is known of it here.
 #[derive(Debug)]
-struct Seat {
+struct ConsumerSlot {
     consumer: Consumer,
     /// It is in the list of those to deliver.
     is_queued: bool,
@@ -74,7 +74,7 @@ pub struct Asset {
     home: Home,
     created: UnixNanos,
     /// By place; a consumer's facts are numbered by it, so it is kept over restarts.
-    seats: Vec<Option<Box<Seat>>>,
+    slots: Vec<Option<Box<ConsumerSlot>>>,
     /// No place before this is vacant.
     full_to: usize,
     names: BTreeMap<Box<str>, u32>,
@@ -149,7 +149,7 @@ impl Asset {
             stream,
             home,
             created,
-            seats: Vec::new(),
+            slots: Vec::new(),
             full_to: 0,
             names: BTreeMap::new(),
             hidden: 0,
@@ -233,10 +233,10 @@ impl Asset {
 
     /// Consumers, without those of mirrors and sources.
     pub fn consumers(&self) -> impl Iterator<Item = &Consumer> {
-        let seats = self.names.values().filter_map(|&place| self.seat(place));
-        seats
-            .filter(|seat| !seat.is_hidden)
-            .map(|seat| &seat.consumer)
+        let slots = self.names.values().filter_map(|&place| self.slot(place));
+        slots
+            .filter(|slot| !slot.is_hidden)
+            .map(|slot| &slot.consumer)
     }
 
     /// How many that are.
@@ -248,7 +248,7 @@ impl Asset {
     pub fn consumer_names_after(&self, after: &str) -> impl Iterator<Item = (&str, bool)> {
         let range = (Bound::Excluded(after), Bound::Unbounded);
         let names = self.names.range::<str, _>(range);
-        names.filter_map(|(name, &place)| self.seat(place).map(|seat| (&**name, seat.is_hidden)))
+        names.filter_map(|(name, &place)| self.slot(place).map(|slot| (&**name, slot.is_hidden)))
     }
 
     /// How far consumers have come, for a snapshot.
@@ -267,11 +267,11 @@ impl Asset {
     /// A consumer.
     pub fn consumer(&self, name: &str) -> Option<&Consumer> {
         let place = *self.names.get(name)?;
-        self.seat(place).map(|seat| &seat.consumer)
+        self.slot(place).map(|slot| &slot.consumer)
     }
 
-    fn seat(&self, place: u32) -> Option<&Seat> {
-        self.seats.get(place as usize)?.as_deref()
+    fn slot(&self, place: u32) -> Option<&ConsumerSlot> {
+        self.slots.get(place as usize)?.as_deref()
     }
 
     /// A message was published to one of its subjects.
@@ -341,7 +341,7 @@ impl Asset {
         around: &mut Surroundings<'_, M, O>,
         work: impl FnOnce(&mut Consumer, &mut Around<'_, M, O>) -> R,
     ) -> Option<R> {
-        let seat = self.seats[place as usize].as_deref_mut()?;
+        let slot = self.slots[place as usize].as_deref_mut()?;
         let mut own = Around {
             now: around.now,
             home: &self.home,
@@ -349,21 +349,21 @@ impl Asset {
             outlet: &mut *around.outlet,
             desk: &mut *around.desk,
         };
-        let was_dirty = seat.consumer.is_dirty();
-        let done = work(&mut seat.consumer, &mut own);
-        if let Some(at) = seat.consumer.take_deadline(around.now) {
+        let was_dirty = slot.consumer.is_dirty();
+        let done = work(&mut slot.consumer, &mut own);
+        if let Some(at) = slot.consumer.take_deadline(around.now) {
             self.wake.arm(place, at);
         }
-        if seat.is_kept && !was_dirty && seat.consumer.is_dirty() {
+        if slot.is_kept && !was_dirty && slot.consumer.is_dirty() {
             self.dirty.push(place);
         }
-        if seat.consumer.is_ready() && !seat.is_queued {
-            seat.is_queued = true;
+        if slot.consumer.is_ready() && !slot.is_queued {
+            slot.is_queued = true;
             self.ready.push_back(place);
         }
-        let hears = seat.consumer.hears_removals();
-        if hears != seat.hears {
-            seat.hears = hears;
+        let hears = slot.consumer.hears_removals();
+        if hears != slot.hears {
+            slot.hears = hears;
             self.set_hearing(place, hears);
         }
         if !around.desk.settled.is_empty() {
@@ -448,18 +448,18 @@ impl Asset {
     /// Notes where a consumer delivers to.
     fn note_pusher(&mut self, place: u32) {
         self.forget_pusher(place);
-        if let Some(seat) = self.seats[place as usize].as_deref_mut()
-            && seat.consumer.is_push()
+        if let Some(slot) = self.slots[place as usize].as_deref_mut()
+            && slot.consumer.is_push()
         {
-            let subject: Box<[u8]> = seat.consumer.config().deliver_subject.as_bytes().into();
-            seat.pushes_to = Some(subject.clone());
+            let subject: Box<[u8]> = slot.consumer.config().deliver_subject.as_bytes().into();
+            slot.pushes_to = Some(subject.clone());
             self.pushers.entry(subject).or_default().push(place);
         }
     }
 
     fn forget_pusher(&mut self, place: u32) {
-        let seat = self.seats[place as usize].as_deref_mut();
-        let Some(subject) = seat.and_then(|seat| seat.pushes_to.take()) else {
+        let slot = self.slots[place as usize].as_deref_mut();
+        let Some(subject) = slot.and_then(|slot| slot.pushes_to.take()) else {
             return;
         };
         if let Some(places) = self.pushers.get_mut(&subject) {
@@ -485,8 +485,8 @@ impl Asset {
                 break;
             };
             *budget -= 1;
-            if let Some(seat) = self.seats[place as usize].as_deref_mut() {
-                seat.is_queued = false;
+            if let Some(slot) = self.slots[place as usize].as_deref_mut() {
+                slot.is_queued = false;
             }
             let progress = self.with(place, around, |consumer, around| {
                 consumer.deliver(budget, around)
@@ -506,10 +506,10 @@ impl Asset {
     }
 
     fn queue(&mut self, place: u32) {
-        if let Some(seat) = self.seats[place as usize].as_deref_mut()
-            && !seat.is_queued
+        if let Some(slot) = self.slots[place as usize].as_deref_mut()
+            && !slot.is_queued
         {
-            seat.is_queued = true;
+            slot.is_queued = true;
             self.ready.push_back(place);
         }
     }
@@ -554,7 +554,7 @@ impl Asset {
         while let Some(place) = self.wake.pop_due(now_ms) {
             let fate = self.with(place, around, Consumer::tick);
             if fate == Some(Fate::Inactive) {
-                ended.extend(self.seat(place).map(|seat| seat.consumer.name().into()));
+                ended.extend(self.slot(place).map(|slot| slot.consumer.name().into()));
             }
         }
         ended
@@ -597,7 +597,7 @@ impl Asset {
         let place = self.vacant();
         self.put_seat(
             place,
-            Seat {
+            ConsumerSlot {
                 consumer,
                 is_queued: false,
                 is_kept,
@@ -618,34 +618,34 @@ impl Asset {
 
     /// A consumer begins to take part.
     fn enter<M: Messages, O: Outlet>(&mut self, place: u32, around: &mut Surroundings<'_, M, O>) {
-        let Some(seat) = self.seats[place as usize].as_deref() else {
+        let Some(slot) = self.slots[place as usize].as_deref() else {
             return;
         };
-        self.wake.add(place, seat.consumer.selection());
+        self.wake.add(place, slot.consumer.selection());
         self.note_pusher(place);
         self.with(place, around, |_, _| {});
     }
 
     /// The first place that nobody has.
     fn vacant(&mut self) -> u32 {
-        let is_taken = |seat: &Option<Box<Seat>>| seat.is_some();
-        while self.seats.get(self.full_to).is_some_and(is_taken) {
+        let is_taken = |slot: &Option<Box<ConsumerSlot>>| slot.is_some();
+        while self.slots.get(self.full_to).is_some_and(is_taken) {
             self.full_to += 1;
         }
         self.full_to as u32
     }
 
     fn vacate(&mut self, place: u32) {
-        self.seats[place as usize] = None;
+        self.slots[place as usize] = None;
         self.full_to = self.full_to.min(place as usize);
     }
 
-    fn put_seat(&mut self, place: u32, seat: Seat) {
+    fn put_seat(&mut self, place: u32, slot: ConsumerSlot) {
         let at = place as usize;
-        if at >= self.seats.len() {
-            self.seats.resize_with(at + 1, || None);
+        if at >= self.slots.len() {
+            self.slots.resize_with(at + 1, || None);
         }
-        self.seats[at] = Some(Box::new(seat));
+        self.slots[at] = Some(Box::new(slot));
     }
 
     /// Gives a consumer another configuration, which has been checked.
@@ -665,14 +665,14 @@ impl Asset {
             consumer.update(config, around)
         });
         if is_filtered_anew == Some(true) {
-            if let Some(seat) = self.seats[place as usize].as_deref() {
+            if let Some(slot) = self.slots[place as usize].as_deref() {
                 self.wake.remove(place);
-                self.wake.add(place, seat.consumer.selection());
+                self.wake.add(place, slot.consumer.selection());
             }
             self.sweep_if_interest();
         }
         self.note_pusher(place);
-        let is_kept = self.seat(place).is_some_and(|seat| seat.is_kept);
+        let is_kept = self.slot(place).is_some_and(|slot| slot.is_kept);
         if is_kept && self.write_whole(place, around).is_err() {
             return Err(Code::ConsumerStoreFailed.with(&["the storage cannot take it"]));
         }
@@ -699,7 +699,7 @@ impl Asset {
         let Some(place) = self.names.remove(name) else {
             return false;
         };
-        let is_hidden = self.seat(place).is_some_and(|seat| seat.is_hidden);
+        let is_hidden = self.slot(place).is_some_and(|slot| slot.is_hidden);
         self.hidden -= usize::from(is_hidden);
         self.with(place, around, |consumer, around| {
             consumer.end(End::Deleted, around);

@@ -10,7 +10,7 @@ use crate::jetstream::config::ConsumerConfig;
 use crate::jetstream::consumer::{Around, Consumer};
 use crate::store::{Messages, Refused, UnixNanos};
 
-use super::{Asset, Seat, Surroundings};
+use super::{Asset, ConsumerSlot, Surroundings};
 
 /// Bytes of changes after which the whole state is written instead.
 const REWRITE_BYTES: u64 = 64 * 1024;
@@ -67,14 +67,14 @@ impl Asset {
         place: u32,
         around: &mut Surroundings<'_, M, O>,
     ) -> Result<(), Refused> {
-        let Some(seat) = self.seats[place as usize].as_deref_mut() else {
+        let Some(slot) = self.slots[place as usize].as_deref_mut() else {
             return Ok(());
         };
         // What has changed is part of it.
-        seat.consumer.take_delta();
+        slot.consumer.take_delta();
         around
             .messages
-            .rewrite_note(number(place), &whole(&seat.consumer))
+            .rewrite_note(number(place), &whole(&slot.consumer))
     }
 
     /// Writes what has changed of consumers: before a flush, so that it is part of it.
@@ -84,22 +84,22 @@ impl Asset {
             let _ = self.write_feeds(messages);
         }
         for place in std::mem::take(&mut self.dirty) {
-            let Some(seat) = self.seats[place as usize].as_deref_mut() else {
+            let Some(slot) = self.slots[place as usize].as_deref_mut() else {
                 continue;
             };
             let note = number(place);
-            let Some(delta) = seat.consumer.take_delta() else {
+            let Some(delta) = slot.consumer.take_delta() else {
                 continue;
             };
             let written = match messages.note_bytes(note) {
                 bytes if bytes > REWRITE_BYTES => {
-                    messages.rewrite_note(note, &whole(&seat.consumer))
+                    messages.rewrite_note(note, &whole(&slot.consumer))
                 }
                 _ => messages.note(note, &delta),
             };
             if written.is_err() {
                 // There is no room: all of it is written when there is some.
-                seat.consumer.rewrite();
+                slot.consumer.rewrite();
                 self.dirty.push(place);
             }
         }
@@ -142,7 +142,7 @@ impl Asset {
         } = definition;
         let consumer = Consumer::recover(&name, config, created, states, &mut own)
             .map_err(|_| format!("the state of consumer {name:?} cannot be read"))?;
-        let seat = Seat {
+        let slot = ConsumerSlot {
             consumer,
             is_queued: false,
             is_kept: true,
@@ -151,7 +151,7 @@ impl Asset {
             pushes_to: None,
         };
         let place = note - 1;
-        self.put_seat(place, seat);
+        self.put_seat(place, slot);
         self.names.insert(name.into(), place);
         self.enter(place, around);
         Ok(())

@@ -42,8 +42,8 @@ impl Asset {
         };
         let mut is_needed = false;
         self.wake.interested(subject, &mut |place| {
-            let needs = |seat: &super::Seat| seat.consumer.needs(seq, subject);
-            is_needed = is_needed || self.seat(place).is_some_and(needs);
+            let needs = |slot: &super::ConsumerSlot| slot.consumer.needs(seq, subject);
+            is_needed = is_needed || self.slot(place).is_some_and(needs);
         });
         is_needed
     }

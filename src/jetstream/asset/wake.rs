@@ -180,8 +180,8 @@ impl Asset {
 
     fn wake_one(&mut self, place: u32) {
         let is_hungry = self
-            .seat(place)
-            .is_some_and(|seat| seat.consumer.is_hungry());
+            .slot(place)
+            .is_some_and(|slot| slot.consumer.is_hungry());
         if is_hungry {
             self.queue(place);
         }

@@ -1,8 +1,8 @@
 //! What is published to JetStream itself: requests, acknowledgements, answers to flow control. Each is
 //! handled where its stream lives; what concerns all streams, on shard 0.
 
+use super::advise::API_ADVISORY;
 use super::host::{Arrival, Host};
-use super::tells::API_ADVISORY;
 use super::{Engine, owned};
 use crate::base::ids::{AccountId, ShardId};
 use crate::jetstream::api::errors::{ApiError, Code};
@@ -214,7 +214,7 @@ impl Engine {
                 ..
             } => self.questions.len() >= self.options.info_queue,
             _ => {
-                let answers = self.shelves.iter().map(|shelf| shelf.held.answers());
+                let answers = self.volumes.iter().map(|volume| volume.held.answers());
                 answers.sum::<usize>() >= self.options.request_queue
             }
         }
@@ -395,15 +395,15 @@ impl Engine {
     pub(super) fn respond_durable<H: Host>(
         &mut self,
         arrival: &Arrival<'_>,
-        shelf: usize,
+        volume: usize,
         interest: u64,
         host: &mut H,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
-        self.respond_durable_with(arrival, &[], (shelf, interest), host, write);
+        self.respond_durable_with(arrival, &[], (volume, interest), host, write);
     }
 
-    /// The same with a header block; `waits_for` is the shelf and the change of interest.
+    /// The same with a header block; `waits_for` is the volume and the change of interest.
     pub(super) fn respond_durable_with<H: Host>(
         &mut self,
         arrival: &Arrival<'_>,
@@ -412,7 +412,7 @@ impl Engine {
         host: &mut H,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
-        let (shelf, interest) = waits_for;
+        let (volume, interest) = waits_for;
         let mut answer = std::mem::take(&mut self.answer);
         answer.clear();
         write(&mut answer);
@@ -425,7 +425,7 @@ impl Engine {
                 payload: &answer,
                 ..Outgoing::default()
             };
-            let held = &mut self.shelves[shelf].held;
+            let held = &mut self.volumes[volume].held;
             held.push_answer(arrival.account, &message, interest);
         }
         self.audit(arrival, &answer, self.now, host);

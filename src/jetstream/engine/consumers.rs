@@ -89,7 +89,7 @@ impl Engine {
         let checked = creation(request, identity, &around, || {
             letters::random(NAME_LETTERS, || host.random())
         })?;
-        let shelf = hosted.shelf;
+        let volume = hosted.volume;
         let (name, config, is_new) = match checked {
             Creation::New { name, config } => (name, config, true),
             Creation::Update { name, config } => (name, config, false),
@@ -113,9 +113,15 @@ impl Engine {
         }
         let json = self.shown(now, place, &name, host, |info, to| info.created(to))?;
         let head = says_identity.then(|| identity_header(&own_identity));
-        self.respond_durable_with(arrival, &head.unwrap_or_default(), (shelf, 0), host, |to| {
-            to.extend_from_slice(&json);
-        });
+        self.respond_durable_with(
+            arrival,
+            &head.unwrap_or_default(),
+            (volume, 0),
+            host,
+            |to| {
+                to.extend_from_slice(&json);
+            },
+        );
         Ok(())
     }
 
@@ -185,7 +191,7 @@ impl Engine {
         host: &mut H,
     ) -> Result<(), ApiError> {
         let hosted = self.hosted(place).ok_or(Code::StreamNotFound)?;
-        let shelf = hosted.shelf;
+        let volume = hosted.volume;
         let Some(consumer) = hosted.asset.consumer(name) else {
             // nats-server has a subscription for each consumer's resets: nobody answers.
             return match call {
@@ -203,7 +209,7 @@ impl Engine {
             ConsumerCall::Delete => {
                 requests::none(arrival.payload)?;
                 self.drop_consumer(place, name, now, host);
-                self.respond_durable(arrival, shelf, 0, host, |to| {
+                self.respond_durable(arrival, volume, 0, host, |to| {
                     Kind::ConsumerDelete.success(to);
                 });
             }
@@ -218,7 +224,7 @@ impl Engine {
                 done.unwrap_or(Err(Code::ConsumerNotFound.into()))?;
                 let remaining = until.map_or(0, |until| until - now.unix);
                 let is_paused = remaining > 0;
-                self.respond_durable(arrival, shelf, 0, host, |to| {
+                self.respond_durable(arrival, volume, 0, host, |to| {
                     let until = request.pause_until;
                     responses::paused(to, is_paused, until, remaining.max(0));
                 });
@@ -260,7 +266,7 @@ impl Engine {
                 let asked = self.hosted(place).filter(|_| asks);
                 let head = asked.map(|hosted| identity_header(&hosted.asset.identity()));
                 let head = head.unwrap_or_default();
-                self.respond_durable_with(arrival, &head, (shelf, 0), host, |to| {
+                self.respond_durable_with(arrival, &head, (volume, 0), host, |to| {
                     to.extend_from_slice(&json);
                 });
             }

@@ -69,7 +69,7 @@ pub struct Survey {
     /// Consumers with their configurations.
     pub configs: bool,
     /// Streams of which something is wrong are told.
-    pub ailing: bool,
+    pub unhealthy: bool,
     /// Where to go on, by shard. Those that are not here have no more; if it is empty, all begin.
     pub from: Vec<(u8, Cursor)>,
 }
@@ -100,7 +100,7 @@ pub struct StreamsPage {
     pub tally: Tally,
     /// Those that are described.
     pub streams: Vec<StreamFacts>,
-    pub ailing: Vec<Ailing>,
+    pub unhealthy: Vec<Unhealthy>,
     /// Nothing where this was the last page.
     pub next: Option<Cursor>,
 }
@@ -170,15 +170,15 @@ impl StreamFacts {
 
 /// A stream of which something is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ailing {
+pub struct Unhealthy {
     pub account: Box<str>,
     pub stream: Box<str>,
-    pub what: Ail,
+    pub what: Problem,
 }
 
 /// What is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ail {
+pub enum Problem {
     /// There is no such account any more.
     NoAccount,
     /// It could not be brought back.
@@ -232,8 +232,8 @@ impl Engine {
             None if survey.from.is_empty() => Cursor::default(),
             None => return page,
         };
-        if cursor == Cursor::default() && survey.ailing {
-            page.ailing = self.lost();
+        if cursor == Cursor::default() && survey.unhealthy {
+            page.unhealthy = self.lost();
         }
         let places = self.places(survey);
         let mut work = PAGE_WORK;
@@ -299,7 +299,7 @@ impl Engine {
         page: &mut StreamsPage,
     ) -> Option<AccountId> {
         let hosted = self.assets[place as usize].as_deref()?;
-        let store = &mut self.shelves[hosted.shelf].store;
+        let store = &mut self.volumes[hosted.volume].store;
         let refusal = store.refusal().filter(|_| hosted.asset.is_file());
         let state = *store.stream(hosted.number)?.state();
         if is_new {
@@ -309,11 +309,11 @@ impl Engine {
                 messages: state.messages,
                 bytes: state.bytes,
             });
-            if let Some(why) = refusal.filter(|_| survey.ailing) {
-                page.ailing.push(Ailing {
+            if let Some(why) = refusal.filter(|_| survey.unhealthy) {
+                page.unhealthy.push(Unhealthy {
                     account: self.accounts.name(hosted.account).into(),
                     stream: hosted.asset.config().name.as_str().into(),
-                    what: Ail::CannotWrite(refused(why)),
+                    what: Problem::CannotWrite(refused(why)),
                 });
             }
         }

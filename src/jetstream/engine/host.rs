@@ -7,7 +7,7 @@ use crate::jetstream::{Order, Outgoing, Reached};
 /// A stream of this shard. Places are used again; what is on its way to a stream that is deleted must not
 /// reach another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seat {
+pub struct StreamId {
     /// Where it is.
     pub place: u32,
     /// How many streams have had this place before.
@@ -18,9 +18,9 @@ pub struct Seat {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sink {
     /// Stored in a stream of this shard.
-    Stream(Seat),
+    Stream(StreamId),
     /// What a mirror or a sourcing stream of this shard is fed with.
-    Feed(Seat),
+    Feed(StreamId),
     /// Said to JetStream itself.
     Api,
 }

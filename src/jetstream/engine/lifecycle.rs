@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::directory::{Directory, Located};
 use super::fenced::Fenced;
-use super::host::{Arrival, Host, Seat, Sink};
-use super::{Engine, Hosted, owned};
+use super::host::{Arrival, Host, Sink, StreamId};
+use super::{Engine, HostedStream, owned};
 use crate::base::ids::{AccountId, ShardId};
 use crate::jetstream::api::advisories::Action;
 use crate::jetstream::api::check_stream::{self, Around, Creation, ServerLimits, Streams};
@@ -44,8 +44,8 @@ impl Streams for Of<'_> {
 /// A stream that was deleted, until that is durable. Its name could not be given to a stream on another shard
 /// before: after a crash there might be both.
 #[derive(Debug)]
-pub(super) struct Leaving {
-    shelf: usize,
+pub(super) struct Deletion {
+    volume: usize,
     /// Where the journal must be durable up to; not known until the turn's flush begins.
     position: Option<u64>,
     account: AccountId,
@@ -316,11 +316,11 @@ impl Engine {
         host: &mut H,
         write: impl FnOnce(&StreamInfo<'_>, &mut Vec<u8>),
     ) {
-        let shelf = self.hosted(place).map_or(0, |hosted| hosted.shelf);
+        let volume = self.hosted(place).map_or(0, |hosted| hosted.volume);
         let interest = host.interest_number();
         let mut json = Vec::new();
         self.show_stream(place, now, host, |info, _| write(info, &mut json));
-        self.respond_durable(arrival, shelf, interest, host, |to| {
+        self.respond_durable(arrival, volume, interest, host, |to| {
             to.extend_from_slice(&json);
         });
     }
@@ -336,7 +336,7 @@ impl Engine {
     ) -> Result<u32, ApiError> {
         let account_name = self.accounts.name(account).to_owned();
         let key = key(&account_name, &config.name);
-        let store = &mut self.shelves[0].store;
+        let store = &mut self.volumes[0].store;
         let made = store.create_stream(&key, &meta(now.unix, &config), options(&config));
         let number = made.map_err(storage_error)?;
         let settings = self.options.stream.clone();
@@ -360,7 +360,7 @@ impl Engine {
     pub(super) fn settle_in<H: Host>(
         &mut self,
         account: AccountId,
-        shelf: usize,
+        volume: usize,
         number: StreamNumber,
         asset: Asset,
         decision: u64,
@@ -371,11 +371,11 @@ impl Engine {
         let name: Box<str> = asset.config().name.as_str().into();
         self.names.insert((account, name), place);
         self.lives = self.lives.wrapping_add(1);
-        let hosted = Box::new(Hosted {
+        let hosted = Box::new(HostedStream {
             account,
             life: self.lives,
             decision,
-            shelf,
+            volume,
             number,
             asset,
             listens: Vec::new(),
@@ -409,7 +409,7 @@ impl Engine {
         if config.mirror.is_none() {
             for subject in &config.subjects {
                 let life = hosted.life;
-                let sink = Sink::Stream(Seat { place, life });
+                let sink = Sink::Stream(StreamId { place, life });
                 let listen = host.listen(hosted.account, subject.as_bytes(), sink, true);
                 hosted.listens.push(listen);
             }
@@ -490,7 +490,7 @@ impl Engine {
         }
     }
 
-    fn leaving_of(&mut self, account: AccountId, name: &str) -> Option<&mut Leaving> {
+    fn leaving_of(&mut self, account: AccountId, name: &str) -> Option<&mut Deletion> {
         let mut leaving = self.leaving.iter_mut().rev();
         leaving.find(|one| one.account == account && *one.name == *name)
     }
@@ -576,10 +576,10 @@ impl Engine {
         check_stream::consumers_fit(hosted.asset.config(), &config, consumers)?;
         // Nothing is written of what would then be refused.
         check_transforms(&config)?;
-        let (shelf, number) = (hosted.shelf, hosted.number);
+        let (volume, number) = (hosted.volume, hosted.number);
         let meta = meta(hosted.asset.created(), &config);
         let compress = options(&config).compress;
-        let store = &mut self.shelves[shelf].store;
+        let store = &mut self.volumes[volume].store;
         store
             .set_meta(number, &meta, compress)
             .map_err(storage_error)?;
@@ -633,21 +633,21 @@ impl Engine {
             self.alarms.clear(at, place);
         }
         self.ready.retain(|&other| other != place);
-        self.shelves[hosted.shelf]
+        self.volumes[hosted.volume]
             .store
             .delete_stream(hosted.number);
         let name = hosted.asset.config().name.clone();
         self.names.remove(&super::Key(hosted.account, &name));
         self.tell_stream(hosted.account, &name, Action::Delete, now, host);
-        let Hosted {
+        let HostedStream {
             account,
-            shelf,
+            volume,
             decision,
             listens,
             ..
         } = *hosted;
-        self.leaving.push(Leaving {
-            shelf,
+        self.leaving.push(Deletion {
+            volume,
             position: None,
             account,
             name: name.as_str().into(),
@@ -658,9 +658,9 @@ impl Engine {
     }
 
     /// The turn's flush has begun: deletions wait for it.
-    pub(super) fn seal_leaving(&mut self, shelf: usize) {
-        let position = self.shelves[shelf].store.position();
-        for leaving in self.leaving.iter_mut().filter(|one| one.shelf == shelf) {
+    pub(super) fn seal_leaving(&mut self, volume: usize) {
+        let position = self.volumes[volume].store.position();
+        for leaving in self.leaving.iter_mut().filter(|one| one.volume == volume) {
             leaving.position.get_or_insert(position);
         }
     }
@@ -670,7 +670,7 @@ impl Engine {
     pub(super) fn let_go<H: Host>(&mut self, host: &mut H) {
         let mut purges: Vec<(ShardId, u64)> = Vec::new();
         for leaving in std::mem::take(&mut self.leaving) {
-            let durable = self.shelves[leaving.shelf].store.durable();
+            let durable = self.volumes[leaving.volume].store.durable();
             if leaving.position.is_none_or(|position| position > durable) {
                 self.leaving.push(leaving);
                 continue;
@@ -685,7 +685,7 @@ impl Engine {
                     Owed::Deletion(request) => {
                         let known = host.fence();
                         let arrival = super::borrowed(&request);
-                        self.respond_durable(&arrival, leaving.shelf, known, host, |to| {
+                        self.respond_durable(&arrival, leaving.volume, known, host, |to| {
                             Kind::StreamDelete.success(to);
                         });
                     }

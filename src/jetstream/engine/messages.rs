@@ -98,10 +98,10 @@ impl Engine {
             info.shown(&mut json, details.page.unwrap_or_default());
         });
         // Who is told that a stream is there may publish to it, on any shard.
-        let listens = self.hosted(place).map(|one| (one.shelf, one.interest));
+        let listens = self.hosted(place).map(|one| (one.volume, one.interest));
         match listens {
-            Some((shelf, interest)) if interest > host.interest_known() => {
-                self.respond_durable(arrival, shelf, interest, host, |to| {
+            Some((volume, interest)) if interest > host.interest_known() => {
+                self.respond_durable(arrival, volume, interest, host, |to| {
                     to.extend_from_slice(&json);
                 });
             }
@@ -176,8 +176,8 @@ impl Engine {
     ) -> Result<(), ApiError> {
         let done = self.with(place, now, host, remove);
         let done = done.unwrap_or(Err(Code::StreamNotFound.into()))?;
-        let shelf = self.hosted(place).map_or(0, |hosted| hosted.shelf);
-        self.respond_durable(arrival, shelf, 0, host, |to| write(done, to));
+        let volume = self.hosted(place).map_or(0, |hosted| hosted.volume);
+        self.respond_durable(arrival, volume, 0, host, |to| write(done, to));
         Ok(())
     }
 

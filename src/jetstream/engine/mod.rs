@@ -5,6 +5,7 @@
 //! an [`Order`]; shard 0 decides which streams there are (`lifecycle`). It knows no connection.
 
 mod accounts;
+mod advise;
 mod api;
 mod batches;
 mod consumers;
@@ -18,15 +19,14 @@ mod messages;
 mod questions;
 mod recovery;
 mod snapshots;
-mod tells;
 mod way_out;
 
 pub use accounts::AccountFacts;
 pub use facts::{
-    AccountUsage, Ail, Ailing, Cursor, JetStreamFacts, Only, StreamFacts, StreamsPage, Survey,
-    Tally,
+    AccountUsage, Cursor, JetStreamFacts, Only, Problem, StreamFacts, StreamsPage, Survey, Tally,
+    Unhealthy,
 };
-pub use host::{Arrival, Host, Seat, Sink};
+pub use host::{Arrival, Host, Sink, StreamId};
 pub use lifecycle::{key, names, stored_form};
 
 use std::collections::VecDeque;
@@ -91,14 +91,14 @@ pub struct Options {
 
 /// A stream that lives here.
 #[derive(Debug)]
-struct Hosted {
+struct HostedStream {
     account: AccountId,
     /// Tells it from what was in its place before.
     life: u32,
     /// The last decision about it that has come here.
     decision: u64,
     /// In which of the stores it is.
-    shelf: usize,
+    volume: usize,
     number: StreamNumber,
     asset: Asset,
     /// Its subjects' subscriptions.
@@ -121,7 +121,7 @@ struct Hosted {
 
 /// A store, and what waits for it.
 #[derive(Debug)]
-struct Shelf {
+struct Volume {
     store: Store,
     held: Held,
 }
@@ -130,11 +130,11 @@ struct Shelf {
 #[derive(Debug)]
 pub struct Engine {
     options: Options,
-    shelves: Vec<Shelf>,
+    volumes: Vec<Volume>,
     recovery: Recovery,
     /// Other shards that have told of all their streams.
     peers_recovered: usize,
-    assets: Vec<Option<Box<Hosted>>>,
+    assets: Vec<Option<Box<HostedStream>>>,
     /// Counts streams that have come here.
     lives: u32,
     names: HashMap<(AccountId, Box<str>), u32>,
@@ -154,7 +154,7 @@ pub struct Engine {
     alarms: Alarms<u32>,
     questions: Questions,
     /// Streams that are deleted.
-    leaving: Vec<lifecycle::Leaving>,
+    leaving: Vec<lifecycle::Deletion>,
     fence: fenced::Fence,
     /// Orders that cannot be obeyed yet, with who gave them.
     early: VecDeque<(ShardId, Order)>,
@@ -175,13 +175,13 @@ impl Engine {
     /// An engine with its stores, the first of which takes new streams. They are recovered before
     /// anything else happens: see [`Self::is_ready`].
     pub fn new(options: Options, stores: Vec<Store>) -> Self {
-        let shelf = |store| Shelf {
+        let volume = |store| Volume {
             store,
             held: Held::default(),
         };
         Self {
             options,
-            shelves: stores.into_iter().map(shelf).collect(),
+            volumes: stores.into_iter().map(volume).collect(),
             recovery: Recovery::default(),
             peers_recovered: 0,
             assets: Vec::new(),
@@ -231,8 +231,8 @@ impl Engine {
         let mut arrivals = arrivals.peekable();
         while let Some((sink, arrival)) = arrivals.next() {
             match sink {
-                Sink::Stream(seat) | Sink::Feed(seat) if !self.is_alive(seat) => {}
-                Sink::Stream(Seat { place, .. }) => {
+                Sink::Stream(id) | Sink::Feed(id) if !self.is_alive(id) => {}
+                Sink::Stream(StreamId { place, .. }) => {
                     self.with(place, now, host, |asset, around| {
                         asset.arrived(&published(&arrival), around);
                         while let Some((_, next)) = arrivals.next_if(|(other, _)| *other == sink) {
@@ -240,7 +240,7 @@ impl Engine {
                         }
                     });
                 }
-                Sink::Feed(Seat { place, .. }) => {
+                Sink::Feed(StreamId { place, .. }) => {
                     let message = Outgoing {
                         to: arrival.to,
                         subject: arrival.subject,
@@ -283,17 +283,17 @@ impl Engine {
         work: impl FnOnce(&mut Asset, &mut Around<'_, '_, H>) -> R,
     ) -> Option<R> {
         let hosted = self.assets.get_mut(place as usize)?.as_deref_mut()?;
-        let shelf = &mut self.shelves[hosted.shelf];
+        let volume = &mut self.volumes[hosted.volume];
         let is_file = hosted.asset.is_file();
         let mut room = self.accounts.room(hosted.account, is_file, &self.options);
         let (atomic, fast) = self.batches.without(hosted.counted_batches);
         room.atomic_batches = self.options.max_atomic_batches.saturating_sub(atomic);
         room.fast_batches = self.options.max_fast_batches.saturating_sub(fast);
-        let mut messages = shelf.store.stream(hosted.number)?;
+        let mut messages = volume.store.stream(hosted.number)?;
         let mut outlet = WayOut {
             host,
             account: hosted.account,
-            held: &mut shelf.held,
+            held: &mut volume.held,
             place,
             life: hosted.life,
             watchers: &mut self.watchers,
@@ -380,16 +380,16 @@ impl Engine {
     pub fn disk_completed<H: Host>(
         &mut self,
         now: Now,
-        shelf: usize,
+        volume: usize,
         completion: Completion,
         host: &mut H,
     ) {
-        self.shelves[shelf].store.handle(completion);
-        self.take_news(now, shelf, host);
+        self.volumes[volume].store.handle(completion);
+        self.take_news(now, volume, host);
     }
 
-    fn take_news<H: Host>(&mut self, now: Now, shelf: usize, host: &mut H) {
-        let store = &mut self.shelves[shelf].store;
+    fn take_news<H: Host>(&mut self, now: Now, volume: usize, host: &mut H) {
+        let store = &mut self.volumes[volume].store;
         for line in store.take_log() {
             host.log(
                 line.severity == Severity::Error,
@@ -402,7 +402,7 @@ impl Engine {
             self.wake(now, host);
         }
         self.has_read |= news.reads || news.space;
-        if self.recovery.is_reading() && self.shelves.iter().all(|shelf| shelf.store.is_ready()) {
+        if self.recovery.is_reading() && self.volumes.iter().all(|volume| volume.store.is_ready()) {
             self.begin_recovery(now, host);
         }
     }
@@ -443,9 +443,9 @@ impl Engine {
             self.let_go(host);
         }
         self.release_fenced(host);
-        for shelf in &mut self.shelves {
-            if !shelf.held.is_empty() {
-                shelf.held.release(shelf.store.durable(), host);
+        for volume in &mut self.volumes {
+            if !volume.held.is_empty() {
+                volume.held.release(volume.store.durable(), host);
             }
         }
     }
@@ -467,15 +467,15 @@ impl Engine {
         // Before the answers to their beginning leave.
         self.tell_batches(host);
         let mut submissions = Vec::new();
-        for number in 0..self.shelves.len() {
-            let shelf = &mut self.shelves[number];
-            shelf.store.submit(&mut submissions);
+        for number in 0..self.volumes.len() {
+            let volume = &mut self.volumes[number];
+            volume.store.submit(&mut submissions);
             disk.extend(submissions.drain(..).map(|one| (number, one)));
             if !self.leaving.is_empty() {
                 self.seal_leaving(number);
                 self.let_go(host);
             }
-            let Shelf { store, held } = &mut self.shelves[number];
+            let Volume { store, held } = &mut self.volumes[number];
             if !held.is_empty() {
                 held.seal(store.position());
                 held.release(store.durable(), host);
@@ -491,7 +491,7 @@ impl Engine {
         let Some(hosted) = self.assets[place as usize].as_deref_mut() else {
             return;
         };
-        let store = &mut self.shelves[hosted.shelf].store;
+        let store = &mut self.volumes[hosted.volume].store;
         let Some(mut messages) = store.stream(hosted.number) else {
             return;
         };
@@ -527,8 +527,8 @@ impl Engine {
     /// Time has passed, or there is something to deliver.
     pub fn tick<H: Host>(&mut self, now: Now, host: &mut H) {
         self.pump(now, host);
-        for number in 0..self.shelves.len() {
-            self.shelves[number].store.tick(now.mono_ms);
+        for number in 0..self.volumes.len() {
+            self.volumes[number].store.tick(now.mono_ms);
             self.take_news(now, number, host);
         }
         // Each once: who has more to do at once leaves room for others first.
@@ -560,7 +560,7 @@ impl Engine {
         if !self.ready.is_empty() || self.is_busy {
             return Some(0);
         }
-        let stores = self.shelves.iter().filter_map(|s| s.store.next_deadline());
+        let stores = self.volumes.iter().filter_map(|s| s.store.next_deadline());
         let is_told = self.options.shards > 1;
         let others = [
             self.alarms.next(),
@@ -697,25 +697,25 @@ impl Engine {
         for place in std::mem::take(&mut self.dirty) {
             self.write_facts(place);
         }
-        for shelf in &mut self.shelves {
-            shelf.store.shut_down();
+        for volume in &mut self.volumes {
+            volume.store.shut_down();
         }
     }
 
     /// Why its streams will never be there.
     pub fn failed(&self) -> Option<&str> {
-        self.shelves.iter().find_map(|shelf| shelf.store.failed())
+        self.volumes.iter().find_map(|volume| volume.store.failed())
     }
 
     /// Whether all that was accepted is on disk after [`Self::stop`], or cannot be brought there.
     pub fn is_stored(&self) -> bool {
-        let mut stores = self.shelves.iter().map(|shelf| &shelf.store);
+        let mut stores = self.volumes.iter().map(|volume| &volume.store);
         stores.all(|store| store.is_shut_down() || store.refusal().is_some())
     }
 
     /// Whether a store takes nothing now.
     pub fn is_refusing(&self) -> bool {
-        let mut stores = self.shelves.iter().map(|shelf| &shelf.store);
+        let mut stores = self.volumes.iter().map(|volume| &volume.store);
         stores.any(|store| store.refusal().is_some())
     }
 
@@ -728,7 +728,7 @@ impl Engine {
         let things = [
             (!self.is_ready(), "streams are not there yet"),
             (
-                self.shelves.iter().any(|shelf| !shelf.held.is_empty()),
+                self.volumes.iter().any(|volume| !volume.held.is_empty()),
                 "answers wait for the disk",
             ),
             (!self.flushing.is_empty(), "messages wait for the disk"),
@@ -760,17 +760,17 @@ impl Engine {
     }
 
     pub fn unflushed_bytes(&self) -> usize {
-        let stores = self.shelves.iter();
-        stores.map(|shelf| shelf.store.backlog_bytes()).sum()
+        let stores = self.volumes.iter();
+        stores.map(|volume| volume.store.backlog_bytes()).sum()
     }
 
     /// Whether the stream that was meant is still there.
-    fn is_alive(&self, seat: Seat) -> bool {
-        self.hosted(seat.place)
-            .is_some_and(|hosted| hosted.life == seat.life)
+    fn is_alive(&self, id: StreamId) -> bool {
+        self.hosted(id.place)
+            .is_some_and(|hosted| hosted.life == id.life)
     }
 
-    fn hosted(&self, place: u32) -> Option<&Hosted> {
+    fn hosted(&self, place: u32) -> Option<&HostedStream> {
         self.assets.get(place as usize)?.as_deref()
     }
 

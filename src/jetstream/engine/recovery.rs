@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::api::DECIDES;
 use super::host::Host;
 use super::lifecycle::{Meta, names};
-use super::{Ail, Ailing, Engine};
+use super::{Engine, Problem, Unhealthy};
 use crate::base::ids::AccountId;
 use crate::jetstream::api::{decode, versions};
 use crate::jetstream::asset::Asset;
@@ -29,11 +29,11 @@ enum Phase {
 /// A stream of this shard's stores that could not be brought back.
 #[derive(Debug)]
 struct Lost {
-    shelf: usize,
+    volume: usize,
     number: StreamNumber,
     account: Box<str>,
     stream: Box<str>,
-    what: Ail,
+    what: Problem,
 }
 
 /// See the module.
@@ -69,9 +69,9 @@ impl Engine {
     /// for first if they have streams: somebody of another account may publish to those.
     pub(super) fn begin_recovery<H: Host>(&mut self, now: Now, host: &mut H) {
         let mut missing = BTreeSet::new();
-        for shelf in &self.shelves {
-            for number in shelf.store.streams() {
-                if let Some((account, _)) = shelf.store.key(number).and_then(names)
+        for volume in &self.volumes {
+            for number in volume.store.streams() {
+                if let Some((account, _)) = volume.store.key(number).and_then(names)
                     && self.accounts.find(account).is_none()
                 {
                     missing.insert(account.to_owned());
@@ -95,10 +95,10 @@ impl Engine {
 
     fn recover<H: Host>(&mut self, now: Now, host: &mut H) {
         self.recovery.phase = Phase::Done;
-        for shelf in 0..self.shelves.len() {
-            for number in self.shelves[shelf].store.streams() {
-                if let Err(why) = self.recover_stream(shelf, number, 0, now, host) {
-                    self.leave_alone(shelf, number, &why, host);
+        for volume in 0..self.volumes.len() {
+            for number in self.volumes[volume].store.streams() {
+                if let Err(why) = self.recover_stream(volume, number, 0, now, host) {
+                    self.leave_alone(volume, number, &why, host);
                 }
             }
         }
@@ -109,24 +109,24 @@ impl Engine {
 
     fn leave_alone<H: Host>(
         &mut self,
-        shelf: usize,
+        volume: usize,
         number: StreamNumber,
         why: &str,
         host: &mut H,
     ) {
         let text = format!("JetStream: stream {} is left alone: {why}", number.0);
         host.log(true, text);
-        let store = &self.shelves[shelf].store;
+        let store = &self.volumes[volume].store;
         let Some((account, stream)) = store.key(number).and_then(names) else {
             return;
         };
         let what = match self.accounts.find(account) {
-            Some(_) => Ail::NotRecovered,
-            None => Ail::NoAccount,
+            Some(_) => Problem::NotRecovered,
+            None => Problem::NoAccount,
         };
         let (account, stream): (Box<str>, Box<str>) = (account.into(), stream.into());
         self.recovery.lost.push(Lost {
-            shelf,
+            volume,
             number,
             account: account.clone(),
             stream: stream.clone(),
@@ -144,13 +144,13 @@ impl Engine {
     pub(super) fn recover_left_alone<H: Host>(&mut self, now: Now, host: &mut H) {
         let mut is_any_found = false;
         for lost in std::mem::take(&mut self.recovery.lost) {
-            if lost.what != Ail::NoAccount || self.accounts.find(&lost.account).is_none() {
+            if lost.what != Problem::NoAccount || self.accounts.find(&lost.account).is_none() {
                 self.recovery.lost.push(lost);
                 continue;
             }
-            let Lost { shelf, number, .. } = lost;
-            if let Err(why) = self.recover_stream(shelf, number, 0, now, host) {
-                self.leave_alone(shelf, number, &why, host);
+            let Lost { volume, number, .. } = lost;
+            if let Err(why) = self.recover_stream(volume, number, 0, now, host) {
+                self.leave_alone(volume, number, &why, host);
             } else if let Some(account) = self.accounts.find(&lost.account) {
                 self.found(account, &lost.stream);
                 is_any_found = true;
@@ -182,9 +182,9 @@ impl Engine {
     }
 
     /// Streams of this shard's stores that could not be brought back.
-    pub(super) fn lost(&self) -> Vec<Ailing> {
+    pub(super) fn lost(&self) -> Vec<Unhealthy> {
         let lost = self.recovery.lost.iter().take(LOST_MAX);
-        lost.map(|lost| Ailing {
+        lost.map(|lost| Unhealthy {
             account: lost.account.clone(),
             stream: lost.stream.clone(),
             what: lost.what.clone(),
@@ -198,20 +198,20 @@ impl Engine {
     /// Why that cannot be done.
     pub(super) fn recover_stream<H: Host>(
         &mut self,
-        shelf: usize,
+        volume: usize,
         number: StreamNumber,
         decision: u64,
         now: Now,
         host: &mut H,
     ) -> Result<(), String> {
-        let store = &self.shelves[shelf].store;
+        let store = &self.volumes[volume].store;
         let key = store.key(number).ok_or("it has no name")?;
         let (account_name, stream) = names(key).ok_or("its name cannot be read")?;
         let (account_name, stream) = (account_name.to_owned(), stream.to_owned());
         let meta: Meta = decode::request(store.meta(number).unwrap_or_default(), false)
             .map_err(|error| format!("{account_name} > {stream}: {}", error.description))?;
         if meta.is_restoring {
-            self.shelves[shelf].store.delete_stream(number);
+            self.volumes[volume].store.delete_stream(number);
             let text = format!(
                 "JetStream: {account_name} > {stream} was not restored to its end: what had come is deleted"
             );
@@ -236,7 +236,7 @@ impl Engine {
                 "there is another stream {stream:?} of {account_name:?}"
             ));
         }
-        let store = &mut self.shelves[shelf].store;
+        let store = &mut self.volumes[volume].store;
         let mut facts: std::collections::BTreeMap<u32, Vec<Vec<u8>>> = Default::default();
         store.notes(number, &mut |note, fact| {
             facts.entry(note).or_default().push(fact.to_vec());
@@ -257,7 +257,7 @@ impl Engine {
         );
         let asset =
             asset.map_err(|error| format!("{account_name} > {stream}: {}", error.description))?;
-        let place = self.settle_in(account, shelf, number, asset, decision, host);
+        let place = self.settle_in(account, volume, number, asset, decision, host);
         for (note, facts) in facts {
             let recovered = self.with(place, now, host, |asset, around| {
                 if asset.recover_feeds(note, &facts) {

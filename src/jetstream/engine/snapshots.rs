@@ -4,7 +4,7 @@
 //! a store, where it is marked as unfinished, and its name is taken, but it has no subjects. Restores
 //! live on the shard that decides about streams.
 
-use super::host::{Arrival, Host, Seat};
+use super::host::{Arrival, Host, StreamId};
 use super::lifecycle::{LOST, key, stored_form, unfinished_form};
 use super::way_out::WayOut;
 use super::{Engine, owned};
@@ -29,7 +29,7 @@ const ID_LETTERS: usize = 8;
 
 /// A snapshot that is being sent.
 struct Outgoing {
-    stream: Seat,
+    stream: StreamId,
     id: String,
     sending: Sending,
     /// It waits for the store.
@@ -148,7 +148,7 @@ impl Engine {
         };
         self.tell(account, &advisory, now, host);
         self.snapshots.outgoing.push(Outgoing {
-            stream: Seat { place, life },
+            stream: StreamId { place, life },
             id,
             sending,
             is_reading: false,
@@ -229,7 +229,7 @@ impl Engine {
         let Some(life) = self.hosted(place).map(|hosted| hosted.life) else {
             return;
         };
-        let stream = Seat { place, life };
+        let stream = StreamId { place, life };
         let (ended, others) = std::mem::take(&mut self.snapshots.outgoing)
             .into_iter()
             .partition(|one| one.stream == stream);
@@ -288,7 +288,7 @@ impl Engine {
         let account_name = self.accounts.name(account).to_owned();
         let (meta, options) = unfinished_form(now.unix, &config);
         let key = key(&account_name, &config.name);
-        let made = self.shelves[0].store.create_stream(&key, &meta, options);
+        let made = self.volumes[0].store.create_stream(&key, &meta, options);
         let number = made.map_err(storage_error)?;
         let id = letters::random(ID_LETTERS, || host.random());
         let receiving = Receiving::begin(&account_name, name, &id, now);
@@ -347,16 +347,16 @@ impl Engine {
         let mut one = self.snapshots.incoming.swap_remove(place);
         let (account, is_file) = (one.account, one.config.storage == Storage::File);
         let room = self.accounts.room(account, is_file, &self.options);
-        let shelf = &mut self.shelves[0];
+        let volume = &mut self.volumes[0];
         let mut outlet = WayOut {
             host,
             account: one.account,
-            held: &mut shelf.held,
+            held: &mut volume.held,
             place: u32::MAX,
             life: 0,
             watchers: &mut self.watchers,
         };
-        let Some(mut messages) = shelf.store.stream(one.number) else {
+        let Some(mut messages) = volume.store.stream(one.number) else {
             return;
         };
         let Incoming {
@@ -393,7 +393,7 @@ impl Engine {
             }
             Received::Complete { reply } => self.restored(now, one, reply, host),
             Received::Failed { reply, why } => {
-                shelf.store.delete_stream(one.number);
+                volume.store.delete_stream(one.number);
                 one.request.reply = reply;
                 let error = match (is_too_much, is_file) {
                     (false, _) => Code::StreamRestore.with(&[&why]),
@@ -414,7 +414,7 @@ impl Engine {
         // Another with those subjects may have come meanwhile.
         let checked = self.restorable(&name, one.config.clone(), one.account);
         let (meta, options) = stored_form(one.created, &one.config);
-        let store = &mut self.shelves[0].store;
+        let store = &mut self.volumes[0].store;
         let done = checked.and_then(|_| {
             store
                 .set_meta(one.number, &meta, options.compress)
@@ -426,7 +426,7 @@ impl Engine {
                 .map_err(|why| Code::StreamRestore.with(&[&why]))
         });
         if let Err(error) = done {
-            self.shelves[0].store.delete_stream(one.number);
+            self.volumes[0].store.delete_stream(one.number);
             self.refuse(&arrival, Kind::StreamCreate, &error, host);
             return;
         }

@@ -4,7 +4,7 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::held::Held;
-use super::host::{Host, Seat, Sink};
+use super::host::{Host, Sink, StreamId};
 use crate::base::ids::AccountId;
 use crate::jetstream::sourcing::Feeder;
 use crate::jetstream::{Outgoing, Outlet, Reached};
@@ -109,7 +109,7 @@ impl<H: Host> Feeder for WayOut<'_, H> {
     }
 
     fn listen(&mut self, subject: &[u8]) -> u32 {
-        let sink = Sink::Feed(Seat {
+        let sink = Sink::Feed(StreamId {
             place: self.place,
             life: self.life,
         });

@@ -122,7 +122,7 @@ impl Scene {
     fn store(&mut self, account: AccountId, name: &str, payload: &str) {
         let place = self.engine.place(account, name).expect("it is here");
         let life = self.engine.hosted(place).expect("it is here").life;
-        let sink = (Sink::Stream(Seat { place, life }), account);
+        let sink = (Sink::Stream(StreamId { place, life }), account);
         let subject = format!("{name}.x");
         say(
             &mut self.engine,
@@ -205,7 +205,7 @@ fn a_stream_of_a_higher_level_is_left_alone() {
         ..StreamConfig::default()
     };
     let (meta, options) = stored_form(1, &config);
-    let store = &mut scene.engine.shelves[0].store;
+    let store = &mut scene.engine.volumes[0].store;
     store.create_stream(&key("A", "X"), &meta, options).unwrap();
     scene.settle();
     scene = scene.reopen(|_| {});

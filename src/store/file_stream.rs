@@ -11,7 +11,7 @@ use crate::subject::SubjectHash;
 
 /// A stream.
 #[derive(Debug)]
-pub(crate) struct Shelf {
+pub(crate) struct FileStream {
     pub number: StreamNumber,
     /// As the owner named it; empty when no record has said so.
     pub key: Box<[u8]>,
@@ -49,7 +49,7 @@ pub(crate) struct Note {
     pub reset: Option<(u64, usize)>,
 }
 
-impl Shelf {
+impl FileStream {
     pub fn new(number: StreamNumber, hash: SubjectHash) -> Self {
         Self {
             number,
