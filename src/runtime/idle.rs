@@ -260,7 +260,8 @@ mod tests {
         let mut looking = look.begin();
         assert_eq!(looking.is_over(micros(49), false), None);
         assert_eq!(looking.is_over(micros(98), false), None);
-        assert_eq!(looking.is_over(micros(101), false), Some(Seen::Nothing));
+        assert_eq!(looking.is_over(micros(147), false), None);
+        assert_eq!(looking.is_over(LONG, false), Some(Seen::Nothing));
     }
 
     #[test]
