@@ -17,6 +17,8 @@ pub struct Limits {
     pub max_connections: usize,
     /// Most subscriptions of one connection; 0 is unlimited.
     pub max_subscriptions: usize,
+    /// Publishers never wait for subscribers: what those that read too slowly have no room for is not delivered.
+    pub no_fast_producer_stall: bool,
     /// How long one write to a connection may make no progress.
     pub write_deadline_ms: u64,
     /// Most tokens of a subscription's subject; 0 is unlimited.
@@ -52,6 +54,7 @@ impl Limits {
         max_pending_bytes: 64 * 1024 * 1024,
         max_connections: 65_536,
         max_subscriptions: 0,
+        no_fast_producer_stall: false,
         write_deadline_ms: 10_000,
         max_sub_tokens: 0,
         no_header_support: false,

@@ -181,6 +181,10 @@ const TABLE: &[Row] = &[
     row!("ResolverPreloads", auth.resolver_preload; says!(Authorization, "Reloaded: accounts")),
     row!("ResolverPinnedAccounts", auth.pinned_accounts; Fixed(|c| list(&c.auth.pinned_accounts))),
     row!("OCSPConfig", ocsp; says!(Tls, "Reloaded: OCSP")),
+    row!("NoFastProducerStall", limits.no_fast_producer_stall; Followed(Part::Settings, |c| {
+        let not = if c.limits.no_fast_producer_stall { "not " } else { "" };
+        format!("Reloaded: fast producers will {not}be stalled")
+    })),
     row!("Tags", server_tags; says!(Settings, "Reloaded: tags")),
     row!("Metadata", server_metadata; says!(Settings, "Reloaded: metadata")),
     row!("Proxies", auth.proxies; Asked(proxies)),

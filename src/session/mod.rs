@@ -80,7 +80,7 @@ pub struct Session {
     /// It is being closed: nothing is read from it.
     pub closing: bool,
     /// Nothing more is delivered to it: it is being closed, or will be after this message because
-    /// it is over `max_pending`.
+    /// it is over `max_pending`; with `no_fast_producer_stall`, until it has read some.
     pub deaf: bool,
     /// It gets its own messages.
     pub echo: bool,

@@ -7,6 +7,9 @@
 //! `max_pending` it is cut off as a slow consumer. So a reader that is merely slower than its
 //! publishers paces them, one that stopped reading costs them one stall, and neither holds more
 //! than its limit.
+//!
+//! With `no_fast_producer_stall` nobody waits: above three quarters of `max_pending` a destination gets
+//! nothing more until it has read down to there.
 
 use super::{Effects, Level, Shard};
 use crate::base::ids::{ConnId, ShardId};
@@ -21,6 +24,9 @@ use crate::shard::timers::Due;
 impl Shard {
     /// The mark above which a destination that is not lagging holds back its publishers.
     pub(super) fn high_water(&self) -> usize {
+        if self.settings.limits.no_fast_producer_stall {
+            return self.lagging_water();
+        }
         OUTBOUND_HIGH_WATER_BYTES.min(self.lagging_water())
     }
 
@@ -48,6 +54,10 @@ impl Shard {
         let pending = session.out.pending_bytes();
         if pending > max_pending {
             self.over_max_pending(index, fx);
+            return;
+        }
+        if self.settings.limits.no_fast_producer_stall {
+            session.deaf = true;
             return;
         }
         if session.lagging && session.stall_until == 0 {
@@ -133,7 +143,7 @@ impl Shard {
 
     /// Bytes have left.
     pub(super) fn sent(&mut self, conn: ConnId, bytes: usize, fx: &mut Effects) {
-        let low_water = self.low_water();
+        let (low_water, lagging_water) = (self.low_water(), self.lagging_water());
         let Some(session) = self.sessions.get_mut(conn.index as usize) else {
             return;
         };
@@ -149,6 +159,9 @@ impl Shard {
         session.dirty = session.out.pending_bytes() > 0;
         if session.dirty {
             fx.dirty.push(conn);
+        }
+        if session.deaf && !session.closing && session.out.pending_bytes() <= lagging_water {
+            session.deaf = false;
         }
         let drained = session.out.pending_bytes() <= low_water;
         if drained && (session.stall_until != 0 || session.lagging) {

@@ -160,6 +160,26 @@ fn who_does_not_read_replies_is_cut_off() {
 }
 
 #[test]
+fn what_a_slow_reader_has_no_room_for_is_dropped_where_publishers_do_not_wait() {
+    let mut pair = Pair::new(Limits {
+        max_pending_bytes: 4096,
+        no_fast_producer_stall: true,
+        ..Limits::DEFAULT
+    });
+    pair.received(b"SUB a 1\r\n");
+    let publish = format!("PUB a 1000\r\n{:1000}\r\n", "");
+    let delivery = format!("MSG a 1 1000\r\n{:1000}\r\n", "");
+    for _ in 0..100 {
+        pair.received(publish.as_bytes());
+    }
+    assert_eq!(pair.send(usize::MAX), delivery.repeat(4).as_bytes());
+    pair.received(publish.as_bytes());
+    assert_eq!(pair.send(usize::MAX), delivery.as_bytes());
+    assert!(pair.fx.closes.is_empty() && pair.fx.reads.is_empty());
+    assert_eq!(pair.first.counters().stalls, 0);
+}
+
+#[test]
 fn one_message_to_many_subscriptions_stops_at_max_pending() {
     let mut pair = Pair::new(Limits {
         max_pending_bytes: 4096,

@@ -32,6 +32,7 @@ use crate::subject;
 
 const NO_ECHO: &str = "Not delivered because of no echo";
 const DENIED: &str = "Not delivered because subscription denies this subject";
+const NOT_STALLED: &str = "Not delivered because fast producer not stalled and consumer is slow";
 const CLOSED: &str = "Not delivered because client is closed";
 const TOO_LARGE: &str = "maximum payload exceeded";
 const EXCEEDED: &str = "Not delivered because auto-unsubscribe exceeded";
@@ -748,6 +749,8 @@ impl Shard {
             Some(DENIED)
         } else if sub.special && sub.delivered >= self.router.max_of(sub_id) {
             Some(EXCEEDED)
+        } else if session.deaf && self.settings.limits.no_fast_producer_stall && !session.closing {
+            Some(NOT_STALLED)
         } else if session.deaf {
             Some(CLOSED)
         } else {

@@ -258,9 +258,10 @@ impl Top<'_> {
                 set_some(&mut limits.no_header_support, reader.boolean(key, node));
             }
             "no_fast_producer_stall" => {
-                if reader.boolean(key, node) == Some(true) {
-                    reader.not_supported_yet(key, &node.place);
-                }
+                set_some(
+                    &mut limits.no_fast_producer_stall,
+                    reader.boolean(key, node),
+                );
             }
             "write_deadline" => {
                 set_not_0(&mut limits.write_deadline_ms, reader.duration_ms(key, node));

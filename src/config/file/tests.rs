@@ -175,9 +175,9 @@ fn every_key() {
             "max_closed_clients value can not be negative",
         ),
         (
-            "no_fast_producer_stall: false",
             "no_fast_producer_stall: true",
-            "not supported yet: no_fast_producer_stall (a.conf:1:0)",
+            "no_fast_producer_stall: 1",
+            "no_fast_producer_stall: expected a boolean",
         ),
         (
             "no_header_support: true",
@@ -691,7 +691,7 @@ fn limits() {
         assert_eq!(&config(text).limits, expected, "{text}");
     }
     let all = "max_payload: 1k, max_control_line: 512, max_pending: 2k, max_connections: 0, max_subs: 3,\
-               max_sub_tokens: 4, no_header_support: on, write_deadline: 5s, ping_interval: \"1m\", ping_max: 6, max_traced_msg_len: 7,\
+               max_sub_tokens: 4, no_fast_producer_stall: true, no_header_support: on, write_deadline: 5s, ping_interval: \"1m\", ping_max: 6, max_traced_msg_len: 7,\
                max_closed_clients: 8, lame_duck_duration: 40s, lame_duck_grace_period: 1s, authorization { timeout: 0.5 }, max_connections_per_address: 9, max_unauthenticated: 10";
     check(
         all,
@@ -703,6 +703,7 @@ fn limits() {
             max_subscriptions: 3,
             max_sub_tokens: 4,
             no_header_support: true,
+            no_fast_producer_stall: true,
             write_deadline_ms: 5000,
             ping_interval_ms: 60_000,
             ping_max: 6,
