@@ -34,6 +34,8 @@ const SCORE_MAX: u32 = 64;
 const CONVERSATION_MIN: u32 = 32;
 /// A look is tried at every so many sleeps while it is not known to be worth it.
 const SLEEPS_PER_TRIAL: u32 = 256;
+/// So many long looks without anybody being heard end the conversation: the disk may have work of its own.
+const UNHEARD_MAX: u32 = 16;
 /// For how many sleeps looking long is left when somebody else takes the processor: at first, and at most.
 const LEFT_MIN: u32 = 32;
 const LEFT_MAX: u32 = 8192;
@@ -109,6 +111,8 @@ impl Look {
 pub struct Idle {
     short: Score,
     conversation: Score,
+    /// Long looks since somebody was heard.
+    unheard: u32,
     sleeps: u32,
     /// Whether an answer that comes first now has come soon. Nothing when something has come already.
     is_soon: Option<bool>,
@@ -125,7 +129,9 @@ impl Idle {
     pub fn look(&mut self, is_disk_busy: bool) -> Option<Look> {
         self.sleeps = self.sleeps.wrapping_add(1);
         self.left_for = self.left_for.saturating_sub(1);
-        if self.conversation.0 >= CONVERSATION_MIN && self.left_for == 0 {
+        let converses = self.conversation.0 >= CONVERSATION_MIN && self.unheard < UNHEARD_MAX;
+        if converses && self.left_for == 0 {
+            self.unheard += 1;
             let most = if is_disk_busy { FLUSH } else { LONG };
             return Some(Look { most, yields: true });
         }
@@ -169,6 +175,7 @@ impl Idle {
     /// A connection was read from; whether it had just been sent something.
     #[inline]
     pub fn heard(&mut self, is_answer: bool) {
+        self.unheard = 0;
         if let Some(is_soon) = self.is_soon.take() {
             self.conversation.count(is_soon && is_answer);
         }
@@ -272,6 +279,7 @@ mod tests {
         };
         let mut disturbed = 0;
         for _ in 0..20_000 {
+            idle.heard(true);
             if let Some(look) = idle.look(true) {
                 assert_eq!(look.most, FLUSH);
                 idle.looked(look, Seen::Others);
@@ -289,6 +297,7 @@ mod tests {
         };
         let mut looked = 0;
         for n in 0..20_000 {
+            idle.heard(true);
             if let Some(look) = idle.look(true) {
                 let seen = if n % 30 == 0 {
                     Seen::Others
@@ -300,5 +309,23 @@ mod tests {
             }
         }
         assert!(looked > 19_000, "{looked}");
+    }
+
+    #[test]
+    fn work_of_the_disk_alone_is_no_conversation() {
+        let mut idle = Idle {
+            conversation: Score(SCORE_MAX),
+            ..Idle::default()
+        };
+        let mut looked = 0;
+        for _ in 0..1000 {
+            if let Some(look) = idle.look(true) {
+                idle.looked(look, Seen::Something);
+                looked += 1;
+            }
+        }
+        assert_eq!(looked, UNHEARD_MAX);
+        idle.heard(true);
+        assert!(idle.look(true).is_some());
     }
 }
