@@ -15,6 +15,7 @@
 //! While there is a checkpoint, removals logged after its boundary are not dropped, even if no segment is
 //! left that is older: the checkpoint has what they remove.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -119,45 +120,47 @@ fn make_block(
     out.resize(out.len().next_multiple_of(BLOCK_BYTES), 0);
 }
 
-/// Takes the next block from `bytes`: its kind, its body, and what it is long with padding. None when
-/// it is not all there yet.
+/// How long the block is that begins here, with padding. None when too little of it is here to tell.
+///
+/// # Errors
+/// When no block is so short.
+pub(crate) fn block_span(bytes: &[u8]) -> Result<Option<usize>, Bad> {
+    match u32_at(bytes, 4) {
+        Some(length) if (length as usize) < BLOCK_HEAD_BYTES => Err(Bad),
+        Some(length) => Ok(Some((length as usize).next_multiple_of(BLOCK_BYTES))),
+        None => Ok(None),
+    }
+}
+
+/// Kind and body of the block that begins here and is all there.
 ///
 /// # Errors
 /// When it is not what was written.
-pub(crate) fn take_block(
+pub(crate) fn take_block<'a>(
     head: &Head,
     seal: Option<&Seal>,
     number: u32,
-    bytes: &[u8],
-) -> Result<Option<(u32, Vec<u8>, usize)>, Bad> {
-    let Some(length) = u32_at(bytes, 4) else {
-        return Ok(None);
-    };
-    let length = length as usize;
-    if length < BLOCK_HEAD_BYTES || length > u32::MAX as usize / 2 {
-        return Err(Bad);
-    }
-    let span = length.next_multiple_of(BLOCK_BYTES);
-    if bytes.len() < span {
-        return Ok(None);
-    }
-    let bytes = &bytes[..length];
+    bytes: &'a [u8],
+) -> Result<(u32, Cow<'a, [u8]>), Bad> {
+    let length = u32_at(bytes, 4).ok_or(Bad)? as usize;
+    let bytes = bytes.get(..length).ok_or(Bad)?;
     let crc = crc32c::crc32c_append(salt(head.id, number as usize), &bytes[4..]);
     if u32_at(bytes, 0) != Some(crc) || u32_at(bytes, 8) != Some(number) {
         return Err(Bad);
     }
     let kind = u32_at(bytes, 12).ok_or(Bad)?;
-    let mut body = Vec::new();
-    match seal {
+    let body = match seal {
         Some(seal) => {
             let place = (head.id, number as usize);
+            let mut body = Vec::new();
             if !seal.decrypt(place, bytes, BLOCK_HEAD_BYTES, &mut body) {
                 return Err(Bad);
             }
+            Cow::Owned(body)
         }
-        None => body.extend_from_slice(&bytes[BLOCK_HEAD_BYTES..]),
-    }
-    Ok(Some((kind, body, span)))
+        None => Cow::Borrowed(&bytes[BLOCK_HEAD_BYTES..]),
+    };
+    Ok((kind, body))
 }
 
 /// A checkpoint is not what was written.

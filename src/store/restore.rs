@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::Seq;
-use super::checkpoint::{Bad, Head, READ_FILE, block, take_block};
+use super::checkpoint::{Bad, Head, READ_FILE, block, block_span, take_block};
 use super::core::Remains;
 use super::facade::Store;
 use super::file_stream::{FileStream, Note};
@@ -38,6 +38,9 @@ pub(crate) struct Restore {
     arrived: BTreeMap<u64, AlignedBuffer>,
     under_way: usize,
     at: u64,
+    /// Buffers to read into again.
+    spare: Vec<AlignedBuffer>,
+    /// The beginning of a block whose end is still to come.
     carry: Vec<u8>,
     head: Option<(Head, Option<Seal>)>,
     number: u32,
@@ -65,6 +68,7 @@ impl Restore {
             arrived: BTreeMap::new(),
             under_way: 0,
             at: 0,
+            spare: Vec::new(),
             carry: Vec::new(),
             head: None,
             number: 0,
@@ -97,10 +101,12 @@ impl Restore {
         }
         while self.under_way < READS && self.arrived.len() < 2 * READS && self.asked < self.bytes {
             let length = READ_BYTES.min(self.bytes - self.asked);
+            let spare = self.spare.pop();
+            let buffer = spare.filter(|spare| spare.len() as u64 == length);
             let work = Work::Read {
                 file: READ_FILE,
                 offset: self.asked,
-                buffer: AlignedBuffer::new(length as usize),
+                buffer: buffer.unwrap_or_else(|| AlignedBuffer::new(length as usize)),
             };
             requests.submit(work, Purpose::Restore(self.asked));
             self.under_way += 1;
@@ -125,10 +131,10 @@ impl Restore {
             && let Some(buffer) = self.arrived.remove(&self.at)
         {
             self.at += buffer.len() as u64;
-            self.carry.extend_from_slice(&buffer);
-            if self.digest(store).is_err() {
+            if self.digest(&buffer, store).is_err() {
                 self.is_bad = true;
             }
+            self.spare.push(buffer);
         }
         if !self.is_done && self.at >= self.bytes {
             self.is_bad = true;
@@ -136,29 +142,44 @@ impl Restore {
     }
 
     /// Uses what has come.
-    fn digest(&mut self, store: &Store) -> Result<(), Bad> {
-        let carry = std::mem::take(&mut self.carry);
-        let mut at = 0;
+    fn digest(&mut self, mut bytes: &[u8], store: &Store) -> Result<(), Bad> {
         if self.head.is_none() {
-            let head = Head::parse(&carry).ok_or(Bad)?;
+            let head = Head::parse(bytes).ok_or(Bad)?;
             let seal = store.keys.seal(head.key, &head.salt).map_err(|_| Bad)?;
             self.head = Some((head, seal));
-            at = BLOCK_BYTES;
+            bytes = &bytes[BLOCK_BYTES..];
         }
-        while !self.is_done && at < carry.len() {
-            let (head, seal) = self.head.as_ref().ok_or(Bad)?;
-            let Some((kind, body, span)) =
-                take_block(head, seal.as_ref(), self.number, &carry[at..])?
-            else {
+        while !self.is_done && !bytes.is_empty() {
+            if self.carry.is_empty() {
+                // As nearly all blocks do, it may lie in what has come.
+                if let Some(span) = block_span(bytes)?
+                    && let Some((block, rest)) = bytes.split_at_checked(span)
+                {
+                    bytes = rest;
+                    self.take_block(block, store)?;
+                    continue;
+                }
+                self.carry.extend_from_slice(bytes);
                 break;
-            };
-            self.number += 1;
-            at += span;
-            self.block(kind, &body, store)?;
+            }
+            let span = block_span(&self.carry)?.ok_or(Bad)?;
+            let lacking = span - self.carry.len();
+            let (more, rest) = bytes.split_at(lacking.min(bytes.len()));
+            bytes = rest;
+            self.carry.extend_from_slice(more);
+            if more.len() == lacking {
+                let block = std::mem::take(&mut self.carry);
+                self.take_block(&block, store)?;
+            }
         }
-        self.carry = carry;
-        self.carry.drain(..at);
         Ok(())
+    }
+
+    fn take_block(&mut self, bytes: &[u8], store: &Store) -> Result<(), Bad> {
+        let (head, seal) = self.head.as_ref().ok_or(Bad)?;
+        let (kind, body) = take_block(head, seal.as_ref(), self.number, bytes)?;
+        self.number += 1;
+        self.block(kind, &body, store)
     }
 
     fn block(&mut self, kind: u32, body: &[u8], store: &Store) -> Result<(), Bad> {

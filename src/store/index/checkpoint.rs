@@ -18,8 +18,8 @@
 
 use super::chunk::{Chunk, ENTRIES_MAX};
 use super::chunks::Chunks;
+use super::grouping;
 use super::name::Name;
-use super::seqs::Seqs;
 use super::subjects::Subjects;
 use super::{Index, Seq, State, UnixNanos};
 use crate::subject::SubjectHash;
@@ -380,26 +380,8 @@ impl Loading {
                 *count = messages;
             }
         }
-        let first = self.chunks.next(Default::default());
-        let first_seq = first.map_or(0, |place| self.chunks.seq(place));
-        let near = state.last_seq - first_seq <= u64::from(u32::MAX);
-        let subjects = if near {
-            let grouped = group(&self.chunks, &counts, |seq| (seq - first_seq) as u32);
-            let mut left = grouped.iter().map(|&near| first_seq + u64::from(near));
-            let seqs = |&count| Seqs::of_sorted(&mut left, count as usize);
-            Subjects::of_sorted(
-                self.hash,
-                self.names.into_iter().zip(counts.iter().map(seqs)),
-            )
-        } else {
-            let grouped = group(&self.chunks, &counts, |seq| seq);
-            let mut left = grouped.iter().copied();
-            let seqs = |&count| Seqs::of_sorted(&mut left, count as usize);
-            Subjects::of_sorted(
-                self.hash,
-                self.names.into_iter().zip(counts.iter().map(seqs)),
-            )
-        };
+        let seqs = grouping::sequences(&self.chunks, &counts);
+        let subjects = Subjects::of_sorted(self.hash, self.names, seqs);
         let mut index = Index {
             state,
             chunks: self.chunks,
@@ -412,27 +394,4 @@ impl Loading {
         }
         Ok(index)
     }
-}
-
-/// Sequences by subject, of which each has so many: a counting sort, because that waits for memory
-/// less than lists do which grow in turn.
-fn group<T: Clone + Default>(chunks: &Chunks, counts: &[u32], pack: impl Fn(Seq) -> T) -> Vec<T> {
-    let mut sum = 0;
-    let starts = counts.iter().map(|&count| {
-        let start = sum;
-        sum += count as usize;
-        start
-    });
-    let mut next: Vec<usize> = starts.collect();
-    let mut grouped = vec![T::default(); sum];
-    for chunk in chunks.iter() {
-        let mut place = 0;
-        while let Some(found) = chunk.find(place, |_| true) {
-            let next = &mut next[chunk.subject(found) as usize];
-            grouped[*next] = pack(chunk.seq(found));
-            *next += 1;
-            place = found + 1;
-        }
-    }
-    grouped
 }

@@ -7,6 +7,7 @@
 mod checkpoint;
 mod chunk;
 mod chunks;
+mod grouping;
 mod memo;
 mod name;
 mod order;

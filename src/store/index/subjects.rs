@@ -265,12 +265,13 @@ impl Subjects {
     /// messages is not there, and its number free.
     pub fn of_sorted(
         hash: SubjectHash,
-        sorted: impl ExactSizeIterator<Item = (Name, Seqs)>,
+        names: Vec<Name>,
+        seqs: impl Iterator<Item = Seqs>,
     ) -> Self {
         let mut subjects = Self::new(hash);
-        subjects.slots.reserve_exact(sorted.len());
-        let mut hashes = Vec::with_capacity(sorted.len());
-        for (name, seqs) in sorted {
+        subjects.slots.reserve_exact(names.len());
+        let mut hashes = Vec::with_capacity(names.len());
+        for (name, seqs) in names.into_iter().zip(seqs) {
             let subject = subjects.slots.len() as u32;
             if seqs.is_empty() {
                 subjects.slots.push(Slot::default());
@@ -297,7 +298,7 @@ impl Subjects {
         let names = subjects.slots.iter().map(|slot| slot.name.text());
         let named = (0..).zip(names).zip(&subjects.slots);
         let named = named.filter(|(_, slot)| !slot.seqs.is_empty());
-        subjects.order = Order::of_sorted(named.map(|(named, _)| named));
+        subjects.order = Order::of_sorted(named.map(|(named, _)| named), subjects.len());
         subjects
     }
 
