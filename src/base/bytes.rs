@@ -30,6 +30,23 @@ fn pair<const N: usize>(bytes: &[u8]) -> Option<([u8; N], [u8; N])> {
     Some((*bytes.first_chunk()?, *bytes.last_chunk()?))
 }
 
+/// The beginning of some bytes will be looked at soon: a hint that changes nothing.
+#[inline(always)]
+pub fn prefetch(bytes: &[u8]) {
+    const LINE_BYTES: usize = 64;
+    const LINES: usize = 4;
+    for line in bytes.chunks(LINE_BYTES).take(LINES) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: every processor of this architecture has the instruction, and it never faults.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = line;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::same;

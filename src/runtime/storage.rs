@@ -27,9 +27,9 @@ const ATOMIC_BATCHES_MAX: usize = 1000;
 const FAST_BATCHES_MAX: usize = 50_000;
 
 /// A store's cache: this part of the memory for all, and for each at least and at most.
-const CACHE_PART: u64 = 256;
+const CACHE_PART: u64 = 64;
 const CACHE_BYTES_MIN: u64 = 32 << 20;
-const CACHE_BYTES_MAX: u64 = 64 << 20;
+const CACHE_BYTES_MAX: u64 = 1 << 30;
 /// A store's segments are at most such a part of the disk, divided by the stores on it: those that it
 /// keeps ready and those that it fills take little of a small one then.
 const SEGMENTS_PER_DISK: u64 = 64;

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use super::io::{AlignedBuffer, BLOCK_BYTES, Failure, FileId, Work};
 use super::location::Slot;
 use super::requests::{Purpose, Requests};
+use crate::base::bytes;
 
 /// Bytes of one block of the cache.
 pub(crate) const CACHE_BLOCK_BYTES: usize = 16 << 10;
@@ -83,6 +84,11 @@ pub(crate) struct Cache {
     spare: [Vec<AlignedBuffer>; PIECES as usize],
     /// Where the block was that was looked for last: nearly always the next one is the same.
     recent: Cell<u32>,
+}
+
+/// The block in which an offset of a segment is.
+pub(crate) fn block_of(slot: Slot, offset: usize) -> (Slot, u32) {
+    (slot, (offset / CACHE_BLOCK_BYTES) as u32)
 }
 
 /// The file of a segment, and how long it is.
@@ -172,18 +178,17 @@ impl Cache {
         found
     }
 
-    /// The bytes of a segment from `from` to `to` will be looked at soon: asks for what is not here,
-    /// if not too much is on its way. Whether something is not.
+    /// The bytes of a segment from `from` to `to` will be looked at soon: asks for what is not here, if
+    /// not too much is on its way; for no more than that of a block, if nothing else of it `is_alone` wanted.
     pub fn expect(
         &mut self,
         source: Source,
-        from: usize,
-        to: usize,
+        (from, to): (usize, usize),
+        is_alone: bool,
         requests: &mut Requests,
-    ) -> bool {
+    ) {
         let first = (from / CACHE_BLOCK_BYTES) as u32;
         let last = (to.saturating_sub(1) / CACHE_BLOCK_BYTES) as u32;
-        let mut is_missing = false;
         for number in first..=last {
             let start = number as usize * CACHE_BLOCK_BYTES;
             let part = (
@@ -191,23 +196,22 @@ impl Cache {
                 (to - start).min(CACHE_BLOCK_BYTES),
             );
             let may_ask = self.reading < READS_MAX;
-            let Some(place) = self.place((source.slot, number)) else {
-                is_missing = true;
-                if may_ask {
-                    self.ask_part(source, number, part, requests);
+            match self.place((source.slot, number)) {
+                None if !may_ask => {}
+                None if is_alone => self.ask_part(source, number, part, requests),
+                None => self.ask(source, number, requests),
+                Some(place) => {
+                    let block = &self.blocks[place as usize];
+                    if block.has_or_gets(part.0) {
+                        bytes::prefetch(block.buffer.get(part.0 - block.base..).unwrap_or(&[]));
+                    } else if may_ask {
+                        // Several records of it are wanted.
+                        self.drop_block(place as usize);
+                        self.ask(source, number, requests);
+                    }
                 }
-                continue;
-            };
-            let block = &self.blocks[place as usize];
-            is_missing |= block.buffer.is_empty();
-            if may_ask && !block.has_or_gets(part.0) {
-                // Several records of it are wanted.
-                is_missing = true;
-                self.drop_block(place as usize);
-                self.ask(source, number, requests);
             }
         }
-        is_missing
     }
 
     /// Gives back what a long record has needed.

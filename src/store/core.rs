@@ -294,8 +294,8 @@ impl Core {
         let peeked = self.cache.look(source, peek, likely, &mut self.requests);
         if peeked == Found::Coming && about > 0 {
             // The rest will be wanted as well.
-            self.cache
-                .expect(source, offset, likely, &mut self.requests);
+            let range = (offset, likely);
+            self.cache.expect(source, range, true, &mut self.requests);
         }
         hurry(peeked)?;
         let peek = self.slice_or_gather(slot, offset, end);
@@ -314,15 +314,16 @@ impl Core {
         Ok((self.slice_or_gather(slot, offset, end), length))
     }
 
-    /// A record of about that many bytes will be looked at soon. Whether it is not here.
-    pub fn expect(&mut self, slot: Slot, offset: usize, about: usize) -> bool {
+    /// A record of about that many bytes will be looked at soon; alone, or with others of its block.
+    pub fn expect(&mut self, (slot, offset, about): (Slot, usize, usize), is_alone: bool) {
         if self.log.unwritten(slot, offset).is_some() {
-            return false;
+            return;
         }
-        self.source(slot).is_some_and(|source| {
-            let end = (offset + about).min(source.bytes);
-            self.cache.expect(source, offset, end, &mut self.requests)
-        })
+        if let Some(source) = self.source(slot) {
+            let range = (offset, (offset + about).min(source.bytes));
+            self.cache
+                .expect(source, range, is_alone, &mut self.requests);
+        }
     }
 
     fn slice_or_gather(&mut self, slot: Slot, from: usize, to: usize) -> Held {

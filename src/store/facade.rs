@@ -756,8 +756,8 @@ impl Messages for Handle<'_> {
         either!(mut self.get(seq))
     }
 
-    fn expect(&mut self, seq: Seq) -> bool {
-        either!(mut self.expect(seq))
+    fn expect(&mut self, seqs: &[Seq]) {
+        either!(mut self.expect(seqs));
     }
 
     fn subject(&self, subject: &[u8]) -> Option<SubjectState> {

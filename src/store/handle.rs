@@ -1,5 +1,6 @@
 //! One stream of the store, borrowed: [`Messages`] on top of its index and the journal.
 
+use super::cache;
 use super::core::{Core, Reading, Severity};
 use super::file_stream::{FileStream, Note, join};
 use super::index::{Arrival, Known};
@@ -189,8 +190,8 @@ impl Messages for FileHandle<'_> {
     }
 
     fn remove(&mut self, seq: Seq, erase: bool) -> bool {
-        let known = self.stream.index.known(seq);
-        let Some(location) = known.and_then(|known| Location::from_bits(known.location)) else {
+        let location = self.stream.index.location(seq);
+        let Some(location) = location.and_then(Location::from_bits) else {
             return false;
         };
         let core = &mut *self.core;
@@ -241,8 +242,8 @@ impl Messages for FileHandle<'_> {
     }
 
     fn get(&mut self, seq: Seq) -> Fetched<'_> {
-        let known = self.stream.index.known(seq);
-        let Some(location) = known.and_then(|known| Location::from_bits(known.location)) else {
+        let location = self.stream.index.location(seq);
+        let Some(location) = location.and_then(Location::from_bits) else {
             return Fetched::Gone;
         };
         let (slot, offset) = (location.slot(), location.offset());
@@ -250,33 +251,38 @@ impl Messages for FileHandle<'_> {
         let number = self.stream.number;
         let core = &mut *self.core;
         let found = match core.read(slot, offset, about) {
-            Ok(opened) => {
-                let ready = core.unpack(&opened, number, seq);
-                ready.then_some(opened)
-            }
+            Ok(opened) => core.unpack(&opened, number, seq).then_some(opened),
             Err(Reading::Later) => return Fetched::Later,
             Err(Reading::Bad) => None,
         };
-        match found.and_then(|opened| core.stored(&opened)) {
-            Some(_) => {}
-            None => {
-                core.report(&self.stream.key, number, seq, (slot, offset));
-                return Fetched::Damaged;
-            }
-        }
-        match found.and_then(|opened| self.core.stored(&opened)) {
+        let Some(opened) = found else {
+            core.report(&self.stream.key, number, seq, (slot, offset));
+            return Fetched::Damaged;
+        };
+        match self.core.stored(&opened) {
             Some(stored) => Fetched::Here(stored),
             None => Fetched::Damaged,
         }
     }
 
-    fn expect(&mut self, seq: Seq) -> bool {
-        let known = self.stream.index.known(seq);
-        let location = known.and_then(|known| Location::from_bits(known.location));
-        location.is_some_and(|location| {
-            let about = location.counted_bytes() + OVERHEAD_BYTES / 8;
-            self.core.expect(location.slot(), location.offset(), about)
-        })
+    fn expect(&mut self, seqs: &[Seq]) {
+        let index = &self.stream.index;
+        let mut places = seqs
+            .iter()
+            .filter_map(|&seq| Location::from_bits(index.location(seq)?))
+            .map(|location| {
+                let about = location.counted_bytes() + OVERHEAD_BYTES / 8;
+                (location.slot(), location.offset(), about)
+            })
+            .peekable();
+        let mut before = None;
+        while let Some(place) = places.next() {
+            let block = cache::block_of(place.0, place.1);
+            let after = places.peek().map(|next| cache::block_of(next.0, next.1));
+            let is_alone = before != Some(block) && after != Some(block);
+            before = Some(block);
+            self.core.expect(place, is_alone);
+        }
     }
 
     fn subject(&self, subject: &[u8]) -> Option<SubjectState> {
@@ -373,7 +379,7 @@ impl Messages for FileHandle<'_> {
 }
 
 impl Core {
-    /// Decompresses what was read, if it is that message and compressed. False when it is not.
+    /// Whether what was read is that message, and whole; decompresses it, if it is compressed.
     pub(crate) fn unpack(
         &mut self,
         opened: &super::core::Opened,
@@ -382,10 +388,22 @@ impl Core {
     ) -> bool {
         let mut inflated = std::mem::take(&mut self.inflated);
         let good = self.message(opened).is_some_and(|(head, body)| {
-            head.stream == stream
-                && head.seq == seq
-                && (head.encoding & encoding::COMPRESSED == 0
-                    || inflate(&head, body, &mut inflated))
+            let Some(rest) = body.get(head.subject_bytes as usize..) else {
+                return false;
+            };
+            let is_compressed = head.encoding & encoding::COMPRESSED != 0;
+            if head.stream != stream || head.seq != seq {
+                return false;
+            }
+            if is_compressed && !inflate(&head, body, &mut inflated) {
+                return false;
+            }
+            let rest_bytes = if is_compressed {
+                inflated.len()
+            } else {
+                rest.len()
+            };
+            head.headers_bytes as usize <= rest_bytes
         });
         self.inflated = inflated;
         good

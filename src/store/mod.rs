@@ -192,10 +192,8 @@ pub trait Messages {
     /// Reads one.
     fn get(&mut self, seq: Seq) -> Fetched<'_>;
 
-    /// One will be read soon: what is on a disk is fetched meanwhile. Whether it has to be.
-    fn expect(&mut self, _seq: Seq) -> bool {
-        false
-    }
+    /// These, in order, will be read soon: what is on a disk is fetched meanwhile.
+    fn expect(&mut self, _seqs: &[Seq]) {}
 
     /// What there is of a subject (a literal).
     fn subject(&self, subject: &[u8]) -> Option<SubjectState>;

@@ -3,16 +3,13 @@
 use super::pending::Entry;
 use super::pull::Way;
 use super::settle::due_from_now;
-use super::{Ahead, Around, Consumer, Desk, Expected, Held, Progress, ack};
+use super::{Ahead, Around, Consumer, Desk, Held, Progress, ack};
 use crate::base::deadlines::Millis;
 use crate::jetstream::config::{AckPolicy, PriorityPolicy, Retention};
 use crate::jetstream::{Now, Outgoing, Outlet, Reached};
 use crate::store::{Fetched, Messages, Seq, Stored};
 
 use super::facts::add_to_ranges;
-
-/// So many messages are fetched before they are looked at.
-const EXPECTED: usize = 32;
 
 /// What became of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,20 +64,10 @@ impl Consumer {
                 },
             };
             match self.send(seq, again, around) {
-                Step::Sent => {
-                    *budget -= 1;
-                    if seq >= self.expected.half {
-                        self.expect_more(seq, around.messages);
-                    }
-                }
+                Step::Sent => *budget -= 1,
                 Step::Skipped => self.pass_over(seq, again, around),
                 Step::SentLast | Step::Refused => return Progress::WaitingForOutlet,
-                Step::Later => {
-                    if again.is_none() && (seq >= self.expected.half || seq > self.expected.up_to) {
-                        self.expect_more(seq, around.messages);
-                    }
-                    return Progress::WaitingForRead;
-                }
+                Step::Later => return Progress::WaitingForRead,
                 Step::Held => return Progress::Idle,
                 Step::NoTaker => break Progress::Idle,
             }
@@ -109,21 +96,29 @@ impl Consumer {
 
     /// The next new one that may leave. What is passed over is never looked at again.
     #[inline]
-    fn next_new<M: Messages>(&mut self, messages: &M) -> Option<Seq> {
+    fn next_new<M: Messages>(&mut self, messages: &mut M) -> Option<Seq> {
         let last = self.rare.as_ref().and_then(|rare| rare.last.as_ref());
         if let Some(last) = last {
             return last.seqs.front().copied();
         }
-        let state = messages.state();
+        let state = *messages.state();
         let up_to = messages.durable_seq().min(state.last_seq);
         let from = self.next.max(state.first_seq);
         if from > up_to {
             return None;
         }
-        if state.deleted == 0 && self.selection.is_everything() {
+        let everything = self.selection.is_everything();
+        if state.deleted == 0 && everything {
             return Some(from);
         }
-        let seq = messages.next(&mut self.selection, from);
+        let seq = match everything {
+            true => messages.next(&mut self.selection, from),
+            false => {
+                let range = (from, up_to);
+                let lookahead = self.lookahead.get_or_insert_default();
+                lookahead.next(range, &mut self.selection, messages)
+            }
+        };
         if let Some(seq) = seq
             && seq <= up_to
         {
@@ -134,37 +129,6 @@ impl Consumer {
             self.ahead = Some(Ahead { count: 0, up_to });
         }
         None
-    }
-
-    /// What a filter picks lies far apart: what comes behind `seq` is fetched while that is waited for,
-    /// or sent. What lies together, the store reads ahead by itself.
-    #[cold]
-    fn expect_more<M: Messages>(&mut self, seq: Seq, messages: &mut M) {
-        let before = std::mem::take(&mut self.expected);
-        let is_picked = self.rare.as_ref().is_none_or(|rare| rare.last.is_none());
-        if self.selection.is_everything() || !is_picked {
-            return;
-        }
-        let durable = messages.durable_seq();
-        let mut expected = Expected {
-            up_to: before.up_to.max(seq),
-            ..Expected::default()
-        };
-        let mut is_missing = false;
-        for number in 0..EXPECTED {
-            let next = messages.next(&mut self.selection, expected.up_to + 1);
-            let Some(next) = next.filter(|&next| next <= durable) else {
-                break;
-            };
-            is_missing |= messages.expect(next);
-            expected.up_to = next;
-            if number == EXPECTED / 2 {
-                expected.half = next;
-            }
-        }
-        if is_missing {
-            self.expected = expected;
-        }
     }
 
     /// A message is not there, or cannot be read.

@@ -12,6 +12,7 @@ mod ack;
 mod deliver;
 mod event;
 pub(super) mod facts;
+mod lookahead;
 mod pending;
 mod pull;
 mod push;
@@ -34,6 +35,7 @@ use crate::jetstream::config::{
 use crate::jetstream::{Now, Outlet};
 use crate::store::{Messages, Selection, Seq, UnixNanos};
 use facts::Fact;
+use lookahead::Lookahead;
 use pending::{NEVER, Pending};
 use push::Flow;
 use waiting::Waiting;
@@ -185,23 +187,6 @@ struct Ahead {
     up_to: Seq,
 }
 
-/// What is fetched from the disk before it is looked at, while the store is slower than we.
-#[derive(Clone, Copy, Debug)]
-struct Expected {
-    /// When this is reached, more is to be fetched.
-    half: Seq,
-    up_to: Seq,
-}
-
-impl Default for Expected {
-    fn default() -> Self {
-        Self {
-            half: Seq::MAX,
-            up_to: 0,
-        }
-    }
-}
-
 /// A message that must not leave before a time.
 #[derive(Clone, Copy, Debug)]
 struct Held {
@@ -264,7 +249,8 @@ pub struct Consumer {
     is_bound: bool,
     /// Something has happened after which there may be something to deliver.
     is_ready: bool,
-    expected: Expected,
+    /// Of a consumer with a filter.
+    lookahead: Option<Box<Lookahead>>,
     changes: Option<Box<Fact>>,
     rare: Option<Box<Rare>>,
 }
@@ -318,7 +304,7 @@ impl Consumer {
             armed_at_ms: NEVER,
             is_bound: false,
             is_ready: true,
-            expected: Expected::default(),
+            lookahead: None,
             changes: None,
             rare: None,
         };
@@ -461,6 +447,7 @@ impl Consumer {
         let is_filtered_anew = filters(&old) != filters(&self.config);
         if is_filtered_anew {
             self.selection = selection(&self.config);
+            self.lookahead = None;
             self.ahead = None;
             self.filter_last(around.messages);
         }
@@ -629,6 +616,7 @@ impl Consumer {
             // What the selection remembers of the stream's subjects goes with it.
             self.ahead = None;
             self.selection = selection(&self.config);
+            self.lookahead = None;
         }
         if self.inactive_at_ms <= now.mono_ms && self.is_inactive(around) {
             return Fate::Inactive;

@@ -374,6 +374,13 @@ impl Index {
         state.deleted = state.last_seq + 1 - state.first_seq - state.messages;
     }
 
+    /// Where a message's bytes are.
+    #[inline]
+    pub fn location(&self, seq: Seq) -> Option<u64> {
+        let place = self.chunks.find(seq)?;
+        Some(self.chunks.chunk(place.chunk).location(place.entry))
+    }
+
     /// What is known of a message.
     pub fn known(&self, seq: Seq) -> Option<Known<'_>> {
         let place = self.chunks.find(seq)?;
