@@ -82,11 +82,18 @@ impl Run {
         W: FnOnce(&Run, usize) -> Result<R> + Send,
         R: Send,
     {
+        let watcher = &thread::current();
         thread::scope(|scope| {
             let threads: Vec<_> = workers
                 .into_iter()
                 .enumerate()
-                .map(|(index, worker)| scope.spawn(move || self.work(settings, index, worker)))
+                .map(|(index, worker)| {
+                    scope.spawn(move || {
+                        let done = self.work(settings, index, worker);
+                        watcher.unpark();
+                        done
+                    })
+                })
                 .collect();
             self.start.wait();
             let started = self.epoch.elapsed();
@@ -139,7 +146,8 @@ impl Run {
         let mut line = (start, 0);
         let mut progress = (start, 0);
         while self.workers_left.load(Relaxed) > 0 {
-            thread::sleep(GLANCE);
+            // Whoever is done wakes it: the end of a short run is part of its time.
+            thread::park_timeout(GLANCE);
             let now = Instant::now();
             if let Amount::After(duration) = settings.amount
                 && now - start >= duration
