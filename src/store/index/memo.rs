@@ -159,6 +159,16 @@ impl Memo {
         }
     }
 
+    /// These are taken, and no others.
+    pub fn decide_all(&mut self, selected: &[u32]) {
+        const NONE: u64 = u64::MAX / 3 * NO;
+        const { assert!(NONE & 3 == NO) }
+        self.verdicts.fill(NONE);
+        for subject in selected {
+            self.verdicts[(subject / IN_WORD) as usize] |= YES << (subject % IN_WORD * 2);
+        }
+    }
+
     /// Where to begin looking instead of at `from`.
     pub fn skip_nothing(&self, from: Seq) -> Seq {
         if (self.nothing.0..self.nothing.1).contains(&from) {

@@ -159,6 +159,11 @@ impl Index {
                 .map(|&subject| self.subjects.seqs(subject));
             return lists.map(|seqs| seqs.len() - seqs.rank(from)).sum();
         }
+        if cheapest > CHEAP
+            && let Some(count) = self.count_by_lists(selection, from, cheapest / LIST_COST)
+        {
+            return count;
+        }
         let judge = &mut selection.memo.judge(&selection.compiled, self);
         if let Some(counted) = counted
             && distance == cheapest
@@ -177,6 +182,37 @@ impl Index {
             return total.saturating_sub(self.count_between(judge, 0, from));
         }
         self.count_between(judge, from, last + 1)
+    }
+
+    /// Selected messages at or after a sequence, if the beginnings of the patterns leave no more than so
+    /// many subjects to be looked at.
+    fn count_by_lists(
+        &self,
+        selection: &mut Selection,
+        from: Seq,
+        subjects_max: u64,
+    ) -> Option<u64> {
+        let mut looked_at = 0;
+        let mut count = 0;
+        let mut selected = Vec::new();
+        let all = self.each_selected_of(
+            selection,
+            &mut |_| {
+                looked_at += 1;
+                looked_at <= subjects_max
+            },
+            &mut |subject| {
+                let seqs = self.subjects.seqs(subject);
+                count += seqs.len() - seqs.rank(from);
+                selected.push(subject);
+                true
+            },
+        );
+        if !all {
+            return None;
+        }
+        selection.memo.decide_all(&selected);
+        Some(count)
     }
 
     /// Selected messages from a sequence to before another.
@@ -215,14 +251,23 @@ impl Index {
         if selection.is_everything() {
             return self.subjects.all().all(each);
         }
+        self.each_selected_of(selection, &mut |_| true, each)
+    }
+
+    /// The same for a selection with patterns; calls `looked_at` for each subject that they are compared
+    /// with, until that says false.
+    fn each_selected_of(
+        &self,
+        selection: &Selection,
+        looked_at: &mut dyn FnMut(u32) -> bool,
+        each: &mut dyn FnMut(u32) -> bool,
+    ) -> bool {
         for (place, pattern) in selection.patterns().iter().enumerate() {
             let before = &selection.compiled[..place];
-            let all = self
-                .subjects
-                .each_with(pattern, &mut |_| true, &mut |subject| {
-                    let name = self.subjects.name(subject);
-                    before.iter().any(|pattern| pattern.matches(name)) || each(subject)
-                });
+            let all = self.subjects.each_with(pattern, looked_at, &mut |subject| {
+                let name = self.subjects.name(subject);
+                before.iter().any(|pattern| pattern.matches(name)) || each(subject)
+            });
             if !all {
                 return false;
             }
