@@ -11,8 +11,9 @@
 //! comes first after a sleep. A conversation is not what many clients are in that each say something
 //! now and then.
 //!
-//! Who looks that long lets others have the processor in between. If they take it often, there is a better
-//! use for it, and looking is left for a while, which doubles as long as that goes on.
+//! Who looks that long lets others have the processor in between. If they take it often, or a flush does not
+//! end while it is looked for, there is a better use for it, and looking is left for a while, which doubles
+//! as long as that goes on.
 
 use std::time::Duration;
 
@@ -149,7 +150,9 @@ impl Idle {
         let came = seen == Seen::Something;
         if !look.yields {
             self.short.count(came);
-        } else if seen == Seen::Others {
+        } else if seen == Seen::Others || (!came && look.most == FLUSH) {
+            // The kernel's thread that ends a flush may be waiting for this very processor, where this
+            // thread goes before it and yields in vain.
             self.calm.count(false);
             if self.calm.0 == 0 {
                 self.left_last = (self.left_last * 2).clamp(LEFT_MIN, LEFT_MAX);
@@ -287,6 +290,25 @@ mod tests {
             }
         }
         assert!((5..15).contains(&disturbed), "{disturbed}");
+    }
+
+    #[test]
+    fn a_flush_that_only_ends_when_nobody_looks_is_slept_through() {
+        let mut idle = Idle {
+            conversation: Score(SCORE_MAX),
+            calm: Score(SCORE_MAX),
+            ..Idle::default()
+        };
+        let mut looked = 0;
+        for _ in 0..20_000 {
+            idle.heard(true);
+            if let Some(look) = idle.look(true) {
+                idle.looked(look, Seen::Nothing);
+                looked += 1;
+            }
+            idle.slept(Duration::from_micros(100));
+        }
+        assert!((5..25).contains(&looked), "{looked}");
     }
 
     #[test]

@@ -113,10 +113,15 @@ pub fn rows() -> Vec<Named> {
         })
     };
     vec![
-        published("disk", "bare disk: 4 KiB, fdatasync", disk(Append::Direct)).unit("syncs/s"),
+        published(
+            "disk",
+            "bare disk, on the server's core: 4 KiB, fdatasync",
+            disk(Append::Direct),
+        )
+        .unit("syncs/s"),
         published(
             "disk-dsync",
-            "bare disk: 4 KiB, O_DSYNC",
+            "bare disk, on the server's core: 4 KiB, O_DSYNC",
             disk(Append::Dsync),
         )
         .unit("syncs/s"),
