@@ -472,24 +472,21 @@ impl Chunk {
     }
 
     /// Puts a message between the others, where it is not yet: not below the base, and below the last
-    /// entry. When the chunk is full, its upper half comes out as another chunk.
+    /// entry. When the chunk is full, it is made anew, and its upper half may come out as another chunk.
     pub fn insert(&mut self, seq: Seq, entry: &Entry) -> Option<Chunk> {
-        let mut upper = None;
-        if self.len() >= ENTRIES_MAX {
-            let mut entries: Vec<(Seq, Entry)> = self.entries().collect();
-            if entries.len() > ENTRIES_MAX / 2 {
-                let half = entries.split_off(entries.len() / 2);
-                if seq > half[0].0 {
-                    let mut half = Self::of(&half, self.time_shift);
-                    half.insert_or_push(seq, entry);
-                    *self = Self::of(&entries, self.time_shift);
-                    return Some(half);
-                }
-                upper = Some(Self::of(&half, self.time_shift));
-            }
-            *self = Self::of(&entries, self.time_shift);
+        if self.len() < ENTRIES_MAX {
+            self.insert_or_push(seq, entry);
+            return None;
         }
-        self.insert_or_push(seq, entry);
+        // Without dead entries the base may be above the message: it is put in before.
+        let mut entries: Vec<(Seq, Entry)> = self.entries().collect();
+        let place = entries.partition_point(|&(other, _)| other < seq);
+        entries.insert(place, (seq, *entry));
+        let upper = (entries.len() > ENTRIES_MAX / 2).then(|| {
+            let half = entries.split_off(entries.len() / 2);
+            Self::of(&half, self.time_shift)
+        });
+        *self = Self::of(&entries, self.time_shift);
         upper
     }
 

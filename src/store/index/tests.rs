@@ -463,6 +463,59 @@ fn checkpoint_while_it_changes(seed: u64) {
 }
 
 /// As a log is read whose live records were moved: runs of them anywhere, some of them twice.
+/// What is removed and read from the log again, as by who begins at a checkpoint, is there once more.
+#[test]
+fn removed_and_back() {
+    use std::collections::BTreeSet;
+
+    for seed in 0..200 {
+        let prng = &mut Prng::new(seed);
+        let mut index = Index::new(SubjectHash::new(seed));
+        let mut model = BTreeSet::new();
+        let last = 1 + u64::from(prng.below(1200));
+        let insert = |index: &mut Index, model: &mut BTreeSet<Seq>, seq: Seq| {
+            let arrival = Arrival {
+                subject: b"a",
+                location: seq,
+                flags: 0,
+                time: seq as UnixNanos,
+                counted_bytes: 1,
+            };
+            assert_eq!(index.insert(seq, &arrival).is_none(), model.insert(seq));
+        };
+        (1..=last).for_each(|seq| insert(&mut index, &mut model, seq));
+        for step in 0..300 {
+            let from = 1 + u64::from(prng.below(last as u32));
+            let to = (from + u64::from(prng.below(100))).min(last);
+            match prng.below(3) {
+                0 => {
+                    index.remove_range(from, to, &mut |_| 1);
+                    model.retain(|seq| !(from..=to).contains(seq));
+                }
+                1 => (from..=to).for_each(|seq| insert(&mut index, &mut model, seq)),
+                _ => {
+                    index.remove(from, &mut |_| 1);
+                    model.remove(&from);
+                }
+            }
+            let state = index.state();
+            assert_eq!(
+                state.messages,
+                model.len() as u64,
+                "seed {seed}, step {step}"
+            );
+            if let Some(&first) = model.first() {
+                assert_eq!(state.first_seq, first, "seed {seed}, step {step}");
+            }
+            for seq in from.saturating_sub(2)..=to + 2 {
+                let known = index.known(seq).map(|known| known.location);
+                let expected = model.contains(&seq).then_some(seq);
+                assert_eq!(known, expected, "seed {seed}, step {step}, {seq}");
+            }
+        }
+    }
+}
+
 #[test]
 fn out_of_order() {
     for seed in 0..60 {
