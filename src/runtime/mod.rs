@@ -4,6 +4,7 @@
 mod authenticator;
 mod buffers;
 mod callouts;
+mod cgroup;
 pub mod claims_fetch;
 pub mod claims_store;
 mod clock;

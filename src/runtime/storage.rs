@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::clock::Clock;
 use super::commands::Address;
 use super::disk::Disk;
-use super::host;
+use super::{cgroup, host};
 use crate::auth::definition::Secret;
 use crate::base::limits::{UNFLUSHED_HIGH_WATER_BYTES, UNFLUSHED_LOW_WATER_BYTES};
 use crate::config::{Cipher, Config, JetStreamOptions, Sync};
@@ -122,7 +122,10 @@ impl Storage {
             Sync::Every(time) => store::Sync::Interval(time.as_millis().max(1) as u64),
         };
         (store.key, store.previous_key) = keys(options);
-        store.cache_bytes = cache_bytes(host::memory_bytes(), shards);
+        let memory_bytes = host::memory_bytes();
+        let memory_bytes =
+            cgroup::memory_limit_bytes().map_or(memory_bytes, |limit| limit.min(memory_bytes));
+        store.cache_bytes = cache_bytes(memory_bytes, shards);
         let said = |bytes: Option<i64>| bytes.and_then(|bytes| u64::try_from(bytes).ok());
         let max_memory = match said(options.max_memory_bytes) {
             Some(bytes) => bytes,
